@@ -1,0 +1,97 @@
+"""Fixtures that all end-to-end tests share.
+
+Certificates, upstreams and Envoys are made once for as long as they may be shared: the first
+two for the whole run, an Envoy for one test module.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from harness import artifacts
+from harness.envoy import Envoy, http1_cluster, http2_cluster
+from harness.grpc_upstream import GrpcUpstream
+from harness.listener import Listener
+from harness.pki import Authority, Credential
+from harness.tokens import Signer
+from harness.upstream import Upstream
+
+StartEnvoy = Callable[..., Envoy]
+
+
+@pytest.fixture(scope="session")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """The root that every listener trusts."""
+    return Authority.create(tmp_path_factory.mktemp("pki"))
+
+
+@pytest.fixture(scope="session")
+def issuer(root: Authority) -> Authority:
+    """The intermediate that issues client certificates."""
+    return root.intermediate()
+
+
+@pytest.fixture(scope="session")
+def server(root: Authority) -> Credential:
+    """The certificate of every listener."""
+    return root.issue_server()
+
+
+@pytest.fixture(scope="session")
+def signer() -> Signer:
+    """The token issuer's key."""
+    return Signer()
+
+
+@pytest.fixture(scope="session")
+def upstream() -> Iterator[Upstream]:
+    """The HTTP/1.1 upstream behind every listener."""
+    with Upstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def grpc_upstream() -> Iterator[GrpcUpstream]:
+    """The upstream behind every listener for `application/grpc`."""
+    with GrpcUpstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="session", params=[artifacts.envoy, artifacts.envoy_old], ids=["newest", "before_1_38"])
+def every_envoy(request: pytest.FixtureRequest) -> Path:
+    """Each supported Envoy in turn, for tests of what differs between them."""
+    find: Callable[[], Path] = request.param
+    return find()
+
+
+@pytest.fixture(scope="module")
+def start_envoy(
+    tmp_path_factory: pytest.TempPathFactory,
+    root: Authority,
+    server: Credential,
+    upstream: Upstream,
+    grpc_upstream: GrpcUpstream,
+) -> Iterator[StartEnvoy]:
+    """Starts an Envoy that lives until the module's last test, `start_envoy(Listener(...), ...)`.
+
+    Takes `binary` (the newest Envoy by default), `concurrency`, `dynamic`, `log_level`, and
+    `clusters` beside those of the two upstreams.
+    """
+    with ExitStack() as running:
+        numbers = itertools.count()
+
+        def start(*listeners: Listener, binary: Path | None = None, clusters: tuple = (), **options) -> Envoy:
+            directory = tmp_path_factory.mktemp(f"envoy{next(numbers)}")
+            envoy = Envoy(
+                binary or artifacts.envoy(), directory, listeners, authority=root, server=server,
+                clusters=[http1_cluster(upstream.port), http2_cluster(grpc_upstream.port), *clusters],
+                **options,
+            )
+            return running.enter_context(envoy)
+
+        yield start

@@ -1,0 +1,51 @@
+"""Where the suite finds the binaries it drives.
+
+A missing binary is a failure and never a skip: a suite that skips because nothing
+was built looks exactly like a suite that passed.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+
+
+class MissingArtifact(Exception):
+    """A binary that the suite needs is not there; the message says how to get it."""
+
+
+def envoy() -> Path:
+    """The newest supported Envoy."""
+    return _required("ENVOY", None, "make envoy")
+
+
+def envoy_old() -> Path:
+    """An Envoy older than 1.38, which has no `connection.peer_certificate`."""
+    return _required("ENVOY_OLD", None, "make envoy")
+
+
+def module() -> Path:
+    """The filter itself."""
+    return _required("MODULE", REPOSITORY / "dist" / "mtls_authz.wasm", "make wasm")
+
+
+def probe() -> Path:
+    """The fixture that reports what Envoy shows to a filter."""
+    return _required("PROBE", REPOSITORY / "dist" / "probe.wasm", "make fixtures")
+
+
+def worker_failure() -> Path:
+    """The fixture that Envoy's first VM accepts and that then fails in every worker."""
+    return _required("WORKER_FAILURE", REPOSITORY / "dist" / "worker_failure.wasm", "make fixtures")
+
+
+def _required(variable: str, default: Path | None, target: str) -> Path:
+    value = os.environ.get(variable)
+    path = Path(value) if value else default
+    if path is None:
+        raise MissingArtifact(f"${variable} is not set: run `{target}`, or point it at the file")
+    if not path.is_file():
+        raise MissingArtifact(f"{path} does not exist: run `{target}`, or set ${variable}")
+    return path.resolve()

@@ -1,0 +1,51 @@
+"""A gRPC upstream that accepts any method and echoes the message."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from types import TracebackType
+
+import grpc
+
+
+class GrpcUpstream:
+    """Plaintext HTTP/2 on a free port; remembers the metadata of every call."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: list[list[tuple[str, str | bytes]]] = []
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=4), handlers=(_AnyMethod(self._answer),))
+        self.port: int = self._server.add_insecure_port("127.0.0.1:0")
+
+    def __enter__(self) -> GrpcUpstream:
+        self._server.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.stop(grace=None)
+
+    def mark(self) -> int:
+        """A position in the list of calls, to be given to `since`."""
+        with self._lock:
+            return len(self._calls)
+
+    def since(self, mark: int) -> list[list[tuple[str, str | bytes]]]:
+        """The metadata of every call that arrived after `mark`."""
+        with self._lock:
+            return self._calls[mark:]
+
+    def _answer(self, message: bytes, context: grpc.ServicerContext) -> bytes:
+        with self._lock:
+            self._calls.append([(key, value) for key, value in context.invocation_metadata()])
+        return message
+
+
+class _AnyMethod(grpc.GenericRpcHandler):
+    def __init__(self, answer) -> None:  # type: ignore[no-untyped-def]
+        self._handler = grpc.unary_unary_rpc_method_handler(answer)
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+        return self._handler

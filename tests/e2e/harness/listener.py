@@ -1,0 +1,171 @@
+"""One listener of an Envoy: the mTLS side, the connection manager and the filter chain.
+
+A test module gives each configuration of the filter its own listener and shares one Envoy,
+because starting an Envoy is what costs time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import artifacts, filters
+from .filters import Config, JwtAuthn
+from .pki import Credential
+
+ECHO_CLUSTER = "echo"
+GRPC_CLUSTER = "grpc"
+
+# The filter counts by reason in the name of the counter; Prometheus wants a label.
+STATS_TAGS = [
+    {"tag_name": "reason", "regex": r"^wasmcustom\.mtls_[a-z_]+(\.reason\.([a-z0-9_]+))$"},
+    {"tag_name": "client", "regex": r"^wasmcustom\.mtls_[a-z_]+(\.client\.(.+))$"},
+]
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listener with our filter in its place; the defaults are those of the shipped configuration.
+
+    `policy` is the filter's configuration: an object, or text where it must not be valid JSON.
+    `trust` may be `ACCEPT_UNTRUSTED`, which lets unverified certificates through the handshake.
+    `module` of `None` leaves our filter out. `before` and `after` are further filters around it.
+    """
+
+    name: str
+    policy: Any = None
+    module: Path | None = field(default_factory=artifacts.module)
+    struct: bool = False
+    vm_id: str | None = None
+    failure_policy: str = "FAIL_RELOAD"
+
+    jwt: JwtAuthn | None = None
+    direct_remote_address: bool = True
+    guard: bool = True
+    before: Sequence[Config] = ()
+    after: Sequence[Config] = ()
+
+    tls: bool = True
+    trust: str = "VERIFY_TRUST_CHAIN"
+    require_client_certificate: bool = False
+    resumption: bool = False
+
+    normalize: bool = True
+    use_remote_address: bool | None = None
+    upgrades: Sequence[str] = ()
+    forward_client_cert_details: str | None = None
+    set_current_client_cert_details: Config = field(default_factory=dict)
+    manager: Config = field(default_factory=dict)
+    """Further members of the HTTP connection manager, over everything else."""
+
+    def config(self, server: Credential, trust_file: Path, access_log: Path, address: str = "127.0.0.1") -> Config:
+        """The listener as Envoy reads it, on a port that Envoy chooses."""
+        chain: Config = {"filters": [{
+            "name": "envoy.filters.network.http_connection_manager",
+            "typed_config": self._manager(access_log),
+        }]}
+        if self.tls:
+            chain["transport_socket"] = {
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": self._tls(server, trust_file),
+            }
+        return {
+            "name": self.name,
+            "address": {"socket_address": {"address": address, "port_value": 0}},
+            "filter_chains": [chain],
+        }
+
+    def http_filters(self) -> list[Config]:
+        """The chain in the order in which it must stand: what we read, we, the guard."""
+        chain: list[Config] = [*self.before]
+        if self.direct_remote_address:
+            chain.append(filters.direct_remote_address())
+        if self.jwt is not None:
+            chain.append(self.jwt.filter())
+        if self.module is not None:
+            chain.append(filters.wasm(
+                self.module, self.policy, struct=self.struct, failure_policy=self.failure_policy,
+                # One VM a listener: what traps in one must not show in another, and neither
+                # must what is counted in shared data.
+                vm_id=self.vm_id or f"{filters.PLUGIN}-{self.name}",
+            ))
+        if self.guard:
+            chain.append(filters.guard())
+        return [*chain, *self.after, filters.router()]
+
+    def _tls(self, server: Credential, trust_file: Path) -> Config:
+        return {
+            "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "require_client_certificate": self.require_client_certificate,
+            "disable_stateless_session_resumption": not self.resumption,
+            "disable_stateful_session_resumption": not self.resumption,
+            "common_tls_context": {
+                "alpn_protocols": ["h2", "http/1.1"],
+                "tls_certificates": [{
+                    "certificate_chain": {"filename": str(server.chain_file)},
+                    "private_key": {"filename": str(server.key_file)},
+                }],
+                "validation_context": {
+                    "trusted_ca": {"filename": str(trust_file)},
+                    "trust_chain_verification": self.trust,
+                },
+            },
+        }
+
+    def _manager(self, access_log: Path) -> Config:
+        manager: Config = {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network"
+                     ".http_connection_manager.v3.HttpConnectionManager",
+            "stat_prefix": self.name,
+            "codec_type": "AUTO",
+            "generate_request_id": True,
+            "access_log": [_access_log(access_log)],
+            "route_config": self._routes(),
+            "http_filters": self.http_filters(),
+            "upgrade_configs": [{"upgrade_type": kind} for kind in self.upgrades],
+        }
+        if "websocket" in self.upgrades or "CONNECT" in self.upgrades:
+            manager["http2_protocol_options"] = {"allow_connect": True}
+        if self.normalize:
+            manager |= {
+                "normalize_path": True,
+                "merge_slashes": True,
+                "path_with_escaped_slashes_action": "REJECT_REQUEST",
+            }
+        if self.use_remote_address is not None:
+            manager["use_remote_address"] = self.use_remote_address
+        if self.forward_client_cert_details is not None:
+            manager["forward_client_cert_details"] = self.forward_client_cert_details
+            manager["set_current_client_cert_details"] = self.set_current_client_cert_details
+        return manager | self.manager
+
+    def _routes(self) -> Config:
+        routes: list[Config] = [
+            {"match": {"prefix": "/", "grpc": {}}, "route": {"cluster": GRPC_CLUSTER}},
+            {"match": {"prefix": "/"}, "route": {"cluster": ECHO_CLUSTER}},
+        ]
+        if "CONNECT" in self.upgrades:
+            tunnel: Config = {"upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]}
+            routes.append({"match": {"connect_matcher": {}}, "route": {"cluster": ECHO_CLUSTER, **tunnel}})
+        return {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]}
+
+
+def _access_log(path: Path) -> Config:
+    return {
+        "name": "envoy.access_loggers.file",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
+            "path": str(path),
+            "log_format": {"json_format": {
+                "request_id": "%REQ(X-REQUEST-ID)%",
+                "method": "%REQ(:METHOD)%",
+                "path": "%REQ(:PATH)%",
+                "status": "%RESPONSE_CODE%",
+                "details": "%RESPONSE_CODE_DETAILS%",
+                "decision": "%FILTER_STATE(wasm.mtls_authz.decision:PLAIN)%",
+                "verdict": "%FILTER_STATE(wasm.mtls_authz.verdict:PLAIN)%",
+            }},
+        },
+    }
