@@ -1,0 +1,56 @@
+# The commands of this project; `make help` lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+# The targets use all cores themselves, and test prints its steps in their order.
+.NOTPARALLEL:
+.PHONY: help wasm demo demo-docker run test lint unit fixtures e2e clean
+
+export MODULE := $(CURDIR)/dist/mtls_authz.wasm
+tools := tests/tools
+fixtures := $(patsubst %/Cargo.toml,%,$(wildcard tests/fixtures/*/Cargo.toml))
+# Found when a recipe runs, and made or fetched then if they are missing.
+find_envoy := ENVOY=$$($(tools)/envoy.sh newest); export ENVOY
+find_envoy_old := ENVOY_OLD=$$($(tools)/envoy.sh old); export ENVOY_OLD
+
+help: ## list the targets
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+
+wasm: ## build the filter: dist/mtls_authz.wasm
+	@$(tools)/wasm.sh . dist/mtls_authz.wasm
+
+demo: wasm ## show what the filter answers: a table of real requests through a real Envoy
+	@$(tools)/system.sh "for the demonstration" python3 curl openssl
+	@$(find_envoy); python3 envoy/demo/demo.py
+
+run: wasm ## the same, and leave Envoy up for experiments
+	@$(tools)/system.sh "for the demonstration" python3 curl openssl
+	@$(find_envoy); python3 envoy/demo/demo.py --stay
+
+demo-docker: wasm ## the same Envoy with Docker compose
+	@docker compose --file envoy/docker-compose.yaml up
+
+test: lint unit wasm fixtures e2e ## everything: lint, unit tests, the wasm build, the end-to-end suite
+
+lint: ## formatting and clippy, for this machine and for wasm; warnings are errors
+	@cargo fmt --check
+	@cargo clippy --locked --all-targets -- -D warnings
+	@$(tools)/wasm.sh --clippy .
+	@for crate in $(fixtures); do \
+		cargo fmt --check --manifest-path $$crate/Cargo.toml; \
+		$(tools)/wasm.sh --clippy $$crate; \
+	done
+
+unit: ## unit and property tests
+	@cargo test --locked
+
+fixtures: # the modules that only tests load: dist/fixtures/NAME.wasm
+	@for crate in $(fixtures); do $(tools)/wasm.sh $$crate dist/fixtures/$${crate##*/}.wasm; done
+
+e2e: wasm fixtures ## the end-to-end suite on the newest Envoy and on an old one; ARGS="-k name" for pytest
+	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl
+	@$(find_envoy); $(find_envoy_old); python=$$($(tools)/python.sh); \
+	exec $$python -m pytest $(or $(ARGS),-q) tests
+
+clean: ## remove what was built; .tools/ (Envoy, Python packages, Debian's Rust) stays
+	rm -rf dist target $(addsuffix /target,$(fixtures))
