@@ -18,12 +18,12 @@ class MissingArtifact(Exception):
 
 def envoy() -> Path:
     """The newest supported Envoy."""
-    return _required("ENVOY", None, "make envoy")
+    return _required("ENVOY", None, "make e2e")
 
 
 def envoy_old() -> Path:
     """An Envoy older than 1.38, which has no `connection.peer_certificate`."""
-    return _required("ENVOY_OLD", None, "make envoy")
+    return _required("ENVOY_OLD", None, "make e2e")
 
 
 def module() -> Path:
@@ -33,19 +33,19 @@ def module() -> Path:
 
 def probe() -> Path:
     """The fixture that reports what Envoy shows to a filter."""
-    return _required("PROBE", REPOSITORY / "dist" / "probe.wasm", "make fixtures")
+    return _required("PROBE", REPOSITORY / "dist" / "fixtures" / "probe.wasm", "make fixtures")
 
 
 def worker_failure() -> Path:
     """The fixture that Envoy's first VM accepts and that then fails in every worker."""
-    return _required("WORKER_FAILURE", REPOSITORY / "dist" / "worker_failure.wasm", "make fixtures")
+    return _required("WORKER_FAILURE", REPOSITORY / "dist" / "fixtures" / "worker_failure.wasm", "make fixtures")
 
 
 def _required(variable: str, default: Path | None, target: str) -> Path:
     value = os.environ.get(variable)
     path = Path(value) if value else default
     if path is None:
-        raise MissingArtifact(f"${variable} is not set: run `{target}`, or point it at the file")
+        raise MissingArtifact(f"${variable} is not set: run `{target}`, which finds one or fetches it, or set it")
     if not path.is_file():
         raise MissingArtifact(f"{path} does not exist: run `{target}`, or set ${variable}")
     return path.resolve()
