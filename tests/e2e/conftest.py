@@ -16,12 +16,15 @@ import pytest
 from harness import artifacts
 from harness.envoy import Envoy, http1_cluster, http2_cluster
 from harness.grpc_upstream import GrpcUpstream
+from harness.http1 import Http1
+from harness.http2 import Http2
 from harness.listener import Listener
 from harness.pki import Authority, Credential
 from harness.tokens import Signer
 from harness.upstream import Upstream
 
 StartEnvoy = Callable[..., Envoy]
+Client = type[Http1] | type[Http2]
 
 
 @pytest.fixture(scope="session")
@@ -67,6 +70,19 @@ def every_envoy(request: pytest.FixtureRequest) -> Path:
     """Each supported Envoy in turn, for tests of what differs between them."""
     find: Callable[[], Path] = request.param
     return find()
+
+
+@pytest.fixture(scope="session")
+def newest(every_envoy: Path) -> bool:
+    """Whether `every_envoy` is the newest one, which shows a filter more than the old one does."""
+    return every_envoy == artifacts.envoy()
+
+
+@pytest.fixture(params=[Http1, Http2], ids=["http1", "http2"])
+def http(request: pytest.FixtureRequest) -> Client:
+    """Each client in turn, for what must hold over both protocols: `with http(port, tls) as client`."""
+    client: Client = request.param
+    return client
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -82,10 +82,10 @@ class Envoy:
         ]
         with (self._directory / "output.log").open("wb") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
-        self._wait("the admin address", lambda: admin_file.is_file() and admin_file.read_text() != "")
+        self.wait("the admin address", lambda: admin_file.is_file() and admin_file.read_text() != "")
         self.admin = Admin(int(admin_file.read_text().rsplit(":", 1)[1]))
-        self._wait("readiness", self.admin.ready)
-        self._wait("its listeners", lambda: len(self.admin.listener_ports()) == len(self._listeners))
+        self.wait("readiness", self.admin.ready)
+        self.wait("its listeners", lambda: len(self.admin.listener_ports()) == len(self._listeners))
         self._ports = self.admin.listener_ports()
 
     def stop(self) -> None:
@@ -114,19 +114,19 @@ class Envoy:
 
     def wait_for_log(self, text: str) -> str:
         """The first log line that contains `text`."""
-        self._wait(f"a log line with {text!r}", lambda: text in self.log())
+        self.wait(f"a log line with {text!r}", lambda: text in self.log())
         return next(line for line in self.log().splitlines() if text in line)
 
     def records(self, listener: str, at_least: int = 0) -> list[dict[str, Any]]:
         """The access log of a listener; the filter's decision is parsed where it is JSON."""
-        self._wait(f"{at_least} access log lines", lambda: len(self._lines(listener)) >= at_least)
+        self.wait(f"{at_least} access log lines", lambda: len(self._lines(listener)) >= at_least)
         return [_record(line) for line in self._lines(listener)]
 
     def record(self, listener: str, request_id: str) -> dict[str, Any]:
         """The access log line of one request, found by the `x-request-id` that it carried."""
         def found() -> bool:
             return any(request_id in line for line in self._lines(listener))
-        self._wait(f"an access log line of {request_id}", found)
+        self.wait(f"an access log line of {request_id}", found)
         return next(r for r in self.records(listener) if r["request_id"] == request_id)
 
     def replace_listeners(self, *listeners: Listener) -> None:
@@ -139,14 +139,27 @@ class Envoy:
         os.replace(written, target)
 
     def wait_for_listener_update(self, *, accepted: bool, before: int) -> None:
-        """Waits until Envoy has accepted or rejected an update; `before` is the count before it."""
-        self._wait("the listener update", lambda: self.update_count(accepted=accepted) > before)
+        """Waits until Envoy has accepted or rejected an update; `before` is the count before it.
+
+        An accepted listener reaches the workers a moment later: `wait` for its first answer.
+        """
+        self.wait("the listener update", lambda: self.update_count(accepted=accepted) > before)
         self._ports = self.admin.listener_ports()
 
     def update_count(self, *, accepted: bool) -> int:
         """How many listener updates Envoy has accepted or rejected."""
         name = "update_success" if accepted else "update_rejected"
         return self.admin.stat(f"listener_manager.lds.{name}")
+
+    def wait(self, what: str, condition: Callable[[], bool]) -> None:
+        """Waits until `condition` holds; fails when Envoy ends or a minute has passed."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            if self._process is None or self._process.poll() is not None:
+                raise EnvoyFailed(self._report(f"ended while the test waited for {what}"))
+            if time.monotonic() > deadline:
+                raise EnvoyFailed(self._report(f"showed no sign of {what}"))
+            time.sleep(_POLL_SECONDS)
 
     def _lines(self, listener: str) -> list[str]:
         path = self._access_log(listener)
@@ -182,15 +195,6 @@ class Envoy:
         kind = "type.googleapis.com/envoy.config.listener.v3.Listener"
         resources = [{"@type": kind, **config} for config in self._listener_configs()]
         return {"version_info": uuid.uuid4().hex, "resources": resources}
-
-    def _wait(self, what: str, condition: Any) -> None:
-        deadline = time.monotonic() + DEADLINE_SECONDS
-        while not condition():
-            if self._process is None or self._process.poll() is not None:
-                raise EnvoyFailed(self._report(f"ended while the test waited for {what}"))
-            if time.monotonic() > deadline:
-                raise EnvoyFailed(self._report(f"showed no sign of {what}"))
-            time.sleep(_POLL_SECONDS)
 
     def _report(self, what: str) -> str:
         output = (self._directory / "output.log").read_text(errors="replace")

@@ -5,14 +5,19 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from . import artifacts
+from .http1 import Http1
+from .http2 import Http2
+from .listener import Listener
 from .response import Header, Response
 
 OK = 0
 NOT_FOUND = 1
 BAD_ARGUMENT = 2
+SERIALIZATION_FAILURE = 3
 CAS_MISMATCH = 8
-INTERNAL_FAILURE = 10
 
 Call = tuple[str | bytes, ...]
 
@@ -24,10 +29,29 @@ class Answer:
     status: int
     value: bytes | None = None
 
+    def text(self) -> str:
+        """The value as latin-1."""
+        assert self.value is not None, f"no value, but status {self.status}"
+        return self.value.decode("latin-1")
+
     def pairs(self) -> list[Header]:
         """The value as a header map."""
         assert self.value is not None, f"no map, but status {self.status}"
         return unpack(self.value)
+
+
+def listener(name: str, *calls: Call, **options: Any) -> Listener:
+    """A listener with the probe in the filter's place and without the guard.
+
+    `calls` are what it does for requests that carry no script of their own.
+    """
+    settings = {"policy": script(*calls)[1], "module": artifacts.probe(), "guard": False, "normalize": False}
+    return Listener(name, **(settings | options))
+
+
+def ask(client: Http1 | Http2, *calls: Call, headers: Sequence[Header] = (), path: str = "/") -> list[Answer]:
+    """Has the probe do these calls while it handles a request, and returns the answers."""
+    return answers(client.request("GET", path, [script(*calls), *headers]))
 
 
 def script(*calls: Call) -> Header:
