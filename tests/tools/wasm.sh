@@ -4,8 +4,8 @@
 #
 # The target wasm32-wasip1 comes from the first of these that is there:
 #   rustup  the Rust on PATH, with the target installed or added by `rustup target add`
-#   debian  Debian's Rust packages, unpacked into .tools/debian-rust (installed only where unpacking does not do),
-#           with which cargo builds the standard library from its source
+#   debian  Debian's Rust packages, unpacked into .tools/debian-rust (nothing is installed), and the target's standard
+#           library built with them from its source
 # WASM_TOOLCHAIN=rustup or WASM_TOOLCHAIN=debian allows only that one.
 set -euo pipefail
 
@@ -34,27 +34,24 @@ add_target() {
     command -v rustup >/dev/null || return 1
     say "adding the target $target with rustup"
     # A machine that cannot reach rustup's server must not wait for long: the other toolchain serves as well.
-    timeout 120 rustup target add "$target" >/dev/null 2>&1 && has_target
+    timeout 120 rustup target add "$target" >/dev/null 2>&1 && has_target && return
+    say "rustup cannot add it here"
+    return 1
 }
 
 # --- Debian --------------------------------------------------------------------------------------------------------
 
-debian_packages() {
-    # The packages to build with. rustc links with the lld of the LLVM that it was itself built with; versions are
-    # looked up, not pinned, because those of a security archive move.
-    local lld
-    lld=$(apt-cache "$@" depends rust-web-llvm 2>/dev/null | sed -nE 's/^ *Depends: llvm-([0-9]+)$/lld-\1/p')
-    [[ -n $lld ]] && echo rustc-web cargo-web rust-web-src rust-web-clippy wasi-libc "$lld"
-}
-
 download_packages() {
-    # download_packages FOLDER [APT-OPTION...]: those packages and the libraries of theirs that this system does not have.
-    local folder=$1 wanted plan name names=()
+    # download_packages FOLDER [APT-OPTION...]: the toolchain and those of its libraries that this system does not have.
+    local folder=$1 lld plan name names=()
     shift
-    wanted=$(debian_packages "$@") || return 1
+    # rustc links with the lld of the LLVM that it was itself built with. Versions are looked up, not pinned, because those
+    # of a security archive move.
+    lld=$(apt-cache "$@" depends rust-web-llvm 2>/dev/null | sed -nE 's/^ *Depends: llvm-([0-9]+)$/lld-\1/p')
+    [[ -n $lld ]] || return 1
     # Planned as if nothing were installed, so that a half-installed toolchain of the system does not leave holes in ours.
-    # shellcheck disable=SC2086  # words
-    plan=$(apt-get "$@" -o Dir::State::status=/dev/null install --simulate --no-install-recommends --yes $wanted 2>/dev/null) || return 1
+    plan=$(apt-get "$@" -o Dir::State::status=/dev/null install --simulate --no-install-recommends --yes \
+        rustc-web cargo-web rust-web-src rust-web-clippy wasi-libc "$lld" 2>/dev/null) || return 1
     while read -r name; do
         case $name in
             *-web | *rust-web* | lld-* | libllvm* | wasi-libc) names+=("$name") ;;
@@ -66,13 +63,47 @@ download_packages() {
     (cd "$folder" && apt-get "$@" --quiet=2 download "${names[@]}" >/dev/null 2>&1)
 }
 
-unpack_debian() {
-    # In a subshell of its own: see the caller.
-    local temporary options package
+unpack_packages() {
+    # unpack_packages FOLDER PREFIX
+    local package
+    for package in "$1"/*.deb; do
+        # Of the sources only the standard library's are needed.
+        dpkg-deb --fsys-tarfile "$package" | tar -x -C "$2" --anchored --no-wildcards-match-slash \
+            --exclude='./usr/src/*/compiler' --exclude='./usr/src/*/src' --exclude='./usr/share' || return 1
+    done
+    # The name by which rustc calls its linker.
+    (cd "$2/usr/bin" && ln -s lld-[0-9]* rust-lld)
+}
+
+build_target() {
+    # build_target FOLDER PREFIX: the standard library for the target, put where rustup would put it, so that from here on
+    # nothing differs between the two toolchains.
+    local folder=$1 libraries=$2/usr/lib/rustlib/$target/lib
+    mkdir -p "$folder/src" "$libraries/self-contained"
+    printf '[package]\nname = "nothing"\nversion = "0.0.0"\nedition = "2021"\n[workspace]\n' >"$folder/Cargo.toml"
+    echo '#![no_std]' >"$folder/src/lib.rs"
+    say "building the standard library for $target (once; a minute or two)"
+    # Building it is an unstable feature of cargo. Bitcode beside the machine code serves builds with and without LTO.
+    (
+        use_debian "$2"
+        RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_ENCODED_RUSTFLAGS="-Cembed-bitcode=yes" \
+            cargo build --quiet --release -Zbuild-std=std,panic_abort --target "$target" \
+            --manifest-path "$folder/Cargo.toml" --target-dir "$folder/target" >&2
+    ) || return 1
+    rm -f "$folder/target/$target/release/deps"/libnothing-*
+    cp "$folder/target/$target/release/deps"/*.rlib "$libraries/" &&
+        cp "$2"/usr/lib/wasm32-wasi/* "$libraries/self-contained/" &&
+        rm -rf "$2/usr/src" "$2/usr/lib/rustlib/src"
+}
+
+make_debian() {
+    # Runs in a subshell, whose end removes what is half done.
+    local temporary options
     temporary=$(mktemp -d "$debian.XXXXXX")
     # shellcheck disable=SC2064  # the folder as it is named now
     trap "rm -rf '$temporary'" EXIT
-    mkdir -p "$temporary"/{packages,toolchain,lists/partial,cache/archives/partial}
+    mkdir -p "$temporary"/{packages,toolchain,target,lists/partial,cache/archives/partial}
+    say "unpacking Debian's Rust packages into $debian (once; about 500 MB)"
     if ! download_packages "$temporary/packages"; then
         # The system's package lists are missing or older than the archive. A copy of our own needs no root.
         say "the system's package lists do not serve: fetching fresh ones for this purpose"
@@ -82,44 +113,19 @@ unpack_debian() {
         rm -f "$temporary"/packages/*
         download_packages "$temporary/packages" "${options[@]}" || return 1
     fi
-    for package in "$temporary"/packages/*.deb; do
-        # Of the sources only the standard library's are needed.
-        dpkg-deb --fsys-tarfile "$package" | tar -x -C "$temporary/toolchain" --anchored --no-wildcards-match-slash \
-            --exclude='./usr/src/*/compiler' --exclude='./usr/src/*/src' --exclude='./usr/share'
-    done
-    # A toolchain that does not run is no toolchain.
-    (use_debian "$temporary/toolchain" && rustc --version && cargo --version && cargo clippy --version) >/dev/null 2>&1 || return 1
-    rm -rf "$debian"
-    mv -T "$temporary/toolchain" "$debian"
-}
-
-install_debian() {
-    local packages
-    packages=$(debian_packages) || { ((EUID == 0)) && apt-get -qq update >&2; packages=$(debian_packages); } || return 1
-    if ((EUID != 0)); then
-        say "Debian's Rust packages do not work unpacked here; run as root: apt-get install --no-install-recommends $packages"
-        return 1
-    fi
-    say "installing $packages: Debian's Rust packages do not work unpacked here"
-    # shellcheck disable=SC2086  # words
-    DEBIAN_FRONTEND=noninteractive apt-get -qq install --yes --no-install-recommends $packages </dev/null >&2
+    unpack_packages "$temporary/packages" "$temporary/toolchain" || return 1
+    build_target "$temporary/target" "$temporary/toolchain" || return 1
+    rm -rf "$debian" && mv -T "$temporary/toolchain" "$debian"
 }
 
 use_debian() {
-    # use_debian PREFIX: the environment for the toolchain that is unpacked there ("" for the installed one).
-    local lld libraries
-    lld=$(compgen -G "$1/usr/bin/wasm-ld-*" | sort -V | tail -n 1)
-    [[ -x $1/usr/bin/rustc && -n $lld ]] || return 1
-    if [[ -n $1 ]]; then
-        libraries=$(compgen -G "$1/usr/lib/*-linux-gnu*" | paste -sd:)
-        export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    fi
+    # use_debian PREFIX: cargo, rustc and clippy are those that are unpacked there.
+    local libraries
+    libraries=$(compgen -G "$1/usr/lib/*-linux-gnu*" | paste -sd:)
+    export LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
     export PATH=$1/usr/bin:$PATH RUSTC=$1/usr/bin/rustc
-    # Building the standard library is an unstable feature of cargo.
-    export RUSTC_BOOTSTRAP=1
-    export CARGO_TARGET_WASM32_WASIP1_LINKER=$lld
-    rust_flags+=(-Clink-self-contained=no "-L$1/usr/lib/wasm32-wasi")
-    cargo_options+=(-Zbuild-std=std,panic_abort)
+    # Not by way of cargo, which would prefer the cargo-clippy of a rustup in the home folder.
+    clippy=("$1/usr/bin/cargo-clippy" clippy)
 }
 
 find_debian() {
@@ -128,12 +134,13 @@ find_debian() {
         command -v "$command" >/dev/null || { say "no Debian packages on this system ($command is missing)"; return 1; }
     done
     "$here/system.sh" "to unpack Debian's Rust packages" flock
+    # One unpacks, the others wait; nobody holds the lock while the crate is built.
     exec 9>"$debian.lock"
     flock 9
-    [[ -d $debian ]] && use_debian "$debian" && return
-    say "unpacking Debian's Rust packages into $debian (once; about 550 MB)"
-    (unpack_debian) && use_debian "$debian" && return
-    install_debian && use_debian ""
+    [[ -d $debian ]] || (make_debian) || return 1
+    exec 9>&-
+    use_debian "$debian"
+    has_target
 }
 
 # --- the choice ----------------------------------------------------------------------------------------------------
@@ -162,7 +169,7 @@ choose_toolchain() {
 
 release_profile() {
     # The filter's release profile as environment variables. Every crate is built with it, so that they share one build of
-    # their dependencies, and with Debian's toolchain of the standard library.
+    # their dependencies.
     awk -F '[[:space:]]*=[[:space:]]*' '
         /^\[/ { inside = $0 ~ /^\[profile\.release\][[:space:]]*(#.*)?$/; next }
         inside && NF > 1 && !/^#/ {
@@ -182,26 +189,24 @@ manifest=$directory/Cargo.toml
 
 mkdir -p "$root/.tools"
 "$here/system.sh" "to build the WebAssembly module" cc python3
-rust_flags=() cargo_options=()
+clippy=(cargo clippy)
 choose_toolchain
 
 # No path of this machine inside the module.
-rust_flags+=("--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo" "--remap-path-prefix=$root=/mtls-authz")
-CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f'; echo "${rust_flags[*]}")
-export CARGO_ENCODED_RUSTFLAGS
+export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"$'\x1f'"--remap-path-prefix=$root=/mtls-authz"
 if [[ -f $root/Cargo.toml ]]; then
     mapfile -t profile < <(release_profile)
     ((${#profile[@]} == 0)) || export "${profile[@]}"
 fi
 # A folder for each toolchain: in a common one each would throw away the work of the other.
-cargo_options+=(--release --locked --target "$target" --manifest-path "$manifest" --target-dir "$root/target/wasm-$toolchain")
+cargo_options=(--release --locked --target "$target" --manifest-path "$manifest" --target-dir "$root/target/wasm-$toolchain")
 
 if [[ $action == clippy ]]; then
-    say "clippy of $directory ($(rustc --version))"
-    exec cargo clippy "${cargo_options[@]}" -- -D warnings
+    say "clippy of $directory ($toolchain, $(rustc --version))"
+    exec "${clippy[@]}" "${cargo_options[@]}" -- -D warnings
 fi
 
-say "building $directory ($(rustc --version))"
+say "building $directory ($toolchain, $(rustc --version))"
 artifact=$(
     cargo build --lib "${cargo_options[@]}" --message-format=json-render-diagnostics | python3 -c '
 import json, os, sys
@@ -219,7 +224,7 @@ for line in sys.stdin:
 python3 "$here/check_imports.py" "$artifact"
 mkdir -p "$(dirname "$output")"
 # Only a module that passed the check appears, and whole.
-cp "$artifact" "$output.new"
-mv "$output.new" "$output"
+cp "$artifact" "$output.$$"
+mv "$output.$$" "$output"
 size=$(stat -c %s "$output")
 say "$output: $size bytes ($((size / 1024)) KiB)"
