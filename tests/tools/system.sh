@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that system commands are there: tests/tools/system.sh WHY COMMAND...
+# venv stands for Python's module of that name.
 # Installs what is missing with apt-get (as root, or through sudo) and says what and why; silent when nothing is missing.
 set -euo pipefail
 
@@ -43,17 +44,22 @@ if ((EUID != 0)); then
     root=(sudo)
 fi
 
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
 apt() {
-    # stdout belongs to the caller of the scripts that use this one.
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" </dev/null >&2
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq "$@" </dev/null >"$log" 2>&1
 }
 
 echo "installing ${packages[*]} with apt-get: needed $why" >&2
 # The package lists may be absent (a fresh container) or older than the archive: then refresh them and try again.
-apt install -y --no-install-recommends "${packages[@]}" 2>/dev/null || {
-    echo "refreshing the package lists with apt-get update: the installed ones do not serve ${packages[*]}" >&2
+apt install -y --no-install-recommends "${packages[@]}" || {
+    echo "refreshing the package lists with apt-get update: those that are here do not serve" >&2
+    # Its status is not asked: it also fails for an archive that has nothing to do with these packages.
     apt update || true
-    apt install -y --no-install-recommends "${packages[@]}" || fail "apt-get install ${packages[*]} failed"
+    apt install -y --no-install-recommends "${packages[@]}" || {
+        cat "$log" >&2
+        fail "apt-get install ${packages[*]} failed, see above"
+    }
 }
 
 for command in "${missing[@]}"; do
