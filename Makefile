@@ -50,7 +50,7 @@ fixtures: # the modules that only tests load: dist/fixtures/NAME.wasm
 e2e: wasm fixtures ## the end-to-end suite on the newest Envoy and on an old one; ARGS="-k name" for pytest
 	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl
 	@$(find_envoy); $(find_envoy_old); python=$$($(tools)/python.sh); \
-	exec $$python -m pytest $(or $(ARGS),-q) tests
+	$$python -m pytest $(ARGS) tests
 
 clean: ## remove what was built; .tools/ (Envoy, Python packages, Debian's Rust) stays
 	rm -rf dist target $(addsuffix /target,$(fixtures))
