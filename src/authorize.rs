@@ -1,0 +1,190 @@
+//! The decision, step by step: 400 before 401 before 403 before 405 before 429, so that a stranger learns nothing
+//! about rules.
+
+use crate::certificate::{self, Certificate};
+use crate::config::Policy;
+use crate::decision::{Allow, Binding, Decision, Deny, Reason, Rule};
+use crate::identity::Recognised;
+use crate::policy::{Asked, CanonicalPath, Mode, ProfileId, address};
+use crate::proxy::Proxy;
+use crate::request::{Claimed, Request};
+use crate::token::{self, Claims};
+
+/// Decides about one request.
+pub fn decide(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy) -> Decision {
+    let mut decision = Decision { enforcement: policy.enforcement, ..Decision::default() };
+    decision.verdict = authorize(policy, request, proxy, &mut decision);
+    if decision.refusal().is_none() && decision.certificate.is_none() && !request.forwarded_client_cert.is_empty() {
+        // The request goes on without a look at the certificate, but a header beside it must agree with one.
+        decision.certificate = presented(policy, request, proxy).ok().flatten();
+    }
+    decision
+}
+
+/// What is found out on the way goes into `found`, so that a refusal can say whom it met.
+fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &mut Decision) -> Result<Allow, Deny> {
+    // 400: what cannot be read in exactly one way.
+    let method = request.method()?;
+    let path = CanonicalPath::parse(request.path()?, policy.path)
+        .map_err(|error| Deny::new(Reason::PathMalformed).with_detail(error.as_str()))?;
+    found.path = Some(path.to_string());
+    let upgrade = request.upgrade();
+    if upgrade.is_none()
+        && method != "CONNECT"
+        && let Some(entry) = policy.bypass.entry(method, &path)
+    {
+        return Ok(Allow { rule: Rule::Bypass(entry) });
+    }
+    let claimed = request.claimed()?;
+    let bearer = if policy.uses_tokens() { token::bearer(&request.authorization)? } else { None };
+
+    // 401: the certificate, then the token, then whether they belong together.
+    let now = seconds(proxy.now()?);
+    let needs_binding = policy.required_paths.contains(&path);
+    let mut claims = None;
+    let client = match presented(policy, request, proxy)? {
+        Some(certificate) => {
+            found.caller.thumbprint = Some(certificate.thumbprint);
+            let certificate = found.certificate.insert(certificate);
+            certificate.check(now, policy.clock_skew)?;
+            let resolved = policy.identities.resolve(certificate, &policy.profiles)?;
+            found.caller.identity = Some(resolved.identity);
+            resolved.client
+        }
+        None if needs_binding || !policy.accepts_tokens_alone() => return Err(Reason::CertificateMissing.into()),
+        None => {
+            let verified = verified_token(policy, bearer, proxy, now)?;
+            // Without a certificate a bound token is refused whatever else it says.
+            verified.confirmation.check(None)?;
+            let client = sole_client(&verified).and_then(|client_id| policy.identities.named(client_id));
+            claims = Some(verified);
+            client
+        }
+    };
+    let profile = client.as_ref().map_err(Deny::clone).and_then(|client| {
+        found.caller.client_id = Some(client.client_id.clone());
+        found.caller.principal.clone_from(&client.principal);
+        choose_profile(policy, client, claimed)
+    });
+    let chosen = profile.as_ref().ok().and_then(|id| policy.profiles.get(*id));
+    let mode = chosen.map_or(policy.mode, |profile| profile.mode);
+    if let Some(profile) = chosen {
+        found.caller.profile_id = Some(profile.name.clone());
+        found.enforcement = profile.enforcement;
+    }
+    if found.certificate.is_none() && mode != Mode::BearerPlusMtlsOptional {
+        return Err(Reason::CertificateMissing.into());
+    }
+    let binding = match mode {
+        Mode::Mtls => Binding::Certificate,
+        Mode::BearerPlusMtlsRequired | Mode::BearerPlusMtlsOptional => {
+            let verified = match claims.take() {
+                Some(verified) => verified,
+                None => verified_token(policy, bearer, proxy, now)?,
+            };
+            let bound = verified.confirmation.check(found.caller.thumbprint)?;
+            claims = Some(verified);
+            match (bound, mode) {
+                (true, _) => Binding::Bound,
+                (false, Mode::BearerPlusMtlsOptional) if !needs_binding => Binding::Bearer,
+                (false, _) => return Err(Reason::SenderBindingMissing.into()),
+            }
+        }
+    };
+    found.caller.binding = Some(binding);
+
+    // 403: who it is, then what it may do. 405 and 429 come last.
+    let client = client?;
+    check_claimed(policy, &client, claimed)?;
+    if let Some(claims) = &claims {
+        check_token_client(policy, &client, claims)?;
+    }
+    let profile = policy.profiles.get(profile?).ok_or(Reason::InternalError)?;
+    if !profile.source_networks.is_empty() {
+        address::check(&profile.source_networks, policy.source_address, proxy)?;
+    }
+    let asked = Asked {
+        method,
+        path: &path,
+        upgrade: upgrade.as_deref(),
+        scopes: claims.as_ref().map_or(&[], |claims| claims.scopes.as_slice()),
+    };
+    let rule = profile.authorize(asked, &policy.profiles.collections)?;
+    if let Some(limit) = profile.rate_limit {
+        limit.take(proxy, &profile.name, &client.client_id)?;
+    }
+    Ok(Allow { rule: Rule::Profile(rule) })
+}
+
+fn presented(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy) -> Result<Option<Certificate>, Deny> {
+    certificate::from_connection(proxy, policy.validation, &request.forwarded_client_cert)
+}
+
+fn verified_token(policy: &Policy, bearer: Option<&str>, proxy: &dyn Proxy, now: i64) -> Result<Claims, Deny> {
+    let claims = token::verified(&policy.token, bearer, proxy)?.ok_or_else(|| {
+        let deny = Deny::new(Reason::TokenMissing);
+        match bearer {
+            Some(_) => deny.with_note(
+                "there is a bearer token, but jwt_authn left no payload: it refused the token, or its provider's \
+                 payload_in_metadata is not token.metadata.key",
+            ),
+            None => deny,
+        }
+    })?;
+    claims.check(&policy.token.claims, now)?;
+    Ok(claims)
+}
+
+/// The client that a token names: its claims must agree.
+fn sole_client(claims: &Claims) -> Result<&str, Deny> {
+    match claims.clients.split_first() {
+        Some((first, rest)) if rest.iter().all(|other| other == first) => Ok(first),
+        Some(_) => Err(Deny::new(Reason::ClientProfileMismatch).with_note("the token's client claims differ")),
+        None => Err(Deny::new(Reason::IdentityNotMapped).with_note("the token has none of token.client_id_claims")),
+    }
+}
+
+fn choose_profile(policy: &Policy, client: &Recognised, claimed: Claimed<'_>) -> Result<ProfileId, Deny> {
+    let named = claimed.profile_id.map(|name| {
+        std::str::from_utf8(name)
+            .ok()
+            .and_then(|name| policy.profiles.by_name(name))
+            .filter(|profile| client.profiles.contains(profile))
+            .ok_or_else(|| {
+                Deny::new(Reason::ClientProfileMismatch)
+                    .with_note("X-Profile-ID names a profile that the client does not have")
+            })
+    });
+    match (named, client.profiles.as_slice()) {
+        (Some(named), _) => named,
+        (None, [only]) => Ok(*only),
+        (None, []) => Err(Deny::new(Reason::ProfileRequired)
+            .with_note("the client has no profile: add one to clients.<client>.profiles or to its mapping")),
+        (None, _) => Err(Reason::ProfileRequired.into()),
+    }
+}
+
+fn check_claimed(policy: &Policy, client: &Recognised, claimed: Claimed<'_>) -> Result<(), Deny> {
+    if policy.require_client_headers && (claimed.client_id.is_none() || claimed.profile_id.is_none()) {
+        return Err(Reason::ClientHeaderMissing.into());
+    }
+    match claimed.client_id {
+        Some(name) if name != client.client_id.as_bytes() => Err(Reason::ClientMismatch.into()),
+        _ => Ok(()),
+    }
+}
+
+fn check_token_client(policy: &Policy, client: &Recognised, claims: &Claims) -> Result<(), Deny> {
+    let note = match claims.clients.as_slice() {
+        [] if policy.token.claims.client_id_claims.is_empty() => return Ok(()),
+        [] => "the token has none of token.client_id_claims; an empty list there turns this check off",
+        names if names.iter().all(|name| *name == client.client_id) => return Ok(()),
+        _ => "the token names another client than the certificate",
+    };
+    Err(Deny::new(Reason::ClientProfileMismatch).with_note(note))
+}
+
+/// Seconds since 1970 out of nanoseconds.
+fn seconds(nanoseconds: u64) -> i64 {
+    i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,332 @@
+//! Distinguished names as text, RFC 4514, which is also what Envoy prints (as RFC 2253).
+//!
+//! Two names are equal when their attributes are equal, in order, byte for byte; the case of attribute types does not
+//! count, the case of values does. That is stricter than RFC 5280 section 7.1, on purpose: a pin means what it says.
+
+use std::fmt;
+
+use x509_parser::asn1_rs::{Any, FromDer};
+
+use super::leaf;
+use super::thumbprint::hex_value;
+
+/// Attribute types that RFC 4514 and OpenSSL print by name.
+const SHORT_NAMES: &[(&str, &str)] = &[
+    ("2.5.4.3", "CN"),
+    ("2.5.4.4", "SN"),
+    ("2.5.4.5", "serialNumber"),
+    ("2.5.4.6", "C"),
+    ("2.5.4.7", "L"),
+    ("2.5.4.8", "ST"),
+    ("2.5.4.9", "street"),
+    ("2.5.4.10", "O"),
+    ("2.5.4.11", "OU"),
+    ("2.5.4.12", "title"),
+    ("2.5.4.17", "postalCode"),
+    ("2.5.4.42", "GN"),
+    ("2.5.4.43", "initials"),
+    ("2.5.4.46", "dnQualifier"),
+    ("2.5.4.65", "pseudonym"),
+    ("2.5.4.97", "organizationIdentifier"),
+    ("0.9.2342.19200300.100.1.1", "UID"),
+    ("0.9.2342.19200300.100.1.25", "DC"),
+    ("1.2.840.113549.1.9.1", "emailAddress"),
+];
+
+/// More relative names than this are not read.
+pub(super) const MAX_RDNS: usize = 64;
+
+/// The value of an attribute.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Value {
+    /// One of the ASN.1 string types, as text.
+    Text(String),
+    /// Anything else: its DER.
+    Der(Vec<u8>),
+}
+
+/// An attribute of a relative distinguished name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Attribute {
+    /// A short name from RFC 4514 such as `CN`, or a dotted OID.
+    pub kind: String,
+    /// What it says.
+    pub value: Value,
+}
+
+/// A distinguished name. Prints as RFC 4514: the most specific name first.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct DistinguishedName {
+    /// In the order of RFC 4514 text, the reverse of the DER; the attributes of one relative name are sorted.
+    rdns: Vec<Vec<Attribute>>,
+}
+
+impl DistinguishedName {
+    /// From relative names in the order of the DER.
+    pub fn from_der_order(mut rdns: Vec<Vec<Attribute>>) -> Self {
+        rdns.reverse();
+        Self::from_text_order(rdns)
+    }
+
+    fn from_text_order(mut rdns: Vec<Vec<Attribute>>) -> Self {
+        for rdn in &mut rdns {
+            rdn.sort();
+        }
+        Self { rdns }
+    }
+
+    /// Reads RFC 4514 text, exactly: no spaces around separators, no empty value. `None` where it is not that.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut reader = Reader { rest: text.as_bytes() };
+        let mut rdns = vec![vec![reader.attribute()?]];
+        while let Some(separator) = reader.next() {
+            let attribute = reader.attribute()?;
+            match separator {
+                b'+' => rdns.last_mut()?.push(attribute),
+                b',' if rdns.len() < MAX_RDNS => rdns.push(vec![attribute]),
+                _ => return None,
+            }
+        }
+        Some(Self::from_text_order(rdns))
+    }
+
+    /// All text values of an attribute type in its canonical spelling (see [`canonical_kind`]).
+    pub fn values<'a>(&'a self, kind: &str) -> impl Iterator<Item = &'a str> {
+        self.rdns.iter().flatten().filter_map(move |attribute| match &attribute.value {
+            Value::Text(text) if attribute.kind == kind => Some(text.as_str()),
+            _ => None,
+        })
+    }
+}
+
+/// The printed name of an attribute type: a short name where there is one, else the OID itself.
+pub fn attribute_kind(oid: &str) -> String {
+    SHORT_NAMES.iter().find(|(dotted, _)| *dotted == oid).map_or(oid, |(_, short)| short).to_owned()
+}
+
+/// The canonical spelling of an attribute type somebody wrote, or `None` where it is neither a known name nor an OID.
+pub fn canonical_kind(written: &str) -> Option<String> {
+    if let Some((_, short)) = SHORT_NAMES.iter().find(|(_, short)| short.eq_ignore_ascii_case(written)) {
+        return Some((*short).to_owned());
+    }
+    let arcs = written.split('.');
+    let dotted = written.contains('.')
+        && arcs.clone().all(|arc| {
+            !arc.is_empty() && arc.bytes().all(|byte| byte.is_ascii_digit()) && (arc == "0" || !arc.starts_with('0'))
+        });
+    dotted.then(|| attribute_kind(written))
+}
+
+struct Reader<'a> {
+    rest: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        Some(*first)
+    }
+
+    /// `type=value` up to an unescaped `,`, `+` or the end.
+    fn attribute(&mut self) -> Option<Attribute> {
+        let equals = self.rest.iter().position(|byte| *byte == b'=')?;
+        let (kind, rest) = self.rest.split_at_checked(equals)?;
+        let kind = canonical_kind(std::str::from_utf8(kind).ok()?)?;
+        self.rest = rest.get(1..)?;
+        let value = match self.rest.first()? {
+            b'#' => {
+                self.next();
+                let der = self.hex_string()?;
+                match Any::from_der(&der) {
+                    Ok(([], any)) => leaf::value(&any),
+                    _ => return None,
+                }
+            }
+            b' ' => return None,
+            _ => Value::Text(self.string()?),
+        };
+        Some(Attribute { kind, value })
+    }
+
+    fn hex_string(&mut self) -> Option<Vec<u8>> {
+        let mut der = Vec::new();
+        while !matches!(self.rest.first(), None | Some(b',' | b'+')) {
+            der.push((hex_value(self.next()?)? << 4) | hex_value(self.next()?)?);
+        }
+        (!der.is_empty()).then_some(der)
+    }
+
+    fn string(&mut self) -> Option<String> {
+        let mut value = Vec::new();
+        let mut bare_space_last = false;
+        while let Some(byte) = self.rest.first().copied() {
+            if matches!(byte, b',' | b'+') {
+                break;
+            }
+            self.next();
+            bare_space_last = byte == b' ';
+            match byte {
+                b'"' | b';' | b'<' | b'>' | 0 => return None,
+                b'\\' => value.push(self.escaped()?),
+                _ => value.push(byte),
+            }
+        }
+        if value.is_empty() || bare_space_last {
+            return None;
+        }
+        String::from_utf8(value).ok()
+    }
+
+    /// What stands behind a backslash: a special character itself, or two hexadecimal digits.
+    fn escaped(&mut self) -> Option<u8> {
+        let first = self.next()?;
+        if let Some(high) = hex_value(first) {
+            return Some((high << 4) | hex_value(self.next()?)?);
+        }
+        matches!(first, b'"' | b'+' | b',' | b';' | b'<' | b'>' | b' ' | b'#' | b'=' | b'\\').then_some(first)
+    }
+}
+
+impl fmt::Display for DistinguishedName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, rdn) in self.rdns.iter().enumerate() {
+            for (inner, attribute) in rdn.iter().enumerate() {
+                match (index, inner) {
+                    (0, 0) => {}
+                    (_, 0) => f.write_str(",")?,
+                    _ => f.write_str("+")?,
+                }
+                write!(f, "{}={}", attribute.kind, attribute.value)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => write_escaped(f, text),
+            Self::Der(der) => {
+                f.write_str("#")?;
+                der.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+    }
+}
+
+/// Escapes as RFC 4514 section 2.4 demands, and control characters as hexadecimal besides.
+fn write_escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    let last = text.chars().count().saturating_sub(1);
+    for (index, character) in text.chars().enumerate() {
+        match character {
+            '"' | '+' | ',' | ';' | '<' | '>' | '\\' => write!(f, "\\{character}")?,
+            ' ' if index == 0 || index == last => f.write_str("\\ ")?,
+            '#' if index == 0 => f.write_str("\\#")?,
+            control if control.is_control() => {
+                let mut utf8 = [0; 4];
+                for byte in control.encode_utf8(&mut utf8).bytes() {
+                    write!(f, "\\{byte:02X}")?;
+                }
+            }
+            other => write!(f, "{other}")?,
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_examples_of_rfc_4514_are_read_and_printed_back() {
+        for (text, kind, value) in [
+            ("UID=jsmith,DC=example,DC=net", "UID", "jsmith"),
+            ("CN=J.  Smith+OU=Sales,DC=example,DC=net", "CN", "J.  Smith"),
+            ("CN=James \\\"Jim\\\" Smith\\, III,DC=example,DC=net", "CN", "James \"Jim\" Smith, III"),
+            ("CN=Before\\0DAfter,DC=example,DC=net", "CN", "Before\rAfter"),
+        ] {
+            let name = DistinguishedName::parse(text).unwrap();
+            assert_eq!(name.values(kind).collect::<Vec<_>>(), [value]);
+            assert_eq!(name.to_string(), text);
+        }
+        let lucic = DistinguishedName::parse("CN=Lu\\C4\\8Di\\C4\\87").unwrap();
+        assert_eq!(lucic.to_string(), "CN=Lučić");
+        let encoded = DistinguishedName::parse("1.3.6.1.4.1.1466.0=#04024869").unwrap();
+        assert_eq!(encoded.to_string(), "1.3.6.1.4.1.1466.0=#04024869");
+    }
+
+    #[test]
+    fn what_is_not_rfc_4514_is_refused() {
+        for text in [
+            "",
+            "CN",
+            "CN=",
+            "=x",
+            "CN=a,,O=b",
+            "CN=a,",
+            "CN=a\\",
+            "CN=a\\0",
+            "CN=a\\zz",
+            "CN=a;O=b",
+            "CN=a\0b",
+            "CN= a",
+            " CN=a",
+            "CN=a ",
+            "CN=a+",
+            "+CN=a",
+            "CN=\"a",
+            "CN=a\"b",
+            "1.2.=x",
+            "1..2=x",
+            "CN=#",
+            "CN=#0",
+            "CN=#zz",
+            "CN=\\ff\\fe",
+            "/O=x/CN=admin",
+            "O=x, CN=y",
+            "1.02=x",
+        ] {
+            assert_eq!(DistinguishedName::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_escaped_comma_starts_no_new_attribute() {
+        let name = DistinguishedName::parse("CN=a\\,CN=admin").unwrap();
+        assert_eq!(name.values("CN").collect::<Vec<_>>(), ["a,CN=admin"]);
+    }
+
+    #[test]
+    fn an_encoded_value_is_what_it_encodes() {
+        assert_eq!(DistinguishedName::parse("CN=#0c0161"), DistinguishedName::parse("CN=a"));
+        assert_ne!(DistinguishedName::parse("CN=#040161"), DistinguishedName::parse("CN=a"));
+        assert_ne!(DistinguishedName::parse("CN=#040161"), DistinguishedName::parse("CN=\\#040161"));
+        assert_eq!(DistinguishedName::parse("CN=#0c016100"), None);
+    }
+
+    #[test]
+    fn types_are_equal_in_any_case_and_by_oid() {
+        assert_eq!(DistinguishedName::parse("cn=a,ou=b"), DistinguishedName::parse("2.5.4.3=a,OU=b"));
+        assert_ne!(DistinguishedName::parse("CN=a"), DistinguishedName::parse("CN=A"));
+    }
+
+    proptest! {
+        #[test]
+        fn printing_and_parsing_agree(values in prop::collection::vec(("[A-Z]{0}CN|OU|O|1\\.2\\.3", "\\PC{1,12}|[\\x00-\\x7f]{1,8}"), 1..5)) {
+            let name = DistinguishedName::from_der_order(
+                values.into_iter().map(|(kind, text)| vec![Attribute { kind, value: Value::Text(text) }]).collect(),
+            );
+            prop_assert_eq!(DistinguishedName::parse(&name.to_string()), Some(name));
+        }
+
+        #[test]
+        fn no_text_panics(text in "\\PC*") {
+            let _ = DistinguishedName::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! From the text of a certificate to its DER: one tolerant decoder for every way a proxy writes one.
+//!
+//! Percent-escapes are undone (`%XX` alone: a `+` is a base64 character and stays), PEM armor and white space go, the
+//! rest is base64. What remains must be one certificate; [`super::Certificate::from_der`] refuses trailing bytes.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use super::thumbprint::hex_value;
+
+const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+const END: &[u8] = b"-----END CERTIFICATE-----";
+
+/// Decodes PEM, plain or percent-encoded, or bare base64, into DER. `None` for anything else, several certificates included.
+pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
+    let text = percent_decode(text)?;
+    let text = text.trim_ascii();
+    let body = match text.strip_prefix(BEGIN) {
+        Some(armored) => armored.strip_suffix(END)?,
+        None => text,
+    };
+    let base64: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    STANDARD.decode(base64).ok().filter(|der| !der.is_empty())
+}
+
+/// Undoes `%XX`; a stray `%` is an error. Borrows where there is nothing to undo.
+pub fn percent_decode(text: &[u8]) -> Option<Cow<'_, [u8]>> {
+    if !text.contains(&b'%') {
+        return Some(Cow::Borrowed(text));
+    }
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.iter().copied();
+    while let Some(byte) = bytes.next() {
+        decoded.push(match byte {
+            b'%' => (hex_value(bytes.next()?)? << 4) | hex_value(bytes.next()?)?,
+            other => other,
+        });
+    }
+    Some(Cow::Owned(decoded))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_spelling_of_one_certificate_decodes_to_the_same_bytes() {
+        // The plus sign is what form decoding would corrupt.
+        let der = b"\xfb\xef\xbe0".to_vec();
+        for text in [
+            "++++MA==",
+            "%2B%2b++MA%3D%3d",
+            "-----BEGIN CERTIFICATE-----\n++++\nMA==\n-----END CERTIFICATE-----\n",
+            "-----BEGIN CERTIFICATE-----\r\n++++MA==\r\n-----END CERTIFICATE-----",
+            "-----BEGIN%20CERTIFICATE-----%0A%2B%2B%2B%2BMA%3D%3D%0A-----END%20CERTIFICATE-----%0A",
+        ] {
+            assert_eq!(decode(text.as_bytes()).as_ref(), Some(&der), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_exactly_one_certificate_is_refused() {
+        for text in [
+            "",
+            " ",
+            "%",
+            "%2",
+            "%zz",
+            "++++MA=",
+            "++++M!==",
+            "-----BEGIN CERTIFICATE-----\n++++MA==\n",
+            "++++MA==\n-----END CERTIFICATE-----",
+            "-----BEGIN CERTIFICATE-----\n++++MA==\n-----END CERTIFICATE-----\nx",
+            "-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\nMAA=\n-----END CERTIFICATE-----",
+            "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----",
+        ] {
+            assert_eq!(decode(text.as_bytes()), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,33 @@
+//! What is wrong with a configuration: where, what was found, what was expected.
+
+use std::fmt;
+
+/// Longer values are cut in messages.
+const MAX_FOUND_CHARS: usize = 120;
+
+/// An error in the configuration. The configuration is refused as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// The JSON path, such as `clients.acme.profiles[0]`; empty for the document itself.
+    pub path: String,
+    /// What was found and what was expected.
+    pub problem: String,
+}
+
+impl ConfigError {
+    pub(super) fn new(path: impl Into<String>, found: impl fmt::Debug, expected: impl fmt::Display) -> Self {
+        let found = format!("{found:?}");
+        let shown: String = found.chars().take(MAX_FOUND_CHARS).collect();
+        let cut = if shown.len() < found.len() { "…" } else { "" };
+        Self { path: path.into(), problem: format!("found {shown}{cut}, expected {expected}") }
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = if self.path.is_empty() { "the configuration" } else { &self.path };
+        write!(f, "{path}: {}", self.problem)
+    }
+}
+
+impl std::error::Error for ConfigError {}

@@ -1,0 +1,63 @@
+//! `upstream_headers`: under which names the upstream is told who is calling.
+
+use super::ConfigError;
+use super::raw::{RawHeader, RawUpstreamHeaders};
+use crate::request::is_token_byte;
+use crate::upstream::{CLIENT_CERT, UpstreamHeaders};
+
+/// Names with a meaning for the connection or for others; writing them would break the request.
+const RESERVED: &[&str] = &[
+    "authorization",
+    "connection",
+    "content-length",
+    "content-type",
+    "cookie",
+    "host",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-forwarded-client-cert",
+    "x-forwarded-for",
+    "x-request-id",
+];
+
+pub(super) fn compile(raw: RawUpstreamHeaders) -> Result<UpstreamHeaders, ConfigError> {
+    let default = UpstreamHeaders::default();
+    let headers = UpstreamHeaders {
+        client_id: name("client_id", raw.client_id, default.client_id)?,
+        profile_id: name("profile_id", raw.profile_id, default.profile_id)?,
+        principal: name("principal", raw.principal, default.principal)?,
+        identity: name("identity", raw.identity, default.identity)?,
+        thumbprint: name("thumbprint", raw.thumbprint, default.thumbprint)?,
+        client_cert: match raw.client_cert {
+            Some(RawHeader::Written(true)) => Some(CLIENT_CERT.to_owned()),
+            other => name("client_cert", other, None)?,
+        },
+    };
+    let names: Vec<&str> = headers.names().collect();
+    for (index, name) in names.iter().enumerate() {
+        if names.iter().skip(index + 1).any(|other| other == name) {
+            return Err(ConfigError::new("upstream_headers", name, "a name of its own for each header"));
+        }
+    }
+    Ok(headers)
+}
+
+fn name(key: &str, raw: Option<RawHeader>, default: Option<String>) -> Result<Option<String>, ConfigError> {
+    let name = match raw {
+        None | Some(RawHeader::Written(true)) => return Ok(default),
+        Some(RawHeader::Written(false) | RawHeader::Off(())) => return Ok(None),
+        Some(RawHeader::Name(name)) => name.to_ascii_lowercase(),
+    };
+    let fits = !name.is_empty() && name.bytes().all(is_token_byte) && !RESERVED.contains(&name.as_str());
+    if fits {
+        Ok(Some(name))
+    } else {
+        let expected = "the name of a header that means nothing else, or false to leave it out";
+        Err(ConfigError::new(format!("upstream_headers.{key}"), name, expected))
+    }
+}

@@ -1,0 +1,121 @@
+//! `identity.mappings`.
+
+use super::clients::{distinguished_name, thumbprint};
+use super::raw::{Entries, RawIssuer, RawMapping, RawMatch};
+use super::{ConfigError, one_of};
+use crate::certificate::canonical_kind;
+use crate::identity::{Mapping, Matcher, NamePattern, Registry, Template};
+use crate::policy::Profiles;
+
+pub(super) fn compile(
+    raw: Vec<RawMapping>,
+    registry: &Registry,
+    profiles: &Profiles,
+    allow_unregistered: bool,
+) -> Result<Vec<Mapping>, ConfigError> {
+    let mut mappings = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let path = format!("identity.mappings[{index}]");
+        let matchers = matchers(&format!("{path}.match"), raw.matches)?;
+        let captures = capture_names(&path, &matchers)?;
+        let template = |key: &str, text: &str| {
+            Template::parse(text, &captures)
+                .map_err(|expected| ConfigError::new(format!("{path}.{key}"), text, expected))
+        };
+        let client_id = template("client_id", &raw.client_id)?;
+        if let Some(id) = client_id.literal().filter(|id| !allow_unregistered && registry.by_id(id).is_none()) {
+            let expected = "the name of a client that `clients` lists (or identity.allow_unregistered: true)";
+            return Err(ConfigError::new(format!("{path}.client_id"), id, expected));
+        }
+        let profile_id = raw.profile_id.map(|text| template("profile_id", &text)).transpose()?;
+        if let Some(name) =
+            profile_id.as_ref().and_then(Template::literal).filter(|name| profiles.by_name(name).is_none())
+        {
+            let expected = one_of("profile", profiles.iter().map(|profile| profile.name.as_str()));
+            return Err(ConfigError::new(format!("{path}.profile_id"), name, expected));
+        }
+        mappings.push(Mapping {
+            matchers,
+            client_id,
+            profile_id,
+            principal: raw.principal.map(|text| template("principal", &text)).transpose()?,
+        });
+    }
+    Ok(mappings)
+}
+
+fn matchers(path: &str, raw: RawMatch) -> Result<Vec<Matcher>, ConfigError> {
+    let mut matchers = Vec::new();
+    if let Some(text) = raw.uri_san {
+        matchers.push(Matcher::UriSan(pattern(format!("{path}.uri_san"), &text, Some('/'))?));
+    }
+    if let Some(text) = raw.dns_san {
+        // DNS names have no case; the certificate's are read in lower case.
+        matchers.push(Matcher::DnsSan(pattern(format!("{path}.dns_san"), &lower_case_literals(&text), Some('.'))?));
+    }
+    if let Some(text) = raw.email_san {
+        matchers.push(Matcher::EmailSan(pattern(format!("{path}.email_san"), &text, Some('@'))?));
+    }
+    matchers.extend(attributes(&format!("{path}.subject"), raw.subject, Matcher::Subject)?);
+    match raw.issuer {
+        Some(RawIssuer::Name(text)) => {
+            matchers.push(Matcher::Issuer(distinguished_name(format!("{path}.issuer"), &text)?))
+        }
+        Some(RawIssuer::Attributes(raw)) => {
+            matchers.extend(attributes(&format!("{path}.issuer"), raw, Matcher::IssuerAttribute)?);
+        }
+        None => {}
+    }
+    if let Some(text) = raw.sha256 {
+        matchers.push(Matcher::Sha256(thumbprint(&text).ok_or_else(|| {
+            ConfigError::new(format!("{path}.sha256"), &text, "64 hexadecimal digits or 43 characters of base64url")
+        })?));
+    }
+    if matchers.is_empty() {
+        let expected = "at least one of uri_san, dns_san, email_san, subject, issuer, sha256";
+        return Err(ConfigError {
+            path: path.to_owned(),
+            problem: format!("found nothing to match, expected {expected}"),
+        });
+    }
+    Ok(matchers)
+}
+
+fn attributes(
+    path: &str,
+    raw: Entries<String>,
+    matcher: fn(String, NamePattern) -> Matcher,
+) -> Result<Vec<Matcher>, ConfigError> {
+    let mut matchers = Vec::new();
+    for (key, text) in raw.0 {
+        let kind = canonical_kind(&key)
+            .ok_or_else(|| ConfigError::new(path, &key, "an attribute type such as CN, O, OU, or a dotted OID"))?;
+        matchers.push(matcher(kind, pattern(format!("{path}.{key}"), &text, None)?));
+    }
+    Ok(matchers)
+}
+
+fn pattern(path: String, text: &str, separator: Option<char>) -> Result<NamePattern, ConfigError> {
+    NamePattern::parse(text, separator).map_err(|expected| ConfigError::new(path, text, expected))
+}
+
+/// Lower case, but for the names of captures.
+fn lower_case_literals(text: &str) -> String {
+    let labels = text.split_inclusive('.').map(|label| match label.starts_with('{') {
+        true => label.to_owned(),
+        false => label.to_ascii_lowercase(),
+    });
+    labels.collect()
+}
+
+/// A name that two patterns capture would leave open which value is meant.
+fn capture_names(path: &str, matchers: &[Matcher]) -> Result<Vec<String>, ConfigError> {
+    let mut names: Vec<String> = Vec::new();
+    for name in matchers.iter().flat_map(Matcher::capture_names) {
+        if names.contains(&name) {
+            return Err(ConfigError::new(format!("{path}.match"), format!("{{{name}}}"), "each capture only once"));
+        }
+        names.push(name);
+    }
+    Ok(names)
+}

@@ -1,0 +1,274 @@
+//! The configuration: JSON in, a [`Policy`] out that cannot be invalid, or one error that says where and what.
+
+mod clients;
+mod error;
+mod headers;
+mod mappings;
+mod profiles;
+mod raw;
+
+pub use error::ConfigError;
+pub use raw::AuditLog;
+
+use crate::certificate::Validation;
+use crate::decision::Enforcement;
+use crate::identity::{Identities, NameKind, is_trust_domain};
+use crate::policy::{Ambiguous, CanonicalPath, Mode, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
+use crate::request::is_token_byte;
+use crate::token::{ClaimRules, TokenRules};
+use crate::upstream::UpstreamHeaders;
+use raw::{Raw, RawAmbiguous, RawIdentity, RawToken, RawValidation};
+
+/// The metadata namespace in which Envoy's `jwt_authn` filter leaves payloads.
+const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
+/// The key that Istio configures as `payload_in_metadata`.
+const PAYLOAD: &str = "payload";
+
+/// A whole configuration, checked and compiled.
+#[derive(Debug, Default)]
+pub struct Policy {
+    /// The user's own label for this version.
+    pub policy_id: Option<String>,
+    /// What a caller must present where no profile says otherwise.
+    pub mode: Mode,
+    /// Whether refusals are carried out where no profile says otherwise.
+    pub enforcement: Enforcement,
+    /// How it is known that Envoy verified a certificate.
+    pub validation: Validation,
+    /// Seconds by which a certificate may be early or late.
+    pub clock_skew: i64,
+    /// From certificates to clients.
+    pub identities: Identities,
+    /// Are `X-Client-ID` and `X-Profile-ID` mandatory?
+    pub require_client_headers: bool,
+    /// What clients may do.
+    pub profiles: Profiles,
+    /// What needs nothing.
+    pub bypass: Bypass,
+    /// Where the optional mode is as strict as the required one.
+    pub required_paths: PatternSet,
+    /// Tokens.
+    pub token: TokenRules,
+    /// How paths are read.
+    pub path: PathRules,
+    /// Whose word is taken for the caller's address.
+    pub source_address: SourceAddress,
+    /// What the upstream is told.
+    pub upstream_headers: UpstreamHeaders,
+    /// What is logged.
+    pub audit_log: AuditLog,
+}
+
+/// `bypass`: requests that need neither certificate nor token.
+#[derive(Debug, Default)]
+pub struct Bypass {
+    paths: PatternSet,
+    /// The methods of each entry; empty: every method.
+    methods: Vec<Vec<String>>,
+}
+
+impl Bypass {
+    /// The entry that lets a request pass, by its index.
+    pub fn entry(&self, method: &str, path: &CanonicalPath) -> Option<usize> {
+        let entries = self.paths.matches(path).into_iter();
+        entries
+            .filter(|index| {
+                let methods = self.methods.get(*index);
+                methods.is_some_and(|methods| methods.is_empty() || methods.iter().any(|known| known == method))
+            })
+            .min()
+    }
+}
+
+impl Policy {
+    /// Reads a configuration.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it, by its JSON path.
+    pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let raw: Raw = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ConfigError {
+            path: match error.path().to_string() {
+                root if root == "." => String::new(),
+                path => path,
+            },
+            problem: error.inner().to_string(),
+        })?;
+        deserializer.end().map_err(|error| ConfigError { path: String::new(), problem: error.to_string() })?;
+        Self::compile(raw)
+    }
+
+    fn compile(raw: Raw) -> Result<Self, ConfigError> {
+        let path = PathRules {
+            encoded_slashes: ambiguous(raw.path.encoded_slashes),
+            semicolons: ambiguous(raw.path.semicolons),
+        };
+        if let Some(id) = &raw.policy_id {
+            label("policy_id", id)?;
+        }
+        let profiles = profiles::compile(raw.profiles, raw.collections, raw.mode, raw.enforcement, path)?;
+        let identities = identities(raw.identity, raw.clients, &profiles)?;
+        Ok(Self {
+            policy_id: raw.policy_id,
+            mode: raw.mode,
+            enforcement: raw.enforcement,
+            validation: match raw.certificate.validation {
+                RawValidation::Attribute => Validation::Attribute,
+                RawValidation::Listener => Validation::Listener,
+            },
+            clock_skew: i64::from(raw.certificate.clock_skew_seconds),
+            identities,
+            require_client_headers: raw.require_client_headers,
+            profiles,
+            bypass: bypass(raw.bypass, path)?,
+            required_paths: patterns("binding.required_paths", &raw.binding.required_paths, path)?,
+            token: token(raw.token, raw.mode)?,
+            path,
+            source_address: raw.source_address,
+            upstream_headers: headers::compile(raw.upstream_headers)?,
+            audit_log: raw.audit.log,
+        })
+    }
+
+    /// Can a token suffice without a certificate, for some client at least?
+    pub fn accepts_tokens_alone(&self) -> bool {
+        let optional = Mode::BearerPlusMtlsOptional;
+        self.mode == optional || self.profiles.iter().any(|profile| profile.mode == optional)
+    }
+
+    /// Can any request need a token?
+    pub fn uses_tokens(&self) -> bool {
+        self.mode != Mode::Mtls || self.profiles.iter().any(|profile| profile.mode != Mode::Mtls)
+    }
+}
+
+fn identities(
+    raw: RawIdentity,
+    clients: raw::Entries<raw::RawClient>,
+    profiles: &Profiles,
+) -> Result<Identities, ConfigError> {
+    let precedence = raw.precedence.unwrap_or_else(|| vec![NameKind::UriSan, NameKind::DnsSan, NameKind::SubjectCn]);
+    if precedence.is_empty() {
+        return Err(ConfigError::new(
+            "identity.precedence",
+            precedence,
+            "at least one of uri_san, dns_san, subject_cn",
+        ));
+    }
+    for (index, domain) in raw.trust_domains.iter().enumerate() {
+        if !is_trust_domain(domain) {
+            let path = format!("identity.trust_domains[{index}]");
+            return Err(ConfigError::new(
+                path,
+                domain,
+                "a SPIFFE trust domain such as prod.example (lower case, no scheme)",
+            ));
+        }
+    }
+    let registry = clients::compile(clients, profiles, &precedence, &raw.trust_domains)?;
+    let mappings = mappings::compile(raw.mappings, &registry, profiles, raw.allow_unregistered)?;
+    Ok(Identities {
+        precedence,
+        trust_domains: raw.trust_domains,
+        mappings,
+        allow_unregistered: raw.allow_unregistered,
+        registry,
+    })
+}
+
+fn bypass(raw: Vec<raw::RawBypass>, rules: PathRules) -> Result<Bypass, ConfigError> {
+    let mut bypass = Bypass::default();
+    for (index, entry) in raw.into_iter().enumerate() {
+        let path = format!("bypass[{index}]");
+        bypass.paths.insert(&pattern(format!("{path}.path"), &entry.path, rules)?, index);
+        bypass.methods.push(methods(&path, entry.methods)?);
+    }
+    Ok(bypass)
+}
+
+fn token(raw: RawToken, mode: Mode) -> Result<TokenRules, ConfigError> {
+    let client_id_claims = raw.client_id_claims.unwrap_or_else(|| vec!["client_id".to_owned(), "azp".to_owned()]);
+    if client_id_claims.is_empty() && mode == Mode::BearerPlusMtlsOptional {
+        let expected = "at least one claim: in mode bearer_plus_mtls_optional a token alone must name its client";
+        return Err(ConfigError::new("token.client_id_claims", client_id_claims, expected));
+    }
+    Ok(TokenRules {
+        namespace: raw.metadata.namespace.unwrap_or_else(|| JWT_AUTHN.to_owned()),
+        key: raw.metadata.key.unwrap_or_else(|| PAYLOAD.to_owned()),
+        claims: ClaimRules {
+            issuers: raw.issuers,
+            audiences: raw.audiences,
+            leeway: i64::from(raw.leeway_seconds.unwrap_or(30)),
+            client_id_claims,
+        },
+    })
+}
+
+fn ambiguous(raw: RawAmbiguous) -> Ambiguous {
+    match raw {
+        RawAmbiguous::Reject => Ambiguous::Reject,
+        RawAmbiguous::Keep => Ambiguous::Keep,
+    }
+}
+
+/// A name or an ARN: it stands in headers, records and metrics.
+fn label(path: impl Into<String>, text: &str) -> Result<(), ConfigError> {
+    let fits = !text.is_empty()
+        && text.len() <= 256
+        && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+        && text.trim() == text;
+    if fits {
+        Ok(())
+    } else {
+        Err(ConfigError::new(path, text, "1 to 256 visible ASCII characters, no space at either end"))
+    }
+}
+
+fn pattern(path: impl Into<String>, text: &str, rules: PathRules) -> Result<PathPattern, ConfigError> {
+    PathPattern::parse(text, rules).map_err(|expected| ConfigError::new(path, text, expected))
+}
+
+fn patterns(path: &str, texts: &[String], rules: PathRules) -> Result<PatternSet, ConfigError> {
+    let mut set = PatternSet::default();
+    for (index, text) in texts.iter().enumerate() {
+        set.insert(&pattern(format!("{path}[{index}]"), text, rules)?, index);
+    }
+    Ok(set)
+}
+
+/// Methods are case-sensitive (RFC 9110 section 9.1); a list that is there and empty would allow nothing by accident.
+fn methods(path: &str, listed: Option<Vec<String>>) -> Result<Vec<String>, ConfigError> {
+    let Some(methods) = listed else {
+        return Ok(Vec::new());
+    };
+    if methods.is_empty() {
+        return Err(ConfigError::new(
+            format!("{path}.methods"),
+            methods,
+            "at least one method; leave the key out for any",
+        ));
+    }
+    for (index, method) in methods.iter().enumerate() {
+        let fits = !method.is_empty() && method.bytes().all(|byte| is_token_byte(byte) && !byte.is_ascii_lowercase());
+        if !fits {
+            return Err(ConfigError::new(
+                format!("{path}.methods[{index}]"),
+                method,
+                "a method in upper case such as GET",
+            ));
+        }
+    }
+    Ok(methods)
+}
+
+/// "one of a, b", for an unknown name.
+fn one_of<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {
+    const MAX_NAMES: usize = 10;
+    let mut names: Vec<&str> = names.take(MAX_NAMES + 1).collect();
+    if names.is_empty() {
+        return format!("the name of a {what}, and there is none");
+    }
+    let more = names.len() > MAX_NAMES;
+    names.truncate(MAX_NAMES);
+    format!("the name of a {what}: {}{}", names.join(", "), if more { ", …" } else { "" })
+}

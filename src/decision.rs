@@ -1,0 +1,283 @@
+//! What was decided about a request, and the only list of reasons.
+
+use std::borrow::Cow;
+
+use crate::certificate::{Certificate, Thumbprint};
+use crate::proxy::HostError;
+
+/// Declares [`Reason`] with the code, the HTTP status and the public detail of each variant side by side.
+macro_rules! reasons {
+    ($($variant:ident $code:literal $status:literal $detail:literal;)*) => {
+        /// Why a request was refused.
+        ///
+        /// The code stands in the answer, in the decision record and as the label of the failure counter.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Reason {
+            $(#[doc = concat!("`", $code, "`, ", $status, ": ", $detail)] $variant,)*
+        }
+
+        impl Reason {
+            /// Every reason, in the order in which the decision can reach them.
+            pub const ALL: &'static [Self] = &[$(Self::$variant),*];
+
+            /// The stable code that users, dashboards and alerts know.
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code),* }
+            }
+
+            /// The HTTP status of the answer.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$variant => $status),* }
+            }
+
+            /// One sentence for the caller. It holds nothing that the caller did not know.
+            pub const fn detail(self) -> &'static str {
+                match self { $(Self::$variant => $detail),* }
+            }
+        }
+    };
+}
+
+reasons! {
+    RequestMalformed "request_malformed" 400 "The request lacks a method or a path, or repeats a header that must stand once.";
+    PathMalformed "path_malformed" 400 "The path can be read in more than one way.";
+    AuthorizationMalformed "authorization_malformed" 400 "Exactly one bearer token of at most 16 KiB is expected in the Authorization header.";
+    CertificateMalformed "certificate_malformed" 400 "The client certificate cannot be decoded.";
+
+    CertificateMissing "certificate_missing" 401 "A client certificate is required.";
+    CertificateUntrusted "certificate_untrusted" 401 "The client certificate was not verified on this connection.";
+    CertificateExpired "certificate_expired" 401 "The client certificate has expired.";
+    CertificateNotYetValid "certificate_not_yet_valid" 401 "The client certificate is not valid yet.";
+    CertificateUnsuitable "certificate_unsuitable" 401 "The certificate is not one for TLS client authentication.";
+    IdentityInvalid "identity_invalid" 401 "The names in the client certificate do not identify exactly one client.";
+    IdentityMissing "identity_missing" 401 "The client certificate holds no name that identifies a client.";
+
+    TokenMissing "token_missing" 401 "A verified bearer token is required.";
+    TokenMalformed "token_malformed" 401 "The token cannot be decoded.";
+    TokenClaimsInvalid "token_claims_invalid" 401 "A claim of the token is missing or has the wrong type.";
+    TokenExpired "token_expired" 401 "The token has expired.";
+    TokenNotYetValid "token_not_yet_valid" 401 "The token is not valid yet.";
+    TokenIssuerMismatch "token_issuer_mismatch" 401 "The token was issued by somebody else.";
+    TokenAudienceMismatch "token_audience_mismatch" 401 "The token is meant for somebody else.";
+    SenderBindingMissing "sender_binding_missing" 401 "The token is not bound to a client certificate (cnf.x5t#S256).";
+    SenderBindingMalformed "sender_binding_malformed" 401 "The token's cnf.x5t#S256 is not the unpadded base64url of a SHA-256.";
+    SenderBindingMismatch "sender_binding_mismatch" 401 "The token is bound to another client certificate.";
+
+    IdentityNotMapped "identity_not_mapped" 403 "The caller's identity belongs to no client of this service.";
+    ClientHeaderMissing "client_header_missing" 403 "X-Client-ID and X-Profile-ID are both required.";
+    ClientMismatch "client_mismatch" 403 "X-Client-ID does not name the authenticated client.";
+    ClientProfileMismatch "client_profile_mismatch" 403 "The client is not bound to this profile, or the token names another client.";
+    ProfileRequired "profile_required" 403 "X-Profile-ID must name one of the client's profiles.";
+    SourceIpDenied "source_ip_denied" 403 "The profile may not be used from this address.";
+    PathDenied "path_denied" 403 "The profile does not allow this path.";
+    CollectionDenied "collection_denied" 403 "The profile does not have the collection that this path belongs to.";
+    UpgradeDenied "upgrade_denied" 403 "The profile does not allow this upgrade.";
+    InsufficientScope "insufficient_scope" 403 "The token lacks a scope that this request needs.";
+
+    MethodNotAllowed "method_not_allowed" 405 "The profile does not allow this method here.";
+    RateLimited "rate_limited" 429 "Too many requests.";
+    InternalError "internal_error" 500 "The request could not be authorized.";
+}
+
+impl Reason {
+    /// Is a token that came with the request at fault?
+    pub const fn concerns_token(self) -> bool {
+        matches!(
+            self,
+            Self::TokenMalformed
+                | Self::TokenClaimsInvalid
+                | Self::TokenExpired
+                | Self::TokenNotYetValid
+                | Self::TokenIssuerMismatch
+                | Self::TokenAudienceMismatch
+                | Self::SenderBindingMissing
+                | Self::SenderBindingMalformed
+                | Self::SenderBindingMismatch
+        )
+    }
+
+    /// The status of a gRPC answer, by number (`google.rpc.Code`).
+    pub const fn grpc_status(self) -> i32 {
+        match self.status() {
+            400 => 3,  // INVALID_ARGUMENT
+            401 => 16, // UNAUTHENTICATED
+            403 => 7,  // PERMISSION_DENIED
+            405 => 12, // UNIMPLEMENTED
+            429 => 8,  // RESOURCE_EXHAUSTED
+            503 => 14, // UNAVAILABLE
+            _ => 13,   // INTERNAL
+        }
+    }
+}
+
+/// A refusal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deny {
+    /// Why.
+    pub reason: Reason,
+    /// For the caller, where it can say more than [`Reason::detail`]; never a token, a certificate or another client's name.
+    pub detail: Option<Cow<'static, str>>,
+    /// For the operator's log alone: what was found, and what to do about it.
+    pub note: Option<Cow<'static, str>>,
+    /// What a particular status owes the caller.
+    pub remedy: Remedy,
+}
+
+/// What the caller of a refused request may do next, where HTTP has a header for it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Remedy {
+    /// Nothing to add.
+    #[default]
+    None,
+    /// 405: the methods that would have been allowed (`Allow`).
+    Methods(Vec<String>),
+    /// 403 `insufficient_scope`: the scopes that would have sufficed (RFC 6750 section 3).
+    Scopes(Vec<String>),
+    /// 429: whole seconds to wait (`Retry-After`).
+    RetryAfter(u64),
+}
+
+impl Deny {
+    /// A refusal with the reason's own words.
+    pub const fn new(reason: Reason) -> Self {
+        Self { reason, detail: None, note: None, remedy: Remedy::None }
+    }
+
+    /// Says more to the caller.
+    #[must_use]
+    pub fn with_detail(mut self, detail: impl Into<Cow<'static, str>>) -> Self {
+        self.detail = Some(detail.into());
+        self
+    }
+
+    /// Says more to the operator.
+    #[must_use]
+    pub fn with_note(mut self, note: impl Into<Cow<'static, str>>) -> Self {
+        self.note = Some(note.into());
+        self
+    }
+
+    /// Tells the caller what would help.
+    #[must_use]
+    pub fn with_remedy(mut self, remedy: Remedy) -> Self {
+        self.remedy = remedy;
+        self
+    }
+}
+
+impl From<Reason> for Deny {
+    fn from(reason: Reason) -> Self {
+        Self::new(reason)
+    }
+}
+
+/// A proxy that does not answer: nothing can be known, so nothing passes.
+impl From<HostError> for Deny {
+    fn from(error: HostError) -> Self {
+        Self::new(Reason::InternalError).with_note(error.to_string())
+    }
+}
+
+/// Why a request may pass: the rule that allowed it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allow {
+    /// Which of a policy's rules.
+    pub rule: Rule,
+}
+
+/// A rule that can allow a request, by its place in the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rule {
+    /// `bypass[index]`
+    Bypass(usize),
+    /// `profiles.<profile of the caller>.allow[index]`
+    Profile(usize),
+}
+
+/// How the caller proved to be the holder of what it presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Binding {
+    /// The token's `cnf.x5t#S256` is the thumbprint of the certificate.
+    Bound,
+    /// A bearer token that is bound to nothing, where the mode allows one.
+    Bearer,
+    /// The certificate alone.
+    Certificate,
+}
+
+impl Binding {
+    /// The word in the decision record.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Bound => "bound",
+            Self::Bearer => "bearer",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+/// Who is calling, as far as the decision came: all of it on an allowed request, what was found before the refusal otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Caller {
+    /// The name of the client.
+    pub client_id: Option<String>,
+    /// The name of the profile in force.
+    pub profile_id: Option<String>,
+    /// The client's canonical ARN.
+    pub principal: Option<String>,
+    /// The typed name by which the certificate was recognised, such as `spiffe://…` or `cn:…`.
+    pub identity: Option<String>,
+    /// `x5t#S256` of the certificate.
+    pub thumbprint: Option<Thumbprint>,
+    /// Set once possession was proved.
+    pub binding: Option<Binding>,
+}
+
+/// Whether a refusal is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Enforcement {
+    /// Refuse.
+    #[default]
+    Enforce,
+    /// Decide, record and count, but let the request go on.
+    Shadow,
+}
+
+/// The verdict on one request with everything that explains it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// May it pass?
+    pub verdict: Result<Allow, Deny>,
+    /// Who is calling.
+    pub caller: Caller,
+    /// Whether a refusal is carried out.
+    pub enforcement: Enforcement,
+    /// The canonical path, where the request had one.
+    pub path: Option<String>,
+    /// The certificate, where the decision came to look at it and it was verified.
+    pub certificate: Option<Certificate>,
+}
+
+impl Default for Decision {
+    /// Nothing found, nothing allowed.
+    fn default() -> Self {
+        Self {
+            verdict: Err(Reason::InternalError.into()),
+            caller: Caller::default(),
+            enforcement: Enforcement::Enforce,
+            path: None,
+            certificate: None,
+        }
+    }
+}
+
+impl Decision {
+    /// The refusal that the caller is to see: none in shadow mode.
+    pub fn refusal(&self) -> Option<&Deny> {
+        match (&self.verdict, self.enforcement) {
+            (Err(deny), Enforcement::Enforce) => Some(deny),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! Who is calling: from a certificate's names to a client.
+
+mod mapping;
+mod name;
+mod pattern;
+mod registry;
+mod spiffe;
+mod template;
+
+pub use mapping::{Mapped, Mapping, Matcher};
+pub use name::{NameKind, Names};
+pub use pattern::NamePattern;
+pub use registry::{Client, Registry};
+pub use spiffe::{SpiffeId, is_trust_domain};
+pub use template::Template;
+
+use crate::certificate::Certificate;
+use crate::decision::{Deny, Reason};
+use crate::policy::{ProfileId, Profiles};
+
+/// Everything that turns a certificate into a client.
+#[derive(Debug, Default)]
+pub struct Identities {
+    /// `identity.precedence`
+    pub precedence: Vec<NameKind>,
+    /// `identity.trust_domains`; empty: any.
+    pub trust_domains: Vec<String>,
+    /// `identity.mappings`
+    pub mappings: Vec<Mapping>,
+    /// `identity.allow_unregistered`
+    pub allow_unregistered: bool,
+    /// `clients`
+    pub registry: Registry,
+}
+
+/// A client that was recognised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recognised {
+    /// Its name.
+    pub client_id: String,
+    /// Its canonical ARN.
+    pub principal: Option<String>,
+    /// The profiles it may use.
+    pub profiles: Vec<ProfileId>,
+    /// Is it in the registry?
+    pub registered: bool,
+}
+
+/// What a certificate's names amount to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolved {
+    /// The typed name by which the certificate is known.
+    pub identity: String,
+    /// The client, or why there is none. Not known yet to be the caller: that needs the token, too.
+    pub client: Result<Recognised, Deny>,
+}
+
+impl Identities {
+    /// Finds the client of a certificate.
+    ///
+    /// # Errors
+    /// 401 `identity_invalid` or `identity_missing`: the certificate itself is at fault. That it belongs to no client is
+    /// no error here, because a 403 comes after whatever is wrong with the token.
+    pub fn resolve(&self, certificate: &Certificate, profiles: &Profiles) -> Result<Resolved, Deny> {
+        let names = Names::of(certificate, &self.precedence, &self.trust_domains)?;
+        let registered = self.registered(certificate, &names)?;
+        let known_as = |fallback: String| names.typed.first().cloned().unwrap_or(fallback);
+        if let Some((client, identity)) = registered {
+            let identity = if names.typed.contains(&identity) { identity } else { known_as(identity) };
+            return Ok(Resolved { identity, client: pinned(client, certificate).map(|()| Recognised::from(client)) });
+        }
+        let mapped = self.mappings.iter().find_map(|mapping| mapping.apply(certificate, names.spiffe.as_ref()));
+        if let Some(mapped) = mapped {
+            return Ok(Resolved {
+                identity: known_as(format!("subject:{}", certificate.subject)),
+                client: self.mapped(mapped, certificate, profiles),
+            });
+        }
+        match names.typed.into_iter().next() {
+            Some(identity) => Ok(Resolved { identity, client: Err(Reason::IdentityNotMapped.into()) }),
+            None => Err(Reason::IdentityMissing.into()),
+        }
+    }
+
+    /// The client that a token names, in a mode where that suffices.
+    pub fn named(&self, client_id: &str) -> Result<Recognised, Deny> {
+        self.registry.by_id(client_id).map(Recognised::from).ok_or_else(|| {
+            Deny::new(Reason::IdentityNotMapped).with_note("the token names a client that is not registered")
+        })
+    }
+
+    /// The one registered client to which any identity of the certificate belongs, and that identity.
+    fn registered(&self, certificate: &Certificate, names: &Names) -> Result<Option<(&Client, String)>, Deny> {
+        let kinds = self.registry.kinds();
+        let mut identities = names.typed.clone();
+        if kinds.sha256 {
+            identities.push(format!("sha256:{}", certificate.thumbprint.to_hex()));
+        }
+        if kinds.subject {
+            identities.push(format!("subject:{}", certificate.subject));
+        }
+        if kinds.email {
+            identities.extend(certificate.email_sans.iter().map(|email| format!("email:{email}")));
+        }
+        let mut found: Option<(&Client, String)> = None;
+        for identity in identities {
+            let Some(client) = self.registry.by_identity(&identity) else {
+                continue;
+            };
+            match &found {
+                None => found = Some((client, identity)),
+                Some((other, _)) if other.id == client.id => {}
+                Some(_) => {
+                    return Err(Deny::new(Reason::IdentityInvalid)
+                        .with_note("identities of the certificate belong to several clients"));
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    fn mapped(&self, mapped: Mapped, certificate: &Certificate, profiles: &Profiles) -> Result<Recognised, Deny> {
+        let mut client = match self.registry.by_id(&mapped.client_id) {
+            Some(client) => {
+                pinned(client, certificate)?;
+                Recognised::from(client)
+            }
+            None if self.allow_unregistered => {
+                Recognised { client_id: mapped.client_id, principal: None, profiles: Vec::new(), registered: false }
+            }
+            None => {
+                return Err(Deny::new(Reason::IdentityNotMapped).with_note(
+                    "the mapping names a client that is not registered (identity.allow_unregistered is false)",
+                ));
+            }
+        };
+        if let Some(name) = mapped.profile_id {
+            let bound = profiles
+                .by_name(&name)
+                .filter(|profile| client.profiles.is_empty() || client.profiles.contains(profile))
+                .ok_or_else(|| {
+                    Deny::new(Reason::ClientProfileMismatch)
+                        .with_note("the mapping names a profile that is unknown or not one of the client's")
+                })?;
+            client.profiles = vec![bound];
+        }
+        client.principal = mapped.principal.or(client.principal);
+        Ok(client)
+    }
+}
+
+impl From<&Client> for Recognised {
+    fn from(client: &Client) -> Self {
+        Self {
+            client_id: client.id.clone(),
+            principal: client.principal.clone(),
+            profiles: client.profiles.clone(),
+            registered: true,
+        }
+    }
+}
+
+fn pinned(client: &Client, certificate: &Certificate) -> Result<(), Deny> {
+    let issuer = certificate.issuer.as_ref();
+    if client.issuers.is_empty() || issuer.is_some_and(|issuer| client.issuers.contains(issuer)) {
+        Ok(())
+    } else {
+        Err(Deny::new(Reason::IdentityNotMapped)
+            .with_note("the certificate's issuer is not one of the client's issuers"))
+    }
+}

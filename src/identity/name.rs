@@ -1,0 +1,78 @@
+//! The name by which a certificate is known: `identity.precedence` applied to what it holds.
+
+use super::spiffe::{SpiffeId, claims_spiffe};
+use crate::certificate::Certificate;
+use crate::decision::{Deny, Reason};
+
+/// A kind of name that a certificate can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NameKind {
+    /// The SPIFFE ID in the URI subject alternative name.
+    UriSan,
+    /// DNS subject alternative names.
+    DnsSan,
+    /// The subject's Common Name.
+    SubjectCn,
+}
+
+/// The names of a certificate that may identify it: all of one kind, the first kind of the precedence that it holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Names {
+    /// Typed as in the configuration: `spiffe://…`, `dns:…` or `cn:…`. Several only for DNS.
+    pub typed: Vec<String>,
+    /// The SPIFFE ID, whichever kind the precedence chose.
+    pub spiffe: Option<SpiffeId>,
+}
+
+impl Names {
+    /// Applies the precedence. A certificate that claims a SPIFFE ID must be a valid X509-SVID whatever is chosen
+    /// (X509-SVID section 5.2): exactly one URI, a valid ID, one of the `trust_domains` unless that list is empty.
+    pub fn of(certificate: &Certificate, precedence: &[NameKind], trust_domains: &[String]) -> Result<Self, Deny> {
+        let spiffe = spiffe_id(certificate, trust_domains)?;
+        let common_names: Vec<&str> = certificate.subject.values("CN").collect();
+        let dns_names: Vec<&str> = certificate.dns_sans.iter().map(String::as_str).collect();
+        let everything =
+            common_names.iter().chain(&dns_names).copied().chain(certificate.uri_sans.iter().map(String::as_str));
+        if everything.into_iter().any(|name| name.chars().any(char::is_control)) {
+            return Err(invalid("a name in the certificate holds a control character"));
+        }
+        let mut typed = Vec::new();
+        for kind in precedence {
+            match kind {
+                NameKind::UriSan => typed.extend(spiffe.as_ref().map(SpiffeId::to_string)),
+                NameKind::DnsSan => {
+                    typed.extend(dns_names.iter().filter(|name| !name.is_empty()).map(|name| format!("dns:{name}")));
+                }
+                NameKind::SubjectCn => match common_names.as_slice() {
+                    [] | [""] => {}
+                    [name] => typed.push(format!("cn:{name}")),
+                    _ => return Err(invalid("the subject has several Common Names")),
+                },
+            }
+            if !typed.is_empty() {
+                break;
+            }
+        }
+        Ok(Self { typed, spiffe })
+    }
+}
+
+fn spiffe_id(certificate: &Certificate, trust_domains: &[String]) -> Result<Option<SpiffeId>, Deny> {
+    if !certificate.uri_sans.iter().any(|uri| claims_spiffe(uri)) {
+        return Ok(None);
+    }
+    let [uri] = certificate.uri_sans.as_slice() else {
+        return Err(invalid("a SPIFFE certificate must have exactly one URI subject alternative name"));
+    };
+    let id = SpiffeId::parse(uri).ok_or_else(|| invalid("the SPIFFE ID is not valid"))?;
+    if trust_domains.is_empty() || trust_domains.iter().any(|domain| domain == id.trust_domain()) {
+        Ok(Some(id))
+    } else {
+        Err(invalid("the SPIFFE trust domain is not one of identity.trust_domains"))
+    }
+}
+
+fn invalid(note: &'static str) -> Deny {
+    Deny::new(Reason::IdentityInvalid).with_note(note)
+}

@@ -1,0 +1,40 @@
+//! An authorization filter for Envoy and Istio.
+//!
+//! For every request: may the holder of this client certificate, under this profile, with this token, make it?
+//!
+//! The crate has a pure core, which knows bytes, certificates, tokens and policies, and one adapter, `filter`, which knows
+//! Envoy and is built for `wasm32` alone. Data flows one way: [`Request`] in, [`decide`] asks a [`Proxy`] for what it
+//! needs, a [`Decision`] comes out, and from it a [`Response`], [`upstream_headers`], a [`decision_record`] and counters.
+//! Nothing flows back.
+
+#![cfg_attr(not(target_arch = "wasm32"), forbid(unsafe_code))]
+#![cfg_attr(test, allow(clippy::as_conversions))]
+
+mod authorize;
+mod certificate;
+mod config;
+mod decision;
+mod identity;
+mod metrics;
+pub mod pairs;
+mod policy;
+mod proxy;
+mod record;
+mod request;
+mod response;
+mod token;
+mod upstream;
+
+#[cfg(target_arch = "wasm32")]
+mod filter;
+
+pub use authorize::decide;
+pub use certificate::{Certificate, Thumbprint};
+pub use config::{AuditLog, ConfigError, Policy};
+pub use decision::{Allow, Binding, Caller, Decision, Deny, Enforcement, Reason, Remedy, Rule};
+pub use metrics::Counter;
+pub use proxy::{HostError, Property, Proxy, Shared, Swap};
+pub use record::{LogBudget, json as decision_record, log_line};
+pub use request::{Header, Request};
+pub use response::Response;
+pub use upstream::headers as upstream_headers;

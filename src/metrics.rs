@@ -1,0 +1,52 @@
+//! The counters, by the names that become Prometheus metrics: `stats_tags` in Envoy's configuration turn
+//! `mtls_auth_failure_total.reason.path_denied` into `mtls_auth_failure_total{reason="path_denied"}`.
+
+use crate::decision::{Decision, Enforcement, Reason, Rule};
+
+/// A counter. Their number is fixed: labels are reasons, never names of callers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Counter {
+    /// Requests that a profile's rule allowed.
+    Success,
+    /// Requests that needed nothing.
+    Bypassed,
+    /// Refused requests.
+    Failure(Reason),
+    /// Requests that shadow mode let pass although they were to be refused.
+    ShadowDenied(Reason),
+    /// Tokens that came with another certificate than their own.
+    PopMismatch,
+}
+
+impl Counter {
+    /// Every counter.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let by_reason = Reason::ALL.iter().flat_map(|reason| [Self::Failure(*reason), Self::ShadowDenied(*reason)]);
+        [Self::Success, Self::Bypassed, Self::PopMismatch].into_iter().chain(by_reason)
+    }
+
+    /// What a decision counts as.
+    pub fn of(decision: &Decision) -> impl Iterator<Item = Self> {
+        let counter = match (&decision.verdict, decision.enforcement) {
+            (Ok(allow), _) => match allow.rule {
+                Rule::Bypass(_) => Self::Bypassed,
+                Rule::Profile(_) => Self::Success,
+            },
+            (Err(deny), Enforcement::Enforce) => Self::Failure(deny.reason),
+            (Err(deny), Enforcement::Shadow) => Self::ShadowDenied(deny.reason),
+        };
+        let stolen = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::SenderBindingMismatch);
+        [Some(counter), stolen.then_some(Self::PopMismatch)].into_iter().flatten()
+    }
+
+    /// The name inside Envoy.
+    pub fn name(self) -> String {
+        match self {
+            Self::Success => "mtls_auth_success_total".to_owned(),
+            Self::Bypassed => "mtls_auth_bypassed_total".to_owned(),
+            Self::PopMismatch => "mtls_pop_mismatch_total".to_owned(),
+            Self::Failure(reason) => format!("mtls_auth_failure_total.reason.{}", reason.code()),
+            Self::ShadowDenied(reason) => format!("mtls_auth_shadow_denied_total.reason.{}", reason.code()),
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The serialized map of the Proxy-Wasm ABI: a count, the sizes of names and values, then both, each ended by a NUL.
+
+use crate::request::Header;
+
+/// Reads a map without copying. `None` where the bytes are not one.
+pub fn decode(bytes: &[u8]) -> Option<Vec<Header<'_>>> {
+    if bytes.is_empty() {
+        return Some(Vec::new());
+    }
+    let (count, rest) = size(bytes)?;
+    let (mut sizes, mut data) = rest.split_at_checked(count.checked_mul(8)?)?;
+    let mut pairs = Vec::with_capacity(count);
+    while !sizes.is_empty() {
+        let (name_size, after) = size(sizes)?;
+        let (value_size, after) = size(after)?;
+        sizes = after;
+        let (name, after) = text(data, name_size)?;
+        let (value, after) = text(after, value_size)?;
+        data = after;
+        pairs.push((name, value));
+    }
+    data.is_empty().then_some(pairs)
+}
+
+/// Writes a map. `None` where it is larger than the ABI can say.
+pub fn encode<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Option<Vec<u8>> {
+    let mut bytes = u32::try_from(pairs.clone().count()).ok()?.to_le_bytes().to_vec();
+    for (name, value) in pairs.clone() {
+        bytes.extend_from_slice(&u32::try_from(name.len()).ok()?.to_le_bytes());
+        bytes.extend_from_slice(&u32::try_from(value.len()).ok()?.to_le_bytes());
+    }
+    for (name, value) in pairs {
+        for text in [name, value] {
+            bytes.extend_from_slice(text);
+            bytes.push(0);
+        }
+    }
+    Some(bytes)
+}
+
+fn size(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (size, rest) = bytes.split_first_chunk::<4>()?;
+    Some((usize::try_from(u32::from_le_bytes(*size)).ok()?, rest))
+}
+
+fn text(bytes: &[u8], size: usize) -> Option<(&[u8], &[u8])> {
+    let (text, rest) = bytes.split_at_checked(size)?;
+    Some((text, rest.strip_prefix(&[0])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read_back(pairs in prop::collection::vec(("[a-z:-]{0,9}", prop::collection::vec(any::<u8>(), 0..9)), 0..6)) {
+            let headers: Vec<Header<'_>> = pairs.iter().map(|(name, value)| (name.as_bytes(), value.as_slice())).collect();
+            let encoded = encode(headers.iter().copied()).unwrap();
+            prop_assert_eq!(decode(&encoded), Some(headers));
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = decode(&bytes);
+        }
+    }
+}

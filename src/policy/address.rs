@@ -1,0 +1,90 @@
+//! Addresses of callers.
+
+use std::net::{IpAddr, SocketAddr};
+
+use ipnet::IpNet;
+
+use crate::decision::{Deny, Reason};
+use crate::proxy::{Property, Proxy};
+
+/// Whose word is taken for the caller's address (`source_address`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceAddress {
+    /// The peer of the connection, from filter state that no caller can write.
+    #[default]
+    Direct,
+    /// Envoy's `source.address`, which `X-Forwarded-For` may have chosen.
+    Envoy,
+}
+
+/// Is the caller in one of these networks? An address that is needed and cannot be had is a refusal.
+pub fn check(networks: &[IpNet], source: SourceAddress, proxy: &dyn Proxy) -> Result<(), Deny> {
+    let property = match source {
+        SourceAddress::Direct => Property::DirectRemoteAddress,
+        SourceAddress::Envoy => Property::SourceAddress,
+    };
+    let Some(address) = proxy.property(property)?.as_deref().and_then(parse) else {
+        return Err(Deny::new(Reason::SourceIpDenied).with_note(match source {
+            SourceAddress::Direct => {
+                "source_cidrs need the direct peer's address, and filter state mtls_authz.direct_remote_address holds \
+                 none: put the set_filter_state filter of the shipped configuration in front"
+            }
+            SourceAddress::Envoy => "source_cidrs need the caller's address, and source.address holds none",
+        }));
+    };
+    if networks.iter().any(|network| network.contains(&address)) { Ok(()) } else { Err(Reason::SourceIpDenied.into()) }
+}
+
+/// `10.0.0.1`, `10.0.0.1:443`, `::1` or `[::1]:443`. An IPv4 address mapped into IPv6 is that IPv4 address.
+fn parse(text: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(text).ok()?;
+    let address = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip())).ok()?;
+    Some(address.to_canonical())
+}
+
+/// Reads a network: CIDR notation without host bits, or a single address.
+///
+/// # Errors
+/// What was expected instead.
+pub fn parse_network(text: &str) -> Result<IpNet, String> {
+    let network = text
+        .parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "a network such as 10.0.0.0/8 or 2001:db8::/32".to_owned())?;
+    let exact = network.trunc();
+    if exact == network { Ok(network) } else { Err(format!("a network without host bits, {exact}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_form_in_which_envoy_writes_an_address_is_read() {
+        for (text, expected) in [
+            ("10.0.0.1", Some("10.0.0.1")),
+            ("10.0.0.1:0", Some("10.0.0.1")),
+            ("::1", Some("::1")),
+            ("[::1]:443", Some("::1")),
+            ("::ffff:10.0.0.1", Some("10.0.0.1")),
+            ("[::ffff:10.0.0.1]:443", Some("10.0.0.1")),
+            ("", None),
+            ("/run/peer.sock", None),
+            ("10.0.0.1, 10.0.0.2", None),
+            ("010.0.0.1", None),
+        ] {
+            assert_eq!(parse(text.as_bytes()), expected.map(|ip| ip.parse().unwrap()), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_unusable_network_is_refused() {
+        assert!(
+            parse_network("10.0.0.0/8").is_ok() && parse_network("::/0").is_ok() && parse_network("10.0.0.1").is_ok()
+        );
+        for text in ["", "10.0.0.0/33", "10.0.0.1/8", "10.0.0/8", "example.com", "::1/127 "] {
+            assert!(parse_network(text).is_err(), "{text}");
+        }
+    }
+}

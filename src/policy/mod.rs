@@ -1,0 +1,15 @@
+//! The rules: canonical paths, patterns, profiles, addresses, rates.
+
+pub mod address;
+mod mode;
+mod path;
+mod pattern;
+mod profile;
+pub mod rate_limit;
+
+pub use address::SourceAddress;
+pub use mode::Mode;
+pub use path::{Ambiguous, CanonicalPath, PathRules};
+pub use pattern::{PathPattern, PatternSet};
+pub use profile::{AllowRule, Asked, Profile, ProfileId, Profiles};
+pub use rate_limit::RateLimit;

@@ -1,0 +1,231 @@
+//! Path patterns and sets of them: exact segments, `*` for one, `**` for any number.
+//!
+//! A set is a tree over segments, walked once whatever the number of patterns: its cost is the length of the path times
+//! the few branches that are alive, not the number of rules.
+
+use std::collections::HashMap;
+
+use super::path::{CanonicalPath, PathRules};
+
+/// A pattern over canonical paths.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern(Vec<Segment>);
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Segment {
+    Exact(String),
+    One,
+    Any,
+}
+
+impl PathPattern {
+    /// Reads a pattern. It must be spelled canonically: a pattern that no canonical path can equal would never match.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn parse(text: &str, rules: PathRules) -> Result<Self, String> {
+        let path = CanonicalPath::parse(text.as_bytes(), rules)
+            .map_err(|error| format!("a path pattern such as /payments/**. {}", error.as_str()))?;
+        if path.as_str() != text {
+            return Err(format!("the canonical spelling {:?}", path.as_str()));
+        }
+        let segments = path.segments().map(|segment| match segment {
+            "**" => Ok(Segment::Any),
+            "*" => Ok(Segment::One),
+            exact if exact.contains('*') => {
+                Err("* or ** to stand for whole segments; write %2A for the character".to_owned())
+            }
+            exact => Ok(Segment::Exact(exact.to_owned())),
+        });
+        segments.collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Patterns, each with a value: which rule it belongs to.
+#[derive(Debug, Clone, Default)]
+pub struct PatternSet {
+    nodes: Vec<Node>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    exact: HashMap<String, usize>,
+    one: Option<usize>,
+    any: Option<usize>,
+    /// This node stands behind `**`: it stays alive whatever segment comes.
+    repeats: bool,
+    values: Vec<usize>,
+}
+
+impl PatternSet {
+    /// Adds a pattern.
+    pub fn insert(&mut self, pattern: &PathPattern, value: usize) {
+        if self.nodes.is_empty() {
+            self.nodes.push(Node::default());
+        }
+        let mut at = 0;
+        for segment in &pattern.0 {
+            at = self.child(at, segment);
+        }
+        if let Some(node) = self.nodes.get_mut(at) {
+            node.values.push(value);
+        }
+    }
+
+    fn child(&mut self, at: usize, segment: &Segment) -> usize {
+        let next = self.nodes.len();
+        let Some(node) = self.nodes.get_mut(at) else {
+            return at;
+        };
+        let child = match segment {
+            Segment::Exact(text) => *node.exact.entry(text.clone()).or_insert(next),
+            Segment::One => *node.one.get_or_insert(next),
+            Segment::Any => *node.any.get_or_insert(next),
+        };
+        if child == next {
+            self.nodes.push(Node { repeats: *segment == Segment::Any, ..Node::default() });
+        }
+        child
+    }
+
+    /// The values of all patterns that match, ascending and each once.
+    pub fn matches(&self, path: &CanonicalPath) -> Vec<usize> {
+        let mut alive = Vec::new();
+        self.enter(0, &mut alive);
+        for segment in path.segments() {
+            let mut next = Vec::new();
+            for node in alive.iter().filter_map(|at| Some((*at, self.nodes.get(*at)?))) {
+                let (at, node) = node;
+                if let Some(child) = node.exact.get(segment) {
+                    self.enter(*child, &mut next);
+                }
+                if let Some(child) = node.one.filter(|_| !segment.is_empty()) {
+                    self.enter(child, &mut next);
+                }
+                if node.repeats {
+                    self.enter(at, &mut next);
+                }
+            }
+            alive = next;
+            if alive.is_empty() {
+                break;
+            }
+        }
+        let nodes = alive.iter().filter_map(|at| self.nodes.get(*at));
+        let mut values: Vec<usize> = nodes.flat_map(|node| node.values.iter().copied()).collect();
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
+
+    /// Does any pattern match?
+    pub fn contains(&self, path: &CanonicalPath) -> bool {
+        !self.matches(path).is_empty()
+    }
+
+    /// Makes a node alive, and with it the `**` behind it, which matches nothing as well.
+    fn enter(&self, at: usize, alive: &mut Vec<usize>) {
+        let mut next = Some(at);
+        while let Some(at) = next {
+            let Some(node) = self.nodes.get(at) else {
+                return;
+            };
+            if alive.contains(&at) {
+                return;
+            }
+            alive.push(at);
+            next = node.any;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn path(text: &str) -> CanonicalPath {
+        CanonicalPath::parse(text.as_bytes(), PathRules::default()).unwrap()
+    }
+
+    fn set(patterns: &[&str]) -> PatternSet {
+        let mut set = PatternSet::default();
+        for (value, pattern) in patterns.iter().enumerate() {
+            set.insert(&PathPattern::parse(pattern, PathRules::default()).unwrap(), value);
+        }
+        set
+    }
+
+    #[test]
+    fn patterns_match_whole_segments() {
+        for (pattern, matching, other) in [
+            (
+                "/payments/*",
+                vec!["/payments/1"],
+                vec!["/payments", "/payments/", "/payments/1/2", "/payments-admin", "/payments-admin/1"],
+            ),
+            (
+                "/payments/**",
+                vec!["/payments", "/payments/", "/payments/1", "/payments/1/2/"],
+                vec!["/payments-admin", "/", "/x/payments/1"],
+            ),
+            ("/**", vec!["/", "/a", "/a/b/"], vec![]),
+            ("/", vec!["/"], vec!["/a"]),
+            ("/a/**/z", vec!["/a/z", "/a/b/z", "/a/b/c/z", "/a/z/z"], vec!["/a", "/a/z/b", "/a/bz"]),
+            ("/**/z/**", vec!["/z", "/a/z/b", "/z/z/z"], vec!["/a", "/az"]),
+            ("/*/b", vec!["/a/b"], vec!["/b", "/a/a/b"]),
+            ("/a/", vec!["/a/"], vec!["/a"]),
+        ] {
+            let set = set(&[pattern]);
+            for text in matching {
+                assert!(set.contains(&path(text)), "{pattern} should match {text}");
+            }
+            for text in other {
+                assert!(!set.contains(&path(text)), "{pattern} should not match {text}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_matching_rule_is_found_once() {
+        let set = set(&["/a/**", "/a/*", "/a/b", "/**", "/c"]);
+        assert_eq!(set.matches(&path("/a/b")), [0, 1, 2, 3]);
+        assert_eq!(set.matches(&path("/c")), [3, 4]);
+        assert_eq!(PatternSet::default().matches(&path("/")), Vec::<usize>::new());
+    }
+
+    #[test]
+    fn a_pattern_that_could_never_match_is_refused() {
+        for text in ["", "a", "/a/../b", "/%61", "/a%2fb", "/a*", "/***", "/a//b", "/a?x", "/a b", "/a;x"] {
+            assert!(PathPattern::parse(text, PathRules::default()).is_err(), "{text}");
+        }
+    }
+
+    /// Says the same, slowly.
+    fn matches_slowly(pattern: &[&str], path: &[&str]) -> bool {
+        match (pattern, path) {
+            ([], []) => true,
+            (["**", rest @ ..], _) => (0..=path.len()).any(|skip| matches_slowly(rest, &path[skip..])),
+            (["*", rest @ ..], [segment, path @ ..]) => !segment.is_empty() && matches_slowly(rest, path),
+            ([exact, rest @ ..], [segment, path @ ..]) => exact == segment && matches_slowly(rest, path),
+            _ => false,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_tree_agrees_with_the_definition(
+            patterns in prop::collection::vec("(/(a|b|\\*|\\*\\*)){1,5}", 1..8),
+            text in "(/(a|b|c)){1,6}/?",
+        ) {
+            let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+            let path = path(&text);
+            let segments: Vec<&str> = path.segments().collect();
+            let expected: Vec<usize> = (0..patterns.len())
+                .filter(|index| matches_slowly(&patterns[*index].split('/').skip(1).collect::<Vec<_>>(), &segments))
+                .collect();
+            prop_assert_eq!(set(&patterns).matches(&path), expected);
+        }
+    }
+}

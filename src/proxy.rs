@@ -1,0 +1,92 @@
+//! What the decision may ask of the proxy it runs in. Each question costs a host call, so each is asked only when its
+//! answer matters.
+
+use std::fmt;
+
+/// A property of the request or its connection, by Envoy's attribute name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Property {
+    /// One byte, 1 where Envoy verified the peer's certificate on this connection (Envoy 1.39 and later).
+    PeerCertificateValid,
+    /// PEM of the peer's certificate (Envoy 1.38 and later).
+    PeerCertificate,
+    /// 64 hexadecimal digits; empty or absent where the peer presented no certificate.
+    PeerCertificateDigest,
+    /// RFC 2253 text.
+    PeerSubject,
+    /// The first URI subject alternative name.
+    PeerUriSan,
+    /// The first DNS subject alternative name.
+    PeerDnsSan,
+    /// All dynamic metadata of the request, a serialized `envoy.config.core.v3.Metadata`.
+    DynamicMetadata,
+    /// The address of the direct peer, from the filter state that the shipped configurations write.
+    DirectRemoteAddress,
+    /// The address that Envoy believes to be the caller's, which `X-Forwarded-For` may have chosen.
+    SourceAddress,
+}
+
+impl Property {
+    /// The segments of the property's path.
+    pub const fn path(self) -> &'static [&'static str] {
+        match self {
+            Self::PeerCertificateValid => &["connection", "peer_certificate_valid"],
+            Self::PeerCertificate => &["connection", "peer_certificate"],
+            Self::PeerCertificateDigest => &["connection", "sha256_peer_certificate_digest"],
+            Self::PeerSubject => &["connection", "subject_peer_certificate"],
+            Self::PeerUriSan => &["connection", "uri_san_peer_certificate"],
+            Self::PeerDnsSan => &["connection", "dns_san_peer_certificate"],
+            Self::DynamicMetadata => &["metadata"],
+            Self::DirectRemoteAddress => &["filter_state", "mtls_authz.direct_remote_address"],
+            Self::SourceAddress => &["source", "address"],
+        }
+    }
+}
+
+/// The proxy did not answer: a host call failed with this status. Always a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HostError {
+    /// Which call.
+    pub call: &'static str,
+    /// The status it returned.
+    pub status: u32,
+}
+
+impl fmt::Display for HostError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failed with status {}", self.call, self.status)
+    }
+}
+
+/// What became of an attempt to change a shared value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swap {
+    /// The new value is in force.
+    Done,
+    /// Another worker was faster; read again.
+    Lost,
+}
+
+/// A value that all workers of the process share, with the version it had when it was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shared {
+    /// The bytes.
+    pub value: Vec<u8>,
+    /// To be named when swapping.
+    pub version: u32,
+}
+
+/// The proxy, as the decision sees it.
+pub trait Proxy {
+    /// The raw bytes of a property, `None` where the proxy does not have it.
+    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// Nanoseconds since 1970.
+    fn now(&self) -> Result<u64, HostError>;
+
+    /// Reads a shared value.
+    fn shared(&self, key: &str) -> Result<Option<Shared>, HostError>;
+
+    /// Replaces a shared value if it still has the version that was read, or creates it if it is still absent (`None`).
+    fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError>;
+}

@@ -1,0 +1,148 @@
+//! The request as the filter sees it: the header map, read once, as bytes.
+
+use crate::decision::{Deny, Reason};
+
+/// A header: its name as Envoy spells it (lower case) and its value, any bytes.
+pub type Header<'a> = (&'a [u8], &'a [u8]);
+
+/// A client's own word for who it is; the certificate decides whether it is true.
+pub const CLIENT_ID: &str = "x-client-id";
+/// A client's choice among its profiles.
+pub const PROFILE_ID: &str = "x-profile-id";
+/// What Envoy (or a caller) says about client certificates of earlier hops.
+pub const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
+
+/// The parts of a request's headers that matter here, found in one pass.
+#[derive(Debug, Clone, Default)]
+pub struct Request<'a> {
+    /// Every header, in order.
+    pub headers: &'a [Header<'a>],
+    method: Vec<&'a [u8]>,
+    path: Vec<&'a [u8]>,
+    protocol: Vec<&'a [u8]>,
+    connection: Vec<&'a [u8]>,
+    upgrade: Vec<&'a [u8]>,
+    content_type: Vec<&'a [u8]>,
+    request_id: Vec<&'a [u8]>,
+    client_id: Vec<&'a [u8]>,
+    profile_id: Vec<&'a [u8]>,
+    /// Values of `authorization`.
+    pub authorization: Vec<&'a [u8]>,
+    /// Values of `x-forwarded-client-cert`.
+    pub forwarded_client_cert: Vec<&'a [u8]>,
+}
+
+/// What the client says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Claimed<'a> {
+    /// `X-Client-ID`
+    pub client_id: Option<&'a [u8]>,
+    /// `X-Profile-ID`
+    pub profile_id: Option<&'a [u8]>,
+}
+
+impl<'a> Request<'a> {
+    /// Sorts a header map.
+    pub fn new(headers: &'a [Header<'a>]) -> Self {
+        let mut request = Self { headers, ..Self::default() };
+        for (name, value) in headers {
+            let place = match *name {
+                b":method" => &mut request.method,
+                b":path" => &mut request.path,
+                b":protocol" => &mut request.protocol,
+                b"connection" => &mut request.connection,
+                b"upgrade" => &mut request.upgrade,
+                b"content-type" => &mut request.content_type,
+                b"x-request-id" => &mut request.request_id,
+                b"authorization" => &mut request.authorization,
+                name if name == CLIENT_ID.as_bytes() => &mut request.client_id,
+                name if name == PROFILE_ID.as_bytes() => &mut request.profile_id,
+                name if name == FORWARDED_CLIENT_CERT.as_bytes() => &mut request.forwarded_client_cert,
+                _ => continue,
+            };
+            place.push(value);
+        }
+        request
+    }
+
+    /// The method: there must be exactly one, a token of RFC 9110.
+    pub fn method(&self) -> Result<&'a str, Deny> {
+        exactly_one(&self.method)
+            .and_then(|method| std::str::from_utf8(method).ok())
+            .filter(|method| !method.is_empty() && method.bytes().all(is_token_byte))
+            .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":method is absent, repeated or not a token"))
+    }
+
+    /// The path as it was sent: there must be exactly one. CONNECT has none.
+    pub fn path(&self) -> Result<&'a [u8], Deny> {
+        exactly_one(&self.path)
+            .filter(|path| !path.is_empty())
+            .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":path is absent, empty or repeated"))
+    }
+
+    /// The protocol that the connection is to become (RFC 9110 section 7.8, RFC 8441), in lower case.
+    pub fn upgrade(&self) -> Option<String> {
+        let asked = self
+            .connection
+            .iter()
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .any(|option| option.trim_ascii().eq_ignore_ascii_case(b"upgrade"));
+        let protocols = if !self.protocol.is_empty() {
+            &self.protocol
+        } else if asked && !self.upgrade.is_empty() {
+            &self.upgrade
+        } else {
+            return None;
+        };
+        let joined = protocols.join(&b","[..]);
+        Some(String::from_utf8_lossy(&joined).trim().to_ascii_lowercase())
+    }
+
+    /// The client's own claims about itself. Said twice, whatever the values, is a malformed request.
+    pub fn claimed(&self) -> Result<Claimed<'a>, Deny> {
+        Ok(Claimed {
+            client_id: at_most_one(&self.client_id, "X-Client-ID stands more than once")?,
+            profile_id: at_most_one(&self.profile_id, "X-Profile-ID stands more than once")?,
+        })
+    }
+
+    /// Is the caller a gRPC client (as Envoy tells)?
+    pub fn is_grpc(&self) -> bool {
+        let kind = self.content_type.first().and_then(|kind| kind.strip_prefix(b"application/grpc"));
+        kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+    }
+
+    /// Did the caller send something that means to be a bearer token?
+    pub fn has_bearer(&self) -> bool {
+        let scheme = |value: &&[u8]| value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
+        self.authorization.iter().any(scheme)
+    }
+
+    /// The request's id where it is a plain one: at most 128 visible ASCII characters.
+    pub fn id(&self) -> Option<&'a str> {
+        self.request_id
+            .first()
+            .filter(|id| id.len() <= 128 && id.iter().all(u8::is_ascii_graphic))
+            .and_then(|id| std::str::from_utf8(id).ok())
+    }
+}
+
+fn exactly_one<'a>(values: &[&'a [u8]]) -> Option<&'a [u8]> {
+    match values {
+        [value] => Some(value),
+        _ => None,
+    }
+}
+
+fn at_most_one<'a>(values: &[&'a [u8]], otherwise: &'static str) -> Result<Option<&'a [u8]>, Deny> {
+    match values {
+        [] => Ok(None),
+        [value] => Ok(Some(value)),
+        _ => Err(Deny::new(Reason::RequestMalformed).with_note(otherwise)),
+    }
+}
+
+/// A character of a token, RFC 9110 section 5.6.2.
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}

@@ -1,0 +1,93 @@
+//! The token: which one, who verified it, what it claims, whom it is bound to.
+
+mod authorization;
+mod binding;
+mod claims;
+mod metadata;
+
+pub use authorization::bearer;
+pub use claims::{ClaimRules, Claims};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value};
+
+use crate::decision::{Deny, Reason};
+use crate::proxy::{Property, Proxy};
+
+/// `token`
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TokenRules {
+    /// Where Envoy's `jwt_authn` filter leaves the payload that it verified: the metadata namespace…
+    pub namespace: String,
+    /// …and the key, the provider's `payload_in_metadata`.
+    pub key: String,
+    /// What the claims must say.
+    pub claims: ClaimRules,
+}
+
+/// The claims of the verified token, types checked. `Ok(None)` where there is none.
+///
+/// `bearer` is the token in the `Authorization` header, which is never believed. Where it is still there, though, it must
+/// be the one that was verified: `jwt_authn` also takes tokens from other places, and the upstream must not be handed a
+/// token that was not checked against the certificate.
+///
+/// # Errors
+/// 400 `authorization_malformed` where the two differ, 401 where the payload cannot be read.
+pub fn verified(rules: &TokenRules, bearer: Option<&str>, proxy: &dyn Proxy) -> Result<Option<Claims>, Deny> {
+    let metadata = proxy.property(Property::DynamicMetadata)?.unwrap_or_default();
+    let payload = metadata::payload(&metadata, &rules.namespace, &rules.key).map_err(|problem| {
+        Deny::new(Reason::TokenMalformed).with_note(match problem {
+            metadata::Unreadable::Encoding => "the request's dynamic metadata cannot be read, or is nested too deeply",
+            metadata::Unreadable::NotAnObject => {
+                "the value under token.metadata.key is not an object; it must be the provider's payload_in_metadata"
+            }
+        })
+    })?;
+    let Some(payload) = payload else {
+        return Ok(None);
+    };
+    if bearer.is_some_and(|token| !is_payload_of(token, &payload)) {
+        return Err(Deny::new(Reason::AuthorizationMalformed)
+            .with_note("the token in the Authorization header is not the one that jwt_authn verified"));
+    }
+    Claims::read(&payload, &rules.claims).map(Some)
+}
+
+/// Does this compact JWS carry that payload?
+fn is_payload_of(token: &str, verified: &Map<String, Value>) -> bool {
+    let mut parts = token.split('.').skip(1);
+    let decoded = parts.next().and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
+    let payload = decoded.and_then(|json| serde_json::from_slice::<Map<String, Value>>(&json).ok());
+    payload.is_some_and(|payload| {
+        payload.len() == verified.len()
+            && payload.iter().all(|(name, value)| {
+                verified.get(name).is_some_and(|other| same(value, other) || same_words(value, other))
+            })
+    })
+}
+
+/// Equal but for the spelling of numbers, which are doubles in metadata.
+fn same(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().all(|(name, value)| right.get(name).is_some_and(|other| same(value, other)))
+        }
+        _ => left == right,
+    }
+}
+
+/// `jwt_authn` can turn space-delimited claims into lists (`normalize_payload_in_metadata`; Istio does for `scope`).
+fn same_words(text: &Value, list: &Value) -> bool {
+    match (text, list) {
+        (Value::String(text), Value::Array(list)) => {
+            text.split(' ').filter(|word| !word.is_empty()).map(Some).eq(list.iter().map(Value::as_str))
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,142 @@
+//! What the upstream is told, and what it is never told by anybody else.
+
+use std::borrow::Cow;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::certificate::is_own_xfcc;
+use crate::decision::{Caller, Decision};
+use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, PROFILE_ID, Request};
+
+/// The header of RFC 9440.
+pub const CLIENT_CERT: &str = "client-cert";
+
+/// Names under which the upstream is told who is calling; `None`: not told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamHeaders {
+    /// The client's name.
+    pub client_id: Option<String>,
+    /// The profile's name.
+    pub profile_id: Option<String>,
+    /// The canonical ARN.
+    pub principal: Option<String>,
+    /// The typed name from the certificate.
+    pub identity: Option<String>,
+    /// `x5t#S256`
+    pub thumbprint: Option<String>,
+    /// The certificate itself (RFC 9440).
+    pub client_cert: Option<String>,
+}
+
+impl Default for UpstreamHeaders {
+    fn default() -> Self {
+        Self {
+            client_id: Some(CLIENT_ID.to_owned()),
+            profile_id: Some(PROFILE_ID.to_owned()),
+            principal: Some("x-client-principal".to_owned()),
+            identity: Some("x-client-identity".to_owned()),
+            thumbprint: Some("x-client-cert-thumbprint".to_owned()),
+            client_cert: None,
+        }
+    }
+}
+
+impl UpstreamHeaders {
+    /// The names in use.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        let all =
+            [&self.client_id, &self.profile_id, &self.principal, &self.identity, &self.thumbprint, &self.client_cert];
+        all.into_iter().flatten().map(String::as_str)
+    }
+
+    /// What an allowed caller's request carries.
+    fn values(&self, caller: &Caller, der: Option<&[u8]>) -> Vec<(&str, String)> {
+        let plain = |text: &Option<String>| text.as_deref().map(visible);
+        let values = [
+            (&self.client_id, plain(&caller.client_id)),
+            (&self.profile_id, plain(&caller.profile_id)),
+            (&self.principal, plain(&caller.principal)),
+            (&self.identity, plain(&caller.identity)),
+            (&self.thumbprint, caller.thumbprint.map(|thumbprint| thumbprint.to_string())),
+            (&self.client_cert, der.map(|der| format!(":{}:", STANDARD.encode(der)))),
+        ];
+        let written = values.into_iter().filter_map(|(name, value)| Some((name.as_deref()?, value?)));
+        written.collect()
+    }
+}
+
+/// A header as the upstream will see it.
+pub type Written<'a> = (&'a [u8], Cow<'a, [u8]>);
+
+/// The headers with which an allowed (or shadowed) request goes on: everything inbound but what only this filter may say,
+/// then what it says. `None` where that changes nothing.
+pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: &Decision) -> Option<Vec<Written<'a>>> {
+    let certificate = decision.certificate.as_ref();
+    let keeps_own = certificate.is_some_and(|certificate| is_own_xfcc(&request.forwarded_client_cert, certificate));
+    let kept =
+        |name: &[u8]| !is_identity_header(name, names) || (keeps_own && name == FORWARDED_CLIENT_CERT.as_bytes());
+    let written = match &decision.verdict {
+        Ok(_) => names.values(&decision.caller, certificate.and_then(|certificate| certificate.der.as_deref())),
+        Err(_) => Vec::new(),
+    };
+    if written.is_empty() && request.headers.iter().all(|(name, _)| kept(name)) {
+        return None;
+    }
+    let inbound = request.headers.iter().filter(|(name, _)| kept(name));
+    let inbound = inbound.map(|(name, value)| (*name, Cow::Borrowed(*value)));
+    let written = written.into_iter().map(|(name, value)| (name.as_bytes(), Cow::Owned(value.into_bytes())));
+    Some(inbound.chain(written).collect())
+}
+
+/// Headers in which proxies forward client certificates, and this filter its findings.
+const IDENTITY_HEADERS: &[&str] = &[
+    CLIENT_ID,
+    PROFILE_ID,
+    "x-client-principal",
+    "x-client-identity",
+    "x-client-cert-thumbprint",
+    CLIENT_CERT,
+    "client-cert-chain",
+    FORWARDED_CLIENT_CERT,
+    "x-arr-clientcert",
+];
+
+/// Families of such headers: Traefik's, nginx's and AWS's.
+const IDENTITY_PREFIXES: &[&str] =
+    &["x-forwarded-tls-client-cert", "ssl-client-", "x-ssl-client-", "x-amzn-mtls-clientcert"];
+
+/// Could an upstream take this header for a word about the client's identity? Underscores count as dashes, because CGI
+/// and its descendants cannot tell them apart.
+fn is_identity_header(name: &[u8], names: &UpstreamHeaders) -> bool {
+    let spelled = |known: &str| {
+        name.len() == known.len() && name.iter().zip(known.bytes()).all(|(byte, other)| same_letter(*byte, other))
+    };
+    let begins = |prefix: &str| {
+        name.len() >= prefix.len() && name.iter().zip(prefix.bytes()).all(|(byte, other)| same_letter(*byte, other))
+    };
+    IDENTITY_HEADERS.iter().any(|known| spelled(known))
+        || IDENTITY_PREFIXES.iter().any(|prefix| begins(prefix))
+        || names.names().any(spelled)
+}
+
+fn same_letter(byte: u8, known: u8) -> bool {
+    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    dash(byte) == dash(known)
+}
+
+/// A text as a header value: visible ASCII as it is, everything else percent-encoded, so that no name in a certificate
+/// can end a line or be read as two.
+fn visible(text: &str) -> String {
+    use std::fmt::Write;
+    let mut value = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (b' '..=b'~').contains(&byte) && byte != b'%' {
+            value.push(char::from(byte));
+        } else {
+            // Writing to a String cannot fail.
+            let _ = write!(value, "%{byte:02X}");
+        }
+    }
+    value
+}
