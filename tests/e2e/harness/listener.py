@@ -24,6 +24,12 @@ STATS_TAGS = [
     {"tag_name": "client", "regex": r"^wasmcustom\.mtls_[a-z_]+(\.client\.(.+))$"},
 ]
 
+CLOSE_AT_ONCE: Config = {"delayed_close_timeout": "0.05s"}
+"""For `Listener.manager`: an HTTP/2 connection that Envoy refuses ends now and not a second later.
+
+Not for requests with large bodies: their answer can be lost where Envoy does not wait.
+"""
+
 
 @dataclass(frozen=True)
 class Listener:
