@@ -7,14 +7,16 @@ two for the whole run, an Envoy for one test module.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness import artifacts
 from harness.envoy import Envoy, http1_cluster, http2_cluster
+from harness.filters import Config
 from harness.grpc_upstream import GrpcUpstream
 from harness.http1 import Http1
 from harness.http2 import Http2
@@ -101,7 +103,9 @@ def start_envoy(
     with ExitStack() as running:
         numbers = itertools.count()
 
-        def start(*listeners: Listener, binary: Path | None = None, clusters: tuple = (), **options) -> Envoy:
+        def start(
+            *listeners: Listener, binary: Path | None = None, clusters: Sequence[Config] = (), **options: Any
+        ) -> Envoy:
             directory = tmp_path_factory.mktemp(f"envoy{next(numbers)}")
             envoy = Envoy(
                 binary or artifacts.envoy(), directory, listeners, authority=root, server=server,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import ssl
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -151,7 +152,7 @@ def test_no_caller_chooses_the_direct_address_in_filter_state(
     assert address.text() == "127.0.0.7"
 
 
-def _two_connections(port: int, leaf: Credential, version: ssl.TLSVersion) -> list[dict]:
+def _two_connections(port: int, leaf: Credential, version: ssl.TLSVersion) -> list[dict[str, Any]]:
     context = ClientTls(leaf, version).context("http/1.1")
     session = None
     shown = []

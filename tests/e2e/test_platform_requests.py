@@ -13,7 +13,7 @@ from harness.envoy import Envoy
 from harness.http1 import Http1
 from harness.http2 import Http2
 from harness.listener import CLOSE_AT_ONCE
-from harness.pki import Authority, Credential
+from harness.pki import Authority
 from harness.response import ConnectionEnded, Header, Response
 from harness.tls import ClientTls
 

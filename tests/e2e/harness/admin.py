@@ -17,7 +17,8 @@ class Admin:
     def get(self, path: str) -> str:
         """Any admin page, as text."""
         with urllib.request.urlopen(self._base + path, timeout=20) as answer:
-            return answer.read().decode()
+            text: str = answer.read().decode()
+            return text
 
     def ready(self) -> bool:
         """Whether Envoy serves."""

@@ -8,6 +8,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -60,7 +61,11 @@ class Envoy:
         self.log_file = directory / "envoy.log"
 
     def __enter__(self) -> Envoy:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self._kill()
+            raise
         return self
 
     def __exit__(
@@ -98,8 +103,8 @@ class Envoy:
         try:
             code = process.wait(DEADLINE_SECONDS)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            self._process = process
+            self._kill()
             raise EnvoyFailed(self._report("did not stop")) from None
         if crashed or code != 0:
             raise EnvoyFailed(self._report(f"ended with {code}"))
@@ -109,7 +114,7 @@ class Envoy:
         return self._ports[listener]
 
     def log(self) -> str:
-        """Everything Envoy and the filter have logged so far."""
+        """What Envoy and the filter have logged; the last lines may still be on their way."""
         return self.log_file.read_text(errors="replace") if self.log_file.is_file() else ""
 
     def wait_for_log(self, text: str) -> str:
@@ -196,6 +201,12 @@ class Envoy:
         resources = [{"@type": kind, **config} for config in self._listener_configs()]
         return {"version_info": uuid.uuid4().hex, "resources": resources}
 
+    def _kill(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
     def _report(self, what: str) -> str:
         output = (self._directory / "output.log").read_text(errors="replace")
         return f"Envoy {what}:\n{self.log()[-6000:]}{output[-3000:]}"
@@ -220,9 +231,7 @@ def http2_cluster(port: int, name: str = GRPC_CLUSTER) -> Config:
 
 
 def _record(line: str) -> dict[str, Any]:
-    record = json.loads(line)
-    try:
+    record: dict[str, Any] = json.loads(line)
+    with suppress(TypeError, json.JSONDecodeError):
         record["decision"] = json.loads(record["decision"])
-    except (KeyError, TypeError, json.JSONDecodeError):
-        pass
     return record

@@ -40,9 +40,9 @@ def call(
     )
     options = (("grpc.ssl_target_name_override", "localhost"), ("grpc.use_local_subchannel_pool", 1))
     with grpc.secure_channel(f"127.0.0.1:{port}", channel_credentials, options) as channel:
-        unary = channel.unary_unary(method)
+        unary = channel.unary_unary(method, request_serializer=_as_it_is, response_deserializer=_as_it_is)
         try:
-            answer, ended = unary.with_call(message, metadata=list(metadata), timeout=TIMEOUT_SECONDS)
+            answer, ended = unary.with_call(message, metadata=tuple(metadata), timeout=TIMEOUT_SECONDS)
         except grpc.RpcError as error:
             assert isinstance(error, grpc.Call)
             return _result(error, None)
@@ -56,5 +56,9 @@ def _result(ended: grpc.Call, message: bytes | None) -> GrpcResult:
     )
 
 
-def _headers(metadata: Sequence[Header] | None) -> list[Header]:
-    return [(key, value) for key, value in metadata or ()]
+def _headers(metadata: Sequence[tuple[str, str | bytes]] | None) -> list[Header]:
+    return [(key, value if isinstance(value, str) else value.decode("latin-1")) for key, value in metadata or ()]
+
+
+def _as_it_is(message: bytes) -> bytes:
+    return message

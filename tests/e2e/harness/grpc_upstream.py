@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import TracebackType
 
@@ -15,7 +16,7 @@ class GrpcUpstream:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls: list[list[tuple[str, str | bytes]]] = []
-        self._server = grpc.server(ThreadPoolExecutor(max_workers=4), handlers=(_AnyMethod(self._answer),))
+        self._server = grpc.server(ThreadPoolExecutor(max_workers=4), handlers=[_AnyMethod(self._answer)])
         self.port: int = self._server.add_insecure_port("127.0.0.1:0")
 
     def __enter__(self) -> GrpcUpstream:
@@ -43,9 +44,9 @@ class GrpcUpstream:
         return message
 
 
-class _AnyMethod(grpc.GenericRpcHandler):
-    def __init__(self, answer) -> None:  # type: ignore[no-untyped-def]
+class _AnyMethod(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+    def __init__(self, answer: Callable[[bytes, grpc.ServicerContext], bytes]) -> None:
         self._handler = grpc.unary_unary_rpc_method_handler(answer)
 
-    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler:  # type: ignore[type-arg]
         return self._handler

@@ -45,7 +45,9 @@ def listener(name: str, *calls: Call, **options: Any) -> Listener:
 
     `calls` are what it does for requests that carry no script of their own.
     """
-    settings = {"policy": script(*calls)[1], "module": artifacts.probe(), "guard": False, "normalize": False}
+    settings: dict[str, Any] = {
+        "policy": script(*calls)[1], "module": artifacts.probe(), "guard": False, "normalize": False,
+    }
     return Listener(name, **(settings | options))
 
 
