@@ -37,7 +37,7 @@ def test_the_main_thread_configures_twice_and_then_every_worker_once(
 
 
 def test_a_configuration_refused_at_start_up_ends_envoy(start_envoy: StartEnvoy, every_envoy: Path) -> None:
-    with pytest.raises(EnvoyFailed, match="Unable to create Wasm plugin mtls_authz"):
+    with pytest.raises(EnvoyFailed, match="Failed to configure base Wasm plugin"):
         start_envoy(Listener("a", "refuse", artifacts.probe()), binary=every_envoy)
 
 
