@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from harness import artifacts
+from harness import artifacts, tokens
 from harness.envoy import Envoy, http1_cluster, http2_cluster
 from harness.filters import Config
 from harness.grpc_upstream import GrpcUpstream
@@ -22,10 +22,12 @@ from harness.http1 import Http1
 from harness.http2 import Http2
 from harness.listener import Listener
 from harness.pki import Authority, Credential
+from harness.response import Header
 from harness.tokens import Signer
 from harness.upstream import Upstream
 
 StartEnvoy = Callable[..., Envoy]
+Bearer = Callable[..., Header]
 Client = type[Http1] | type[Http2]
 
 
@@ -51,6 +53,18 @@ def server(root: Authority) -> Credential:
 def signer() -> Signer:
     """The token issuer's key."""
     return Signer()
+
+
+@pytest.fixture(scope="session")
+def bearer(signer: Signer) -> Bearer:
+    """Makes the header of a good token: `bearer("acme", bound_to, scope="read")`, as `tokens.claims`."""
+    return lambda *args, **more: ("authorization", f"Bearer {signer.sign(tokens.claims(*args, **more))}")
+
+
+@pytest.fixture(scope="session")
+def acme(issuer: Authority) -> Credential:
+    """The certificate of the client that most policies know as `cn:acme`."""
+    return issuer.issue([("CN", "acme")])
 
 
 @pytest.fixture(scope="session")
@@ -112,6 +126,15 @@ def start_envoy(
                 clusters=[http1_cluster(upstream.port), http2_cluster(grpc_upstream.port), *clusters],
                 **options,
             )
-            return running.enter_context(envoy)
+            running.enter_context(envoy)
+            if all(listener.module == artifacts.module() for listener in listeners):
+                running.callback(_assert_no_trap, envoy)
+            return envoy
 
         yield start
+
+
+def _assert_no_trap(envoy: Envoy) -> None:
+    """No request of a whole module may have taken a worker's VM down."""
+    assert set(envoy.admin.stats(r"^wasm\..*\.vm_reload").values()) <= {0}
+    assert "Uncaught RuntimeError" not in envoy.log()

@@ -97,6 +97,13 @@ def direct_remote_address() -> Config:
     })
 
 
+def set_metadata(namespace: str, value: Config) -> Config:
+    """Writes dynamic metadata, in the place of a filter that leaves something odd there."""
+    return _filter("set_metadata", "set_metadata.v3.Config", {
+        "metadata": [{"metadata_namespace": namespace, "value": value}],
+    })
+
+
 def guard() -> Config:
     """Lets through only what carries our verdict, for a worker in which our filter is absent."""
     verdict = {"filter_state": {"key": "wasm.mtls_authz.verdict", "string_match": {"exact": "allow"}}}

@@ -66,7 +66,7 @@ def jwks(*signers: Signer) -> str:
     return json.dumps({"keys": [signer.jwk() for signer in signers]})
 
 
-def claims(client_id: str, bound_to: Credential | str | None = None, **more: Any) -> dict[str, Any]:
+def claims(client_id: str, bound_to: Credential | str | None = None, /, **more: Any) -> dict[str, Any]:
     """A good set of claims; `bound_to` is a certificate or a literal `x5t#S256`, `more` overrides."""
     now = int(time.time())
     result: dict[str, Any] = {
