@@ -86,7 +86,9 @@ build_target() {
     # Building it is an unstable feature of cargo. Bitcode beside the machine code serves builds with and without LTO.
     (
         use_debian "$2"
-        RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 CARGO_ENCODED_RUSTFLAGS="-Cembed-bitcode=yes" \
+        # shellcheck disable=SC2030
+        export CARGO_ENCODED_RUSTFLAGS="-Cembed-bitcode=yes"$'\x1f'"--remap-path-prefix=$2=/debian-rust"
+        RUSTC_BOOTSTRAP=1 CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1 \
             cargo build --quiet --release -Zbuild-std=std,panic_abort --target "$target" \
             --manifest-path "$folder/Cargo.toml" --target-dir "$folder/target" >&2
     ) || return 1
@@ -111,11 +113,15 @@ make_debian() {
         # Its status is not asked: it also fails for an archive that has nothing to do with Rust.
         apt-get "${options[@]}" --quiet=2 update >/dev/null 2>&1 || true
         rm -f "$temporary"/packages/*
-        download_packages "$temporary/packages" "${options[@]}" || return 1
+        download_packages "$temporary/packages" "${options[@]}" || {
+            say "apt-get cannot find or download rustc-web and its companions (Debian 12 and later have them, in the security archive too)"
+            return 1
+        }
     fi
     unpack_packages "$temporary/packages" "$temporary/toolchain" || return 1
     build_target "$temporary/target" "$temporary/toolchain" || return 1
-    rm -rf "$debian" && mv -T "$temporary/toolchain" "$debian"
+    # What was built against another build of the standard library does not link with this one, and cargo cannot tell.
+    rm -rf "$debian" "$root/target/wasm-debian" && mv -T "$temporary/toolchain" "$debian"
 }
 
 use_debian() {
@@ -193,6 +199,7 @@ clippy=(cargo clippy)
 choose_toolchain
 
 # No path of this machine inside the module.
+# shellcheck disable=SC2031  # what build_target sets is for its own subshell
 export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"$'\x1f'"--remap-path-prefix=$root=/mtls-authz"
 if [[ -f $root/Cargo.toml ]]; then
     mapfile -t profile < <(release_profile)
