@@ -234,8 +234,7 @@ pub struct Caller {
 }
 
 /// Whether a refusal is carried out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Enforcement {
     /// Refuse.
     #[default]

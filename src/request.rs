@@ -73,8 +73,11 @@ impl<'a> Request<'a> {
             .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":method is absent, repeated or not a token"))
     }
 
-    /// The path as it was sent: there must be exactly one. CONNECT has none.
+    /// The path as it was sent: there must be exactly one. CONNECT has none (RFC 9110 section 9.3.6) and counts as `/`.
     pub fn path(&self) -> Result<&'a [u8], Deny> {
+        if self.path.is_empty() && exactly_one(&self.method) == Some(b"CONNECT") {
+            return Ok(b"/");
+        }
         exactly_one(&self.path)
             .filter(|path| !path.is_empty())
             .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":path is absent, empty or repeated"))
@@ -106,8 +109,11 @@ impl<'a> Request<'a> {
         })
     }
 
-    /// Is the caller a gRPC client (as Envoy tells)?
+    /// Is the caller a gRPC client? Told as Envoy tells, which turns answers to such callers into gRPC statuses.
     pub fn is_grpc(&self) -> bool {
+        if self.path.is_empty() {
+            return false;
+        }
         let kind = self.content_type.first().and_then(|kind| kind.strip_prefix(b"application/grpc"));
         kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
     }

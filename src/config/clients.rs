@@ -1,6 +1,6 @@
 //! `clients`: the registry.
 
-use super::raw::{Entries, RawClient};
+use super::raw::{Entries, Object, RawClient};
 use super::{ConfigError, label, one_of};
 use crate::certificate::{DistinguishedName, Thumbprint};
 use crate::identity::{Client, NameKind, Registry, SpiffeId};
@@ -10,13 +10,13 @@ const DN_EXPECTED: &str =
     "an RFC 4514 name such as CN=acme,O=Example (as `openssl x509 -noout -subject -nameopt RFC2253` prints it)";
 
 pub(super) fn compile(
-    raw: Entries<RawClient>,
+    raw: Entries<Object<RawClient>>,
     profiles: &Profiles,
     precedence: &[NameKind],
     trust_domains: &[String],
 ) -> Result<Registry, ConfigError> {
     let mut registry = Registry::default();
-    for (id, raw) in raw.0 {
+    for (id, Object(raw)) in raw.0 {
         let path = format!("clients.{id}");
         label(path.as_str(), &id)?;
         if let Some(principal) = &raw.principal {

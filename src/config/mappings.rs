@@ -1,22 +1,22 @@
 //! `identity.mappings`.
 
 use super::clients::{distinguished_name, thumbprint};
-use super::raw::{Entries, RawIssuer, RawMapping, RawMatch};
+use super::raw::{Entries, Object, RawIssuer, RawMapping, RawMatch};
 use super::{ConfigError, one_of};
 use crate::certificate::canonical_kind;
 use crate::identity::{Mapping, Matcher, NamePattern, Registry, Template};
 use crate::policy::Profiles;
 
 pub(super) fn compile(
-    raw: Vec<RawMapping>,
+    raw: Vec<Object<RawMapping>>,
     registry: &Registry,
     profiles: &Profiles,
     allow_unregistered: bool,
 ) -> Result<Vec<Mapping>, ConfigError> {
     let mut mappings = Vec::new();
-    for (index, raw) in raw.into_iter().enumerate() {
+    for (index, Object(raw)) in raw.into_iter().enumerate() {
         let path = format!("identity.mappings[{index}]");
-        let matchers = matchers(&format!("{path}.match"), raw.matches)?;
+        let matchers = matchers(&format!("{path}.match"), raw.matches.0)?;
         let captures = capture_names(&path, &matchers)?;
         let template = |key: &str, text: &str| {
             Template::parse(text, &captures)

@@ -6,6 +6,7 @@ mod headers;
 mod mappings;
 mod profiles;
 mod raw;
+mod words;
 
 pub use error::ConfigError;
 pub use raw::AuditLog;
@@ -13,11 +14,11 @@ pub use raw::AuditLog;
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Identities, NameKind, is_trust_domain};
-use crate::policy::{Ambiguous, CanonicalPath, Mode, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
+use crate::policy::{CanonicalPath, Mode, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
 use crate::request::is_token_byte;
 use crate::token::{ClaimRules, TokenRules};
 use crate::upstream::UpstreamHeaders;
-use raw::{Raw, RawAmbiguous, RawIdentity, RawToken, RawValidation};
+use raw::{Entries, Object, Raw, RawBypass, RawClient, RawIdentity, RawToken};
 
 /// The metadata namespace in which Envoy's `jwt_authn` filter leaves payloads.
 const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
@@ -87,7 +88,7 @@ impl Policy {
     /// The first thing that is wrong with it, by its JSON path.
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
         let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let raw: Raw = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ConfigError {
+        let Object(raw) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ConfigError {
             path: match error.path().to_string() {
                 root if root == "." => String::new(),
                 path => path,
@@ -99,34 +100,28 @@ impl Policy {
     }
 
     fn compile(raw: Raw) -> Result<Self, ConfigError> {
-        let path = PathRules {
-            encoded_slashes: ambiguous(raw.path.encoded_slashes),
-            semicolons: ambiguous(raw.path.semicolons),
-        };
+        let path = PathRules { encoded_slashes: raw.path.0.encoded_slashes, semicolons: raw.path.0.semicolons };
         if let Some(id) = &raw.policy_id {
             label("policy_id", id)?;
         }
         let profiles = profiles::compile(raw.profiles, raw.collections, raw.mode, raw.enforcement, path)?;
-        let identities = identities(raw.identity, raw.clients, &profiles)?;
+        let identities = identities(raw.identity.0, raw.clients, &profiles)?;
         Ok(Self {
             policy_id: raw.policy_id,
             mode: raw.mode,
             enforcement: raw.enforcement,
-            validation: match raw.certificate.validation {
-                RawValidation::Attribute => Validation::Attribute,
-                RawValidation::Listener => Validation::Listener,
-            },
-            clock_skew: i64::from(raw.certificate.clock_skew_seconds),
+            validation: raw.certificate.0.validation,
+            clock_skew: i64::from(raw.certificate.0.clock_skew_seconds),
             identities,
             require_client_headers: raw.require_client_headers,
             profiles,
             bypass: bypass(raw.bypass, path)?,
-            required_paths: patterns("binding.required_paths", &raw.binding.required_paths, path)?,
-            token: token(raw.token, raw.mode)?,
+            required_paths: patterns("binding.required_paths", &raw.binding.0.required_paths, path)?,
+            token: token(raw.token.0, raw.mode)?,
             path,
             source_address: raw.source_address,
-            upstream_headers: headers::compile(raw.upstream_headers)?,
-            audit_log: raw.audit.log,
+            upstream_headers: headers::compile(raw.upstream_headers.0)?,
+            audit_log: raw.audit.0.log,
         })
     }
 
@@ -144,7 +139,7 @@ impl Policy {
 
 fn identities(
     raw: RawIdentity,
-    clients: raw::Entries<raw::RawClient>,
+    clients: Entries<Object<RawClient>>,
     profiles: &Profiles,
 ) -> Result<Identities, ConfigError> {
     let precedence = raw.precedence.unwrap_or_else(|| vec![NameKind::UriSan, NameKind::DnsSan, NameKind::SubjectCn]);
@@ -176,9 +171,9 @@ fn identities(
     })
 }
 
-fn bypass(raw: Vec<raw::RawBypass>, rules: PathRules) -> Result<Bypass, ConfigError> {
+fn bypass(raw: Vec<Object<RawBypass>>, rules: PathRules) -> Result<Bypass, ConfigError> {
     let mut bypass = Bypass::default();
-    for (index, entry) in raw.into_iter().enumerate() {
+    for (index, Object(entry)) in raw.into_iter().enumerate() {
         let path = format!("bypass[{index}]");
         bypass.paths.insert(&pattern(format!("{path}.path"), &entry.path, rules)?, index);
         bypass.methods.push(methods(&path, entry.methods)?);
@@ -193,8 +188,8 @@ fn token(raw: RawToken, mode: Mode) -> Result<TokenRules, ConfigError> {
         return Err(ConfigError::new("token.client_id_claims", client_id_claims, expected));
     }
     Ok(TokenRules {
-        namespace: raw.metadata.namespace.unwrap_or_else(|| JWT_AUTHN.to_owned()),
-        key: raw.metadata.key.unwrap_or_else(|| PAYLOAD.to_owned()),
+        namespace: raw.metadata.0.namespace.unwrap_or_else(|| JWT_AUTHN.to_owned()),
+        key: raw.metadata.0.key.unwrap_or_else(|| PAYLOAD.to_owned()),
         claims: ClaimRules {
             issuers: raw.issuers,
             audiences: raw.audiences,
@@ -202,13 +197,6 @@ fn token(raw: RawToken, mode: Mode) -> Result<TokenRules, ConfigError> {
             client_id_claims,
         },
     })
-}
-
-fn ambiguous(raw: RawAmbiguous) -> Ambiguous {
-    match raw {
-        RawAmbiguous::Reject => Ambiguous::Reject,
-        RawAmbiguous::Keep => Ambiguous::Keep,
-    }
 }
 
 /// A name or an ARN: it stands in headers, records and metrics.

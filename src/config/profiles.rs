@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::raw::{Entries, RawDeny, RawDenyRule, RawProfile, RawRateLimit, RawRule};
+use super::raw::{Entries, Object, RawDeny, RawDenyRule, RawProfile, RawRateLimit, RawRule};
 use super::{ConfigError, label, methods, one_of, pattern};
 use crate::decision::Enforcement;
 use crate::policy::address::parse_network;
@@ -13,7 +13,7 @@ use crate::request::is_token_byte;
 type Collections = HashMap<String, Vec<PathPattern>>;
 
 pub(super) fn compile(
-    raw: Entries<RawProfile>,
+    raw: Entries<Object<RawProfile>>,
     collections: Entries<Vec<String>>,
     mode: Mode,
     enforcement: Enforcement,
@@ -30,17 +30,17 @@ pub(super) fn compile(
         }
         known.insert(name, patterns);
     }
-    for (name, raw) in raw.0 {
+    for (name, Object(raw)) in raw.0 {
         let path = format!("profiles.{name}");
         label(path.as_str(), &name)?;
         let mut profile = Profile {
             mode: raw.mode.unwrap_or(mode),
             enforcement: raw.enforcement.unwrap_or(enforcement),
-            rate_limit: raw.rate_limit.map(|raw| rate_limit(&path, &raw)).transpose()?,
+            rate_limit: raw.rate_limit.map(|Object(raw)| rate_limit(&path, &raw)).transpose()?,
             name,
             ..Profile::default()
         };
-        for (index, rule) in raw.allow.into_iter().enumerate() {
+        for (index, Object(rule)) in raw.allow.into_iter().enumerate() {
             let path = format!("{path}.allow[{index}]");
             let patterns = covered(&path, rule.paths.as_deref(), rule.collection.as_deref(), &known, rules)?;
             insert(&mut profile.allow_paths, &patterns, index);
@@ -50,7 +50,7 @@ pub(super) fn compile(
             let path = format!("{path}.deny[{index}]");
             let (patterns, listed) = match entry {
                 RawDeny::Path(text) => (vec![pattern(path.as_str(), &text, rules)?], None),
-                RawDeny::Rule(RawDenyRule { paths, collection, methods }) => {
+                RawDeny::Rule(Object(RawDenyRule { paths, collection, methods })) => {
                     (covered(&path, paths.as_deref(), collection.as_deref(), &known, rules)?, methods)
                 }
             };

@@ -5,11 +5,13 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
+use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
-use crate::policy::{Mode, SourceAddress};
+use crate::policy::{Ambiguous, Mode, SourceAddress};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -17,19 +19,19 @@ pub(super) struct Raw {
     pub policy_id: Option<String>,
     pub mode: Mode,
     pub enforcement: Enforcement,
-    pub certificate: RawCertificate,
-    pub identity: RawIdentity,
+    pub certificate: Object<RawCertificate>,
+    pub identity: Object<RawIdentity>,
     pub require_client_headers: bool,
-    pub clients: Entries<RawClient>,
-    pub profiles: Entries<RawProfile>,
+    pub clients: Entries<Object<RawClient>>,
+    pub profiles: Entries<Object<RawProfile>>,
     pub collections: Entries<Vec<String>>,
-    pub bypass: Vec<RawBypass>,
-    pub binding: RawBinding,
-    pub token: RawToken,
-    pub path: RawPath,
+    pub bypass: Vec<Object<RawBypass>>,
+    pub binding: Object<RawBinding>,
+    pub token: Object<RawToken>,
+    pub path: Object<RawPath>,
     pub source_address: SourceAddress,
-    pub upstream_headers: RawUpstreamHeaders,
-    pub audit: RawAudit,
+    pub upstream_headers: Object<RawUpstreamHeaders>,
+    pub audit: Object<RawAudit>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -37,23 +39,14 @@ pub(super) struct Raw {
 pub(super) struct RawCertificate {
     #[serde(rename = "source")]
     pub _source: CertificateSource,
-    pub validation: RawValidation,
+    pub validation: Validation,
     pub clock_skew_seconds: u32,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) enum CertificateSource {
     #[default]
     Connection,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum RawValidation {
-    #[default]
-    Attribute,
-    Listener,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -61,7 +54,7 @@ pub(super) enum RawValidation {
 pub(super) struct RawIdentity {
     pub precedence: Option<Vec<NameKind>>,
     pub trust_domains: Vec<String>,
-    pub mappings: Vec<RawMapping>,
+    pub mappings: Vec<Object<RawMapping>>,
     pub allow_unregistered: bool,
 }
 
@@ -69,7 +62,7 @@ pub(super) struct RawIdentity {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawMapping {
     #[serde(rename = "match")]
-    pub matches: RawMatch,
+    pub matches: Object<RawMatch>,
     pub client_id: String,
     pub profile_id: Option<String>,
     pub principal: Option<String>,
@@ -105,10 +98,10 @@ pub(super) struct RawClient {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawProfile {
-    pub allow: Vec<RawRule>,
+    pub allow: Vec<Object<RawRule>>,
     pub deny: Vec<RawDeny>,
     pub source_cidrs: Vec<String>,
-    pub rate_limit: Option<RawRateLimit>,
+    pub rate_limit: Option<Object<RawRateLimit>>,
     pub mode: Option<Mode>,
     pub enforcement: Option<Enforcement>,
 }
@@ -130,7 +123,7 @@ pub(super) struct RawRule {
 )]
 pub(super) enum RawDeny {
     Path(String),
-    Rule(RawDenyRule),
+    Rule(Object<RawDenyRule>),
 }
 
 #[derive(Debug, Deserialize)]
@@ -167,15 +160,14 @@ pub(super) struct RawBinding {
 pub(super) struct RawToken {
     #[serde(rename = "source")]
     pub _source: TokenSource,
-    pub metadata: RawMetadata,
+    pub metadata: Object<RawMetadata>,
     pub issuers: Vec<String>,
     pub audiences: Vec<String>,
     pub leeway_seconds: Option<u32>,
     pub client_id_claims: Option<Vec<String>>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) enum TokenSource {
     #[default]
     JwtAuthn,
@@ -191,16 +183,8 @@ pub(super) struct RawMetadata {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawPath {
-    pub encoded_slashes: RawAmbiguous,
-    pub semicolons: RawAmbiguous,
-}
-
-#[derive(Debug, Default, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum RawAmbiguous {
-    #[default]
-    Reject,
-    Keep,
+    pub encoded_slashes: Ambiguous,
+    pub semicolons: Ambiguous,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -241,8 +225,7 @@ pub(super) struct RawAudit {
 }
 
 /// `audit.log`: which decisions are written to Envoy's log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum AuditLog {
     /// None; the access log has the decision records.
     None,
@@ -251,6 +234,30 @@ pub enum AuditLog {
     Denied,
     /// Refusals at `warn` and everything else at `info`.
     All,
+}
+
+/// A JSON object with known keys. (What serde derives would also read an array of the values in order.)
+#[derive(Debug, Default)]
+pub(super) struct Object<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ObjectVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+
+        deserializer.deserialize_map(ObjectVisitor(PhantomData))
+    }
 }
 
 /// An object whose keys are the user's own names, in order. A key that stands twice is an error: which of the two is

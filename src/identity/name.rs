@@ -5,8 +5,7 @@ use crate::certificate::Certificate;
 use crate::decision::{Deny, Reason};
 
 /// A kind of name that a certificate can hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NameKind {
     /// The SPIFFE ID in the URI subject alternative name.
     UriSan,

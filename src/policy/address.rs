@@ -8,8 +8,7 @@ use crate::decision::{Deny, Reason};
 use crate::proxy::{Property, Proxy};
 
 /// Whose word is taken for the caller's address (`source_address`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SourceAddress {
     /// The peer of the connection, from filter state that no caller can write.
     #[default]

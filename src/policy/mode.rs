@@ -1,8 +1,7 @@
 //! What a caller must present.
 
 /// `mode`
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Mode {
     /// A certificate; tokens are not looked at.
     Mtls,

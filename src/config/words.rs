@@ -1,0 +1,58 @@
+//! Settings that are one of a few words.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, Error, Unexpected, Visitor};
+
+use super::raw::{AuditLog, CertificateSource, TokenSource};
+use crate::certificate::Validation;
+use crate::decision::Enforcement;
+use crate::identity::NameKind;
+use crate::policy::{Ambiguous, Mode, SourceAddress};
+
+/// Reads one of the words of a type, as a string and in no other way.
+struct Words<T: 'static>(&'static [(&'static str, T)]);
+
+impl<T: Copy> Visitor<'_> for Words<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, (word, _)) in self.0.iter().enumerate() {
+            let separator = if index == 0 { "" } else { " or " };
+            write!(f, "{separator}\"{word}\"")?;
+        }
+        Ok(())
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        let word = self.0.iter().find(|(word, _)| *word == text);
+        word.map(|(_, value)| *value).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    }
+}
+
+macro_rules! words {
+    ($($kind:ident { $($word:literal => $variant:ident),* })*) => {
+        $(impl<'de> Deserialize<'de> for $kind {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                deserializer.deserialize_str(Words(&[$(($word, Self::$variant)),*]))
+            }
+        })*
+    };
+}
+
+words! {
+    Mode {
+        "mtls" => Mtls,
+        "bearer_plus_mtls_required" => BearerPlusMtlsRequired,
+        "bearer_plus_mtls_optional" => BearerPlusMtlsOptional
+    }
+    Enforcement { "enforce" => Enforce, "shadow" => Shadow }
+    CertificateSource { "connection" => Connection }
+    Validation { "attribute" => Attribute, "listener" => Listener }
+    NameKind { "uri_san" => UriSan, "dns_san" => DnsSan, "subject_cn" => SubjectCn }
+    TokenSource { "jwt_authn" => JwtAuthn }
+    Ambiguous { "reject" => Reject, "keep" => Keep }
+    SourceAddress { "direct" => Direct, "envoy" => Envoy }
+    AuditLog { "none" => None, "denied" => Denied, "all" => All }
+}

@@ -1,0 +1,305 @@
+//! The configuration: strict, whole, and every error says where, what, and what instead.
+
+use std::collections::BTreeSet;
+
+use mtls_authz::{ConfigError, Policy};
+use serde_json::{Value, json};
+
+fn refused(json: &str) -> ConfigError {
+    match Policy::from_json(json.as_bytes()) {
+        Ok(_) => panic!("accepted: {json}"),
+        Err(problem) => problem,
+    }
+}
+
+/// A good configuration with one member changed, by its JSON pointer.
+fn with(pointer: &str, value: Value) -> String {
+    let mut json = json!({
+        "policy_id": "v1",
+        "mode": "bearer_plus_mtls_required",
+        "certificate": {"source": "connection", "validation": "attribute", "clock_skew_seconds": 0},
+        "identity": {
+            "precedence": ["uri_san", "dns_san", "subject_cn"],
+            "trust_domains": ["td"],
+            "mappings": [{"match": {"subject": {"O": "{org}"}, "issuer": {"CN": "CA"}}, "client_id": "acme", "profile_id": "partner"}],
+        },
+        "clients": {"acme": {"identities": ["spiffe://td/a"], "issuers": ["CN=CA"], "profiles": ["partner"], "principal": "arn:x"}},
+        "profiles": {"partner": {
+            "allow": [{"paths": ["/a/*"], "methods": ["GET"], "scopes": ["s"], "upgrades": ["websocket"]}],
+            "deny": ["/b"],
+            "source_cidrs": ["10.0.0.0/8"],
+            "rate_limit": {"requests": 1, "per_seconds": 1, "burst": 1},
+            "mode": "bearer_plus_mtls_required",
+            "enforcement": "enforce",
+        }},
+        "collections": {"all": ["/**"]},
+        "bypass": [{"path": "/health", "methods": ["GET"]}],
+        "binding": {"required_paths": ["/a/**"]},
+        "token": {"source": "jwt_authn", "metadata": {"namespace": "n", "key": "k"}, "issuers": ["i"], "audiences": ["a"],
+                  "leeway_seconds": 1, "client_id_claims": ["client_id"]},
+        "path": {"encoded_slashes": "reject", "semicolons": "keep"},
+        "source_address": "direct",
+        "require_client_headers": true,
+        "upstream_headers": {"client_id": "x-caller", "identity": false, "principal": null, "client_cert": true},
+        "audit": {"log": "all"},
+        "enforcement": "shadow",
+    });
+    let (parent, key) = pointer.rsplit_once('/').unwrap();
+    match json.pointer_mut(parent).unwrap() {
+        Value::Object(members) => drop(members.insert(key.to_owned(), value)),
+        Value::Array(list) => list[key.parse::<usize>().unwrap()] = value,
+        _ => panic!("{pointer}"),
+    }
+    json.to_string()
+}
+
+#[test]
+fn three_lines_a_client_suffice() {
+    let json = r#"{
+        "clients": {
+            "acme": {
+                "identities": ["spiffe://prod.example/acme"],
+                "profiles": ["partner"]
+            }
+        },
+        "profiles": {"partner": {"allow": [{"paths": ["/payments/**"]}]}}
+    }"#;
+    assert!(Policy::from_json(json.as_bytes()).is_ok());
+    assert!(Policy::from_json(with("/policy_id", json!("v2")).as_bytes()).is_ok());
+    assert!(Policy::from_json(b"{}").is_ok(), "it denies everything");
+}
+
+#[test]
+fn every_error_names_the_path_the_value_and_what_was_expected() {
+    for (pointer, value, path, found, expected) in [
+        ("/polcy_id", json!(1), "polcy_id", "polcy_id", "policy_id"),
+        ("/policy_id", json!(5), "policy_id", "5", "string"),
+        ("/policy_id", json!(""), "policy_id", "\"\"", "visible ASCII"),
+        ("/mode", json!("tls"), "mode", "tls", "bearer_plus_mtls_required"),
+        ("/enforcement", json!("off"), "enforcement", "off", "shadow"),
+        ("/certificate/source", json!("magic"), "certificate.source", "magic", "connection"),
+        ("/certificate/validation", json!(true), "certificate.validation", "true", "\"attribute\" or \"listener\""),
+        ("/certificate/clock_skew_seconds", json!(-1), "certificate.clock_skew_seconds", "-1", "u32"),
+        ("/certificate/skew", json!(1), "certificate.skew", "skew", "clock_skew_seconds"),
+        ("/identity/precedence/1", json!("ip_san"), "identity.precedence[1]", "ip_san", "dns_san"),
+        ("/identity/precedence", json!([]), "identity.precedence", "[]", "at least one"),
+        ("/identity/trust_domains/0", json!("https://td"), "identity.trust_domains[0]", "https://td", "trust domain"),
+        ("/identity/mappings/0/match", json!({}), "identity.mappings[0].match", "nothing", "uri_san"),
+        (
+            "/identity/mappings/0/match/uri_san",
+            json!("a/{x}y"),
+            "identity.mappings[0].match.uri_san",
+            "{x}y",
+            "whole segment",
+        ),
+        (
+            "/identity/mappings/0/match/subject",
+            json!({"XX": "a"}),
+            "identity.mappings[0].match.subject",
+            "XX",
+            "attribute type",
+        ),
+        (
+            "/identity/mappings/0/match/issuer",
+            json!("not a DN"),
+            "identity.mappings[0].match.issuer",
+            "not a DN",
+            "RFC 4514",
+        ),
+        ("/identity/mappings/0/match/issuer", json!(7), "identity.mappings[0].match.issuer", "", "RFC 4514"),
+        ("/identity/mappings/0/match/sha256", json!("abc"), "identity.mappings[0].match.sha256", "abc", "hexadecimal"),
+        ("/identity/mappings/0/match/dns_san", json!("{org}.x"), "identity.mappings[0].match", "{org}", "only once"),
+        ("/identity/mappings/0/client_id", json!("{nope}"), "identity.mappings[0].client_id", "{nope}", "capture"),
+        (
+            "/identity/mappings/0/client_id",
+            json!("nobody"),
+            "identity.mappings[0].client_id",
+            "nobody",
+            "allow_unregistered",
+        ),
+        ("/identity/mappings/0/profile_id", json!("nothing"), "identity.mappings[0].profile_id", "nothing", "partner"),
+        ("/identity/mappings/0/principal", json!("a\nb"), "identity.mappings[0].principal", "a\\nb", "visible ASCII"),
+        ("/clients/b", json!({"identities": ["spiffe://td/b"]}), "clients.b.profiles", "[]", "partner"),
+        (
+            "/clients/b",
+            json!({"identities": ["spiffe://td/a"], "profiles": ["partner"]}),
+            "clients.b.identities[0]",
+            "spiffe://td/a",
+            "acme",
+        ),
+        ("/clients/b\n", json!({}), "clients.b\n", "b\\n", "visible ASCII"),
+        ("/clients/acme/profiles/0", json!("partners"), "clients.acme.profiles[0]", "partners", "partner"),
+        ("/clients/acme/issuers/0", json!("O=x, CN=y"), "clients.acme.issuers[0]", "O=x, CN=y", "nameopt RFC2253"),
+        ("/clients/acme/identities/0", json!("acme"), "clients.acme.identities[0]", "acme", "typed"),
+        ("/clients/acme/identities/0", json!("spiffe://td"), "clients.acme.identities[0]", "spiffe://td", "SPIFFE ID"),
+        (
+            "/clients/acme/identities/0",
+            json!("spiffe://other/a"),
+            "clients.acme.identities[0]",
+            "other",
+            "trust_domains",
+        ),
+        ("/clients/acme/identities/0", json!("sha256:00"), "clients.acme.identities[0]", "sha256:00", "64 hexadecimal"),
+        ("/clients/acme/identities/0", json!("subject:x"), "clients.acme.identities[0]", "subject:x", "RFC 4514"),
+        ("/clients/acme/identities/0", json!("email:x"), "clients.acme.identities[0]", "email:x", "typed"),
+        ("/clients/acme/principal", json!("ü"), "clients.acme.principal", "ü", "visible ASCII"),
+        ("/clients/acme/profile", json!("partner"), "clients.acme.profile", "profile", "profiles"),
+        ("/profiles/partner/allow/0/paths/0", json!("/a/../b"), "profiles.partner.allow[0].paths[0]", "/a/../b", "/b"),
+        (
+            "/profiles/partner/allow/0/paths/0",
+            json!("/a*"),
+            "profiles.partner.allow[0].paths[0]",
+            "/a*",
+            "whole segments",
+        ),
+        ("/profiles/partner/allow/0/paths", json!([]), "profiles.partner.allow[0].paths", "[]", "at least one"),
+        ("/profiles/partner/allow/0/collection", json!("all"), "profiles.partner.allow[0]", "both", "either"),
+        ("/profiles/partner/allow/0", json!({}), "profiles.partner.allow[0]", "neither", "either"),
+        (
+            "/profiles/partner/allow/0",
+            json!({"collection": "any"}),
+            "profiles.partner.allow[0].collection",
+            "any",
+            "all",
+        ),
+        (
+            "/profiles/partner/allow/0/methods",
+            json!([]),
+            "profiles.partner.allow[0].methods",
+            "[]",
+            "leave the key out",
+        ),
+        (
+            "/profiles/partner/allow/0/methods/0",
+            json!("get"),
+            "profiles.partner.allow[0].methods[0]",
+            "get",
+            "upper case",
+        ),
+        ("/profiles/partner/allow/0/scopes/0", json!("a b"), "profiles.partner.allow[0].scopes[0]", "a b", "RFC 6749"),
+        ("/profiles/partner/mode", json!("mtls"), "profiles.partner.allow[0].scopes[0]", "s", "mtls"),
+        (
+            "/profiles/partner/allow/0/upgrades/0",
+            json!("web socket"),
+            "profiles.partner.allow[0].upgrades[0]",
+            "web socket",
+            "websocket",
+        ),
+        ("/profiles/partner/deny/0", json!("b"), "profiles.partner.deny[0]", "\"b\"", "path pattern"),
+        ("/profiles/partner/deny/0", json!({"path": "/b"}), "profiles.partner.deny[0]", "", "path pattern"),
+        (
+            "/profiles/partner/source_cidrs/0",
+            json!("10.0.0.1/8"),
+            "profiles.partner.source_cidrs[0]",
+            "10.0.0.1/8",
+            "10.0.0.0/8",
+        ),
+        ("/profiles/partner/rate_limit/requests", json!(0), "profiles.partner.rate_limit", "0", "at least 1"),
+        ("/profiles/partner/rate_limit", json!({"requests": 1}), "profiles.partner.rate_limit", "", "per_seconds"),
+        ("/collections/all/0", json!("**"), "collections.all[0]", "**", "path pattern"),
+        ("/bypass/0/path", json!("/health?"), "bypass[0].path", "/health?", "/health"),
+        ("/bypass/0/methods/0", json!("GE T"), "bypass[0].methods[0]", "GE T", "upper case"),
+        ("/binding/required_paths/0", json!("x"), "binding.required_paths[0]", "\"x\"", "path pattern"),
+        ("/token/source", json!("header"), "token.source", "header", "jwt_authn"),
+        ("/token/metadata/name", json!("x"), "token.metadata.name", "name", "namespace"),
+        ("/token/leeway_seconds", json!("30"), "token.leeway_seconds", "30", "u32"),
+        ("/path/semicolons", json!("allow"), "path.semicolons", "allow", "keep"),
+        ("/source_address", json!("xff"), "source_address", "xff", "direct"),
+        ("/upstream_headers/client_id", json!("Host"), "upstream_headers.client_id", "host", "means nothing else"),
+        ("/upstream_headers/client_id", json!(5), "upstream_headers.client_id", "", "name of a header"),
+        ("/upstream_headers/profile_id", json!("X-Caller"), "upstream_headers", "x-caller", "of its own"),
+        ("/audit/log", json!("some"), "audit.log", "some", "denied"),
+        ("/require_client_headers", json!("yes"), "require_client_headers", "yes", "boolean"),
+    ] {
+        let problem = refused(&with(pointer, value));
+        let text = problem.to_string();
+        assert_eq!(problem.path, path, "{text}");
+        assert!(text.contains(found), "{text:?} should show {found:?}");
+        assert!(text.contains(expected), "{text:?} should expect {expected:?}");
+    }
+}
+
+#[test]
+fn optional_mode_needs_a_claim_that_names_the_client() {
+    let problem = refused(r#"{"mode": "bearer_plus_mtls_optional", "token": {"client_id_claims": []}}"#);
+    assert_eq!(problem.path, "token.client_id_claims");
+}
+
+#[test]
+fn what_is_not_one_json_object_is_refused() {
+    let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+    let deep_object = format!("{}1{}", r#"{"clients":"#.repeat(100_000), "}".repeat(100_000));
+    for json in [
+        "",
+        "null",
+        "[]",
+        r#"{"certificate": []}"#,
+        r#"{"mode": {"mtls": null}}"#,
+        r#"{"clients": {"a": [[]]}}"#,
+        "{}x",
+        "{",
+        r#"{"mode": "mtls", "mode": "mtls"}"#,
+        &deep,
+        &deep_object,
+    ] {
+        refused(json);
+    }
+    let twice = refused(r#"{"clients": {"a": {}, "a": {}}}"#);
+    assert!(twice.to_string().contains("\"a\" stands twice"), "{twice}");
+}
+
+/// The names of all members that the schema knows, by the place of their object.
+fn schema_members(schema: &Value, place: &str, found: &mut BTreeSet<String>, root: &Value) {
+    let schema = match schema.get("$ref").and_then(Value::as_str) {
+        Some(reference) => root.pointer(reference.trim_start_matches('#')).unwrap(),
+        None => schema,
+    };
+    for (name, member) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+        assert_eq!(schema.get("additionalProperties"), Some(&json!(false)), "{place} must be closed");
+        found.insert(format!("{place}/{name}"));
+        schema_members(member, &format!("{place}/{name}"), found, root);
+    }
+    if let Some(values) = schema.get("additionalProperties").filter(|values| values.is_object()) {
+        schema_members(values, &format!("{place}/*"), found, root);
+    }
+    if let Some(items) = schema.get("items") {
+        schema_members(items, &format!("{place}/0"), found, root);
+    }
+}
+
+#[test]
+fn the_published_schema_knows_the_same_keys_as_the_filter() {
+    let schema: Value = serde_json::from_str(include_str!("../../docs/configuration.schema.json")).unwrap();
+    let mut published = BTreeSet::new();
+    schema_members(&schema, "", &mut published, &schema);
+    for (place, before, after) in [
+        ("", "", ""),
+        ("/certificate", r#""certificate":"#, ""),
+        ("/identity", r#""identity":"#, ""),
+        ("/identity/mappings/0", r#""identity": {"mappings": ["#, "]}"),
+        ("/identity/mappings/0/match", r#""identity": {"mappings": [{"match":"#, "}]}"),
+        ("/clients/*", r#""clients": {"a":"#, "}"),
+        ("/profiles/*", r#""profiles": {"a":"#, "}"),
+        ("/profiles/*/allow/0", r#""profiles": {"a": {"allow": ["#, "]}}"),
+        ("/profiles/*/rate_limit", r#""profiles": {"a": {"rate_limit":"#, "}}"),
+        ("/bypass/0", r#""bypass": ["#, "]"),
+        ("/binding", r#""binding":"#, ""),
+        ("/token", r#""token":"#, ""),
+        ("/token/metadata", r#""token": {"metadata":"#, "}"),
+        ("/path", r#""path":"#, ""),
+        ("/upstream_headers", r#""upstream_headers":"#, ""),
+        ("/audit", r#""audit":"#, ""),
+    ] {
+        let unknown = r#"{"no_such_key": 1}"#;
+        let json = if place.is_empty() { unknown.to_owned() } else { format!("{{{before}{unknown}{after}}}") };
+        let message = refused(&json).to_string();
+        let (_, names) = message.split_once("expected").unwrap();
+        let known: BTreeSet<String> =
+            names.split('`').skip(1).step_by(2).map(|name| format!("{place}/{name}")).collect();
+        let depth = place.matches('/').count() + 1;
+        let here = |key: &&String| key.starts_with(&format!("{place}/")) && key.matches('/').count() == depth;
+        let listed: BTreeSet<String> =
+            published.iter().filter(here).filter(|key| !key.ends_with("/*")).cloned().collect();
+        assert_eq!(listed, known, "{place}");
+    }
+}

@@ -1,0 +1,551 @@
+//! Whole decisions: a policy, a request, a proxy; a verdict.
+
+use mtls_authz::{
+    Binding, Counter, Decision, Enforcement, Header, Policy, Property, Proxy, Reason, Request, Response, Rule, decide,
+};
+use rcgen::DnType;
+use serde_json::{Value, json};
+
+use crate::certificates::{Leaf, Recipe, acme};
+use crate::proxy::{FakeProxy, NOW, headers};
+
+fn policy() -> Value {
+    json!({
+        "policy_id": "v1",
+        "clients": {
+            "acme": {"identities": ["spiffe://prod.example/ns/pay/sa/acme"], "profiles": ["partner"], "principal": "arn:example:client/acme"},
+            "globex": {"identities": ["cn:globex", "dns:api.globex.example"], "profiles": ["partner", "auditor"]},
+        },
+        "profiles": {
+            "partner": {"allow": [
+                {"paths": ["/payments/*"], "methods": ["GET"]},
+                {"paths": ["/payments"], "methods": ["POST"], "scopes": ["payments:write"]},
+                {"paths": ["/"]},
+            ]},
+            "auditor": {"allow": [{"paths": ["/**"]}], "mode": "mtls"},
+        },
+        "bypass": [{"path": "/health", "methods": ["GET"]}],
+    })
+}
+
+fn changed(change: impl FnOnce(&mut Value)) -> Value {
+    let mut json = policy();
+    change(&mut json);
+    json
+}
+
+fn compiled(json: &Value) -> Policy {
+    Policy::from_json(json.to_string().as_bytes()).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn run(json: &Value, proxy: &dyn Proxy, headers: &[Header<'_>]) -> Decision {
+    decide(&compiled(json), &Request::new(headers), proxy)
+}
+
+fn verdict(decision: &Decision) -> Result<Rule, Reason> {
+    decision.verdict.as_ref().map(|allow| allow.rule).map_err(|deny| deny.reason)
+}
+
+/// A token of `client`, bound to `leaf` where there is one.
+fn token(client: &str, leaf: Option<&Leaf>) -> Value {
+    let mut payload = json!({"client_id": client, "exp": NOW + 60, "scope": "payments:write"});
+    if let Some(leaf) = leaf {
+        payload["cnf"] = json!({"x5t#S256": leaf.thumbprint()});
+    }
+    payload
+}
+
+fn with(mut payload: Value, name: &str, value: Value) -> Value {
+    payload[name] = value;
+    payload
+}
+
+#[test]
+fn a_bound_token_with_its_certificate_passes_and_the_upstream_is_told_who_it_is() {
+    let leaf = acme();
+    let proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+    let headers = headers("GET", "/payments/1", &[("x-client-id", "acme"), ("x_client_id", "evil"), ("accept", "*/*")]);
+    let policy = compiled(&policy());
+    let request = Request::new(&headers);
+    let decision = decide(&policy, &request, &proxy);
+    assert_eq!(verdict(&decision), Ok(Rule::Profile(0)));
+    assert_eq!(decision.caller.binding, Some(Binding::Bound));
+    let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
+    let sent: Vec<(&str, &str)> = sent
+        .iter()
+        .map(|(name, value)| (std::str::from_utf8(name).unwrap(), std::str::from_utf8(value).unwrap()))
+        .collect();
+    assert_eq!(
+        sent,
+        [
+            (":method", "GET"),
+            (":path", "/payments/1"),
+            (":authority", "api.example"),
+            ("accept", "*/*"),
+            ("x-client-id", "acme"),
+            ("x-profile-id", "partner"),
+            ("x-client-principal", "arn:example:client/acme"),
+            ("x-client-identity", "spiffe://prod.example/ns/pay/sa/acme"),
+            ("x-client-cert-thumbprint", leaf.thumbprint().as_str()),
+        ]
+    );
+}
+
+#[test]
+fn every_refusal_has_its_reason() {
+    let leaf = acme();
+    let other = Recipe::new().cn("other").issue();
+    let good = || FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+    let claims = |payload: Value| FakeProxy::new().presenting(&leaf).verified(&payload);
+    let bound = || token("acme", Some(&leaf));
+    let presenting = |recipe: Recipe| {
+        let leaf = recipe.issue();
+        FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)))
+    };
+    let get = |more: &'static [(&'static str, &'static str)]| headers("GET", "/payments/1", more);
+    for (name, proxy, headers, expected) in [
+        ("good", good(), get(&[]), Ok(Rule::Profile(0))),
+        ("health", FakeProxy::new(), headers("GET", "/health?x", &[]), Ok(Rule::Bypass(0))),
+        (
+            "health by another method",
+            FakeProxy::new(),
+            headers("POST", "/health", &[]),
+            Err(Reason::CertificateMissing),
+        ),
+        (
+            "health as an upgrade",
+            FakeProxy::new(),
+            headers("GET", "/health", &[("connection", "upgrade"), ("upgrade", "websocket")]),
+            Err(Reason::CertificateMissing),
+        ),
+        ("no method", good(), vec![(b":path", b"/")], Err(Reason::RequestMalformed)),
+        ("no path", good(), vec![(b":method", b"GET")], Err(Reason::RequestMalformed)),
+        ("CONNECT, which has no path", good(), vec![(b":method", b"CONNECT")], Err(Reason::UpgradeDenied)),
+        ("a stranger's CONNECT", FakeProxy::new(), vec![(b":method", b"CONNECT")], Err(Reason::CertificateMissing)),
+        ("two paths", good(), headers("GET", "/", &[(":path", "/health")]), Err(Reason::RequestMalformed)),
+        (
+            "two client ids",
+            good(),
+            get(&[("x-client-id", "acme"), ("x-client-id", "acme")]),
+            Err(Reason::RequestMalformed),
+        ),
+        ("ambiguous path", good(), headers("GET", "/public/..;/payments/1", &[]), Err(Reason::PathMalformed)),
+        (
+            "two tokens",
+            good(),
+            get(&[("authorization", "Bearer a"), ("authorization", "Bearer b")]),
+            Err(Reason::AuthorizationMalformed),
+        ),
+        (
+            "a token that was not the verified one",
+            good(),
+            get(&[("authorization", "Bearer e30.e30.x")]),
+            Err(Reason::AuthorizationMalformed),
+        ),
+        ("no certificate", FakeProxy::new().verified(&bound()), get(&[]), Err(Reason::CertificateMissing)),
+        ("not verified", good().with(Property::PeerCertificateValid, [0]), get(&[]), Err(Reason::CertificateUntrusted)),
+        (
+            "garbage for a certificate",
+            good().with(Property::PeerCertificate, *b"x"),
+            get(&[]),
+            Err(Reason::CertificateMalformed),
+        ),
+        (
+            "two URIs",
+            presenting(Recipe::new().uri("spiffe://td/a").uri("https://a.example")),
+            get(&[]),
+            Err(Reason::IdentityInvalid),
+        ),
+        (
+            "an invalid SPIFFE ID",
+            presenting(Recipe::new().uri("spiffe://TD/a")),
+            get(&[]),
+            Err(Reason::IdentityInvalid),
+        ),
+        ("a NUL in the name", presenting(Recipe::new().cn("globex\0.evil")), get(&[]), Err(Reason::IdentityInvalid)),
+        ("no name", presenting(Recipe::new()), get(&[]), Err(Reason::IdentityMissing)),
+        ("no token", FakeProxy::new().presenting(&leaf), get(&[]), Err(Reason::TokenMissing)),
+        (
+            "a raw token is not believed",
+            FakeProxy::new().presenting(&leaf),
+            get(&[("authorization", "Bearer a.b.c")]),
+            Err(Reason::TokenMissing),
+        ),
+        (
+            "metadata that is none",
+            claims(bound()).with(Property::DynamicMetadata, *b"\xff"),
+            get(&[]),
+            Err(Reason::TokenMalformed),
+        ),
+        ("no expiry", claims(json!({"client_id": "acme"})), get(&[]), Err(Reason::TokenClaimsInvalid)),
+        ("expired", claims(with(bound(), "exp", json!(NOW - 60))), get(&[]), Err(Reason::TokenExpired)),
+        ("too early", claims(with(bound(), "nbf", json!(NOW + 60))), get(&[]), Err(Reason::TokenNotYetValid)),
+        ("not bound", claims(token("acme", None)), get(&[]), Err(Reason::SenderBindingMissing)),
+        (
+            "bound in hexadecimal",
+            claims(with(bound(), "cnf", json!({"x5t#S256": "00".repeat(32)}))),
+            get(&[]),
+            Err(Reason::SenderBindingMalformed),
+        ),
+        ("stolen", claims(token("acme", Some(&other))), get(&[]), Err(Reason::SenderBindingMismatch)),
+        ("nobody's certificate", presenting(Recipe::new().cn("nobody")), get(&[]), Err(Reason::IdentityNotMapped)),
+        (
+            "a registered CN behind an unregistered SPIFFE ID",
+            presenting(Recipe::new().uri("spiffe://td/x").cn("globex")),
+            get(&[]),
+            Err(Reason::IdentityNotMapped),
+        ),
+        ("another's name", good(), get(&[("x-client-id", "globex")]), Err(Reason::ClientMismatch)),
+        ("another's profile", good(), get(&[("x-profile-id", "auditor")]), Err(Reason::ClientProfileMismatch)),
+        (
+            "another's token",
+            claims(with(bound(), "azp", json!("globex"))),
+            get(&[]),
+            Err(Reason::ClientProfileMismatch),
+        ),
+        (
+            "nobody's token",
+            claims(json!({"exp": NOW + 60, "cnf": {"x5t#S256": leaf.thumbprint()}})),
+            get(&[]),
+            Err(Reason::ClientProfileMismatch),
+        ),
+        ("other path", good(), headers("GET", "/admin", &[]), Err(Reason::PathDenied)),
+        (
+            "no scope",
+            claims(with(bound(), "scope", json!("x"))),
+            headers("POST", "/payments", &[]),
+            Err(Reason::InsufficientScope),
+        ),
+        ("other method", good(), headers("DELETE", "/payments/1", &[]), Err(Reason::MethodNotAllowed)),
+        (
+            "upgrade",
+            good(),
+            get(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")]),
+            Err(Reason::UpgradeDenied),
+        ),
+    ] {
+        let decision = run(&policy(), &proxy, &headers);
+        assert_eq!(verdict(&decision), expected, "{name}: {decision:?}");
+    }
+}
+
+#[test]
+fn a_host_that_does_not_answer_denies() {
+    let leaf = acme();
+    for property in [Property::PeerCertificate, Property::PeerCertificateValid, Property::DynamicMetadata] {
+        let mut proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+        proxy.failing.push(property);
+        assert_eq!(verdict(&run(&policy(), &proxy, &headers("GET", "/payments/1", &[]))), Err(Reason::InternalError));
+    }
+}
+
+#[test]
+fn a_profile_that_is_not_named_is_asked_for_only_where_there_are_several() {
+    let leaf = Recipe::new().cn("globex").issue();
+    let proxy = FakeProxy::new().presenting(&leaf).verified(&token("globex", Some(&leaf)));
+    let outcome = |more| verdict(&run(&policy(), &proxy, &headers("GET", "/payments/1", more)));
+    assert_eq!(outcome(&[]), Err(Reason::ProfileRequired));
+    assert_eq!(outcome(&[("x-profile-id", "partner")]), Ok(Rule::Profile(0)));
+    assert_eq!(outcome(&[("x-profile-id", "nothing")]), Err(Reason::ClientProfileMismatch));
+    let required = changed(|json| json["require_client_headers"] = json!(true));
+    let named = [("x-profile-id", "partner")];
+    assert_eq!(
+        verdict(&run(&required, &proxy, &headers("GET", "/payments/1", &named))),
+        Err(Reason::ClientHeaderMissing)
+    );
+}
+
+#[test]
+fn a_profile_in_mode_mtls_asks_for_no_token() {
+    let leaf = Recipe::new().cn("globex").issue();
+    let proxy = FakeProxy::new().presenting(&leaf);
+    let decision = run(&policy(), &proxy, &headers("GET", "/anything", &[("x-profile-id", "auditor")]));
+    assert_eq!((verdict(&decision), decision.caller.binding), (Ok(Rule::Profile(0)), Some(Binding::Certificate)));
+    assert!(!proxy.asked.borrow().contains(&Property::DynamicMetadata));
+}
+
+#[test]
+fn in_optional_mode_a_token_suffices_but_a_binding_always_counts() {
+    let optional = changed(|json| {
+        json["mode"] = json!("bearer_plus_mtls_optional");
+        json["binding"] = json!({"required_paths": ["/payments"]});
+    });
+    let leaf = acme();
+    let stranger = Recipe::new().cn("stranger").issue();
+    let unbound = || token("acme", None);
+    let bound = || token("acme", Some(&leaf));
+    for (name, proxy, method, path, expected) in [
+        ("token alone", FakeProxy::new().verified(&unbound()), "GET", "/payments/1", Ok(Rule::Profile(0))),
+        ("nothing", FakeProxy::new(), "GET", "/payments/1", Err(Reason::TokenMissing)),
+        ("listed path", FakeProxy::new().verified(&unbound()), "POST", "/payments", Err(Reason::CertificateMissing)),
+        (
+            "listed path, token not bound",
+            FakeProxy::new().presenting(&leaf).verified(&unbound()),
+            "POST",
+            "/payments",
+            Err(Reason::SenderBindingMissing),
+        ),
+        (
+            "listed path, bound",
+            FakeProxy::new().presenting(&leaf).verified(&bound()),
+            "POST",
+            "/payments",
+            Ok(Rule::Profile(1)),
+        ),
+        (
+            "bound token without its certificate",
+            FakeProxy::new().verified(&bound()),
+            "GET",
+            "/payments/1",
+            Err(Reason::CertificateMissing),
+        ),
+        (
+            "bound token with another",
+            FakeProxy::new().presenting(&stranger).verified(&bound()),
+            "GET",
+            "/payments/1",
+            Err(Reason::SenderBindingMismatch),
+        ),
+        (
+            "unknown certificate",
+            FakeProxy::new().presenting(&stranger).verified(&unbound()),
+            "GET",
+            "/payments/1",
+            Err(Reason::IdentityNotMapped),
+        ),
+        (
+            "unverified certificate",
+            FakeProxy::new().presenting(&leaf).with(Property::PeerCertificateValid, [0]).verified(&unbound()),
+            "GET",
+            "/payments/1",
+            Err(Reason::CertificateUntrusted),
+        ),
+        (
+            "token of an unknown client",
+            FakeProxy::new().verified(&token("nobody", None)),
+            "GET",
+            "/payments/1",
+            Err(Reason::IdentityNotMapped),
+        ),
+        (
+            "claims that differ",
+            FakeProxy::new().verified(&with(unbound(), "azp", json!("globex"))),
+            "GET",
+            "/payments/1",
+            Err(Reason::ClientProfileMismatch),
+        ),
+    ] {
+        let decision = run(&optional, &proxy, &headers(method, path, &[]));
+        assert_eq!(verdict(&decision), expected, "{name}: {decision:?}");
+    }
+}
+
+#[test]
+fn a_strict_profile_stays_strict_where_the_rest_is_optional() {
+    let mixed = changed(|json| json["profiles"]["auditor"]["mode"] = json!("bearer_plus_mtls_optional"));
+    let partner = FakeProxy::new().verified(&token("acme", None));
+    assert_eq!(verdict(&run(&mixed, &partner, &headers("GET", "/payments/1", &[]))), Err(Reason::CertificateMissing));
+    let auditor = FakeProxy::new().verified(&token("globex", None));
+    let named = [("x-profile-id", "auditor")];
+    assert_eq!(verdict(&run(&mixed, &auditor, &headers("GET", "/payments/1", &named))), Ok(Rule::Profile(0)));
+}
+
+#[test]
+fn shadow_decides_and_lets_pass_without_vouching_for_anybody() {
+    let shadow = changed(|json| json["profiles"]["partner"]["enforcement"] = json!("shadow"));
+    let leaf = acme();
+    let proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+    let headers = headers("GET", "/admin", &[("x-client-principal", "root"), ("client-cert", ":eA==:")]);
+    let policy = compiled(&shadow);
+    let request = Request::new(&headers);
+    let decision = decide(&policy, &request, &proxy);
+    assert_eq!((verdict(&decision), decision.enforcement), (Err(Reason::PathDenied), Enforcement::Shadow));
+    assert!(decision.refusal().is_none());
+    assert_eq!(Counter::of(&decision).collect::<Vec<_>>(), [Counter::ShadowDenied(Reason::PathDenied)]);
+    let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
+    assert_eq!(sent.len(), 3);
+}
+
+#[test]
+fn a_mapping_turns_names_into_clients_and_profiles() {
+    let mapped = changed(|json| {
+        json["identity"] = json!({
+            "allow_unregistered": true,
+            "mappings": [
+                {"match": {"uri_san": "spiffe://mesh.example/ns/{ns}/sa/{sa}"}, "client_id": "{ns}-{sa}", "profile_id": "auditor", "principal": "arn:mesh:{spiffe.trust_domain}{spiffe.path}"},
+                {"match": {"subject": {"O": "ExampleCorp"}}, "client_id": "{subject.CN}", "profile_id": "{subject.OU}"},
+            ],
+        });
+    });
+    let example = |cn: &str, ou: &str| {
+        let recipe = Recipe::new().subject(DnType::OrganizationName, "ExampleCorp");
+        recipe.subject(DnType::OrganizationalUnitName, ou).cn(cn).issue()
+    };
+    for (leaf, expected) in [
+        (example("initech", "auditor"), Ok(("initech", "auditor", None))),
+        (example("a/b:*", "auditor"), Ok(("a%2Fb%3A%2A", "auditor", None))),
+        (example("initech", "nothing"), Err(Reason::ClientProfileMismatch)),
+        // The registry knows acme, and as a partner only.
+        (example("acme", "auditor"), Err(Reason::ClientProfileMismatch)),
+        (
+            Recipe::new().uri("spiffe://mesh.example/ns/pay/sa/api").issue(),
+            Ok(("pay-api", "auditor", Some("arn:mesh:mesh.example/ns/pay/sa/api"))),
+        ),
+        (Recipe::new().uri("spiffe://other.example/ns/pay/sa/api").issue(), Err(Reason::IdentityNotMapped)),
+    ] {
+        let proxy = FakeProxy::new().presenting(&leaf);
+        let mtls = with(mapped.clone(), "mode", json!("mtls"));
+        let mtls = with(mtls, "profiles", json!({"partner": {}, "auditor": {"allow": [{"paths": ["/**"]}]}}));
+        let decision = run(&mtls, &proxy, &headers("GET", "/x", &[]));
+        let caller = &decision.caller;
+        let outcome = verdict(&decision).map(|_| {
+            (caller.client_id.as_deref().unwrap(), caller.profile_id.as_deref().unwrap(), caller.principal.as_deref())
+        });
+        assert_eq!(outcome, expected);
+    }
+}
+
+#[test]
+fn an_issuer_pin_keeps_other_issuers_out() {
+    let pinned = |issuer: &str| {
+        changed(|json| {
+            json["mode"] = json!("mtls");
+            json["profiles"] = json!({"partner": {"allow": [{"paths": ["/**"]}]}, "auditor": {}});
+            json["clients"]["acme"]["issuers"] = json!([issuer]);
+        })
+    };
+    let proxy = FakeProxy::new().presenting(&acme());
+    let outcome = |policy: &Value| verdict(&run(policy, &proxy, &headers("GET", "/", &[])));
+    assert_eq!(outcome(&pinned("CN=Test CA,O=ExampleCorp")), Ok(Rule::Profile(0)));
+    assert_eq!(outcome(&pinned("CN=Test CA")), Err(Reason::IdentityNotMapped));
+}
+
+#[test]
+fn source_addresses_are_the_direct_peers_and_a_missing_one_denies() {
+    let limited = changed(|json| json["profiles"]["partner"]["source_cidrs"] = json!(["10.0.0.0/8"]));
+    let leaf = acme();
+    let from = |address: Option<&str>| {
+        let proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+        let proxy = proxy.with(Property::SourceAddress, "10.0.0.1:0");
+        let proxy = match address {
+            Some(address) => proxy.with(Property::DirectRemoteAddress, address),
+            None => proxy,
+        };
+        verdict(&run(&limited, &proxy, &headers("GET", "/payments/1", &[])))
+    };
+    assert_eq!(from(Some("10.1.2.3")), Ok(Rule::Profile(0)));
+    assert_eq!(from(Some("192.0.2.1")), Err(Reason::SourceIpDenied));
+    assert_eq!(from(Some("nonsense")), Err(Reason::SourceIpDenied));
+    assert_eq!(from(None), Err(Reason::SourceIpDenied));
+}
+
+#[test]
+fn a_rate_limit_is_per_client_and_profile() {
+    let limited = changed(|json| json["profiles"]["auditor"]["rate_limit"] = json!({"requests": 2, "per_seconds": 60}));
+    let proxy = FakeProxy::new().presenting(&Recipe::new().cn("globex").issue());
+    let outcome = || verdict(&run(&limited, &proxy, &headers("GET", "/x", &[("x-profile-id", "auditor")])));
+    assert_eq!(
+        [outcome(), outcome(), outcome()],
+        [Ok(Rule::Profile(0)), Ok(Rule::Profile(0)), Err(Reason::RateLimited)]
+    );
+    let other = FakeProxy::new().presenting(&Recipe::new().dns("api.globex.example").issue());
+    other.shared.replace(proxy.shared.take());
+    let again = run(&limited, &other, &headers("GET", "/x", &[("x-profile-id", "auditor")]));
+    assert_eq!(verdict(&again), Err(Reason::RateLimited), "another certificate of the same client");
+}
+
+#[test]
+fn before_envoy_1_38_a_forwarded_certificate_counts_only_by_its_hash() {
+    let listener = changed(|json| json["certificate"] = json!({"validation": "listener"}));
+    let leaf = acme();
+    let escaped: String = leaf.pem.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let old = |leaf: &Leaf| {
+        let digest = mtls_authz::Thumbprint::of(&leaf.der).to_hex();
+        let proxy = FakeProxy::new().with(Property::PeerCertificateDigest, digest);
+        proxy.with(Property::PeerSubject, "CN=globex").verified(&token("acme", Some(leaf)))
+    };
+    let own = format!("By=x,Hash=00;Cert=\"{escaped}\"");
+    let forwarded = [("x-forwarded-client-cert", own.as_str())];
+    let decision = run(&listener, &old(&leaf), &headers("GET", "/payments/1", &forwarded));
+    assert_eq!(verdict(&decision), Ok(Rule::Profile(0)));
+    // The header's certificate is not the connection's: what counts is what Envoy says of the latter.
+    let other = Recipe::new().cn("globex").issue();
+    let decision =
+        run(&listener, &old(&other), &headers("GET", "/payments/1", &[forwarded[0], ("x-profile-id", "partner")]));
+    assert_eq!(decision.caller.identity.as_deref(), Some("cn:globex"));
+    assert_eq!(verdict(&decision), Err(Reason::ClientProfileMismatch));
+}
+
+#[test]
+fn only_the_header_that_envoy_itself_wrote_stays() {
+    let leaf = acme();
+    let hash = mtls_authz::Thumbprint::of(&leaf.der).to_hex();
+    let own = format!("Hash={hash};Subject=\"CN=acme\";URI=spiffe://prod.example/ns/pay/sa/acme");
+    let policy = compiled(&policy());
+    for (value, stays) in [
+        (own.clone(), true),
+        (format!("By=spiffe://server;{own}"), true),
+        (format!("{own},{own}"), false),
+        (format!("{own};URI=spiffe://prod.example/ns/pay/sa/admin"), false),
+        (format!("{own};DNS=admin.example"), false),
+        (format!("{own};Hash={hash}"), false),
+        (own.replace("CN=acme", "CN=admin"), false),
+        (own.replace("Hash=", "Hash=0"), false),
+        (format!("{own};Cert=\"AAAA\""), false),
+        ("URI=spiffe://prod.example/ns/pay/sa/acme".to_owned(), false),
+        (String::new(), false),
+    ] {
+        let value = [("x-forwarded-client-cert", value.as_str())];
+        for path in ["/payments/1", "/health"] {
+            let proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+            let headers = headers("GET", path, &value);
+            let request = Request::new(&headers);
+            let decision = decide(&policy, &request, &proxy);
+            assert!(decision.verdict.is_ok());
+            let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision);
+            let sent = sent.map_or(request.headers.len(), |sent| {
+                sent.iter().filter(|(name, _)| *name == b"x-forwarded-client-cert").count()
+            });
+            assert_eq!(sent > 0, stays, "{path} {value:?}");
+        }
+    }
+}
+
+#[test]
+fn the_answer_says_no_more_than_the_caller_may_know() {
+    let leaf = acme();
+    let refused = |proxy: &FakeProxy, headers: &[Header<'_>]| {
+        let request = Request::new(headers);
+        let decision = decide(&compiled(&policy()), &request, proxy);
+        Response::refuse(decision.refusal().unwrap(), &request)
+    };
+    let header = |response: &Response, name: &str| {
+        response.headers.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone())
+    };
+    let bound = || FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+
+    let nothing = refused(&FakeProxy::new(), &headers("GET", "/payments/1", &[("x-request-id", "r-1")]));
+    assert_eq!((nothing.status, nothing.grpc_status), (401, 16));
+    assert_eq!(header(&nothing, "www-authenticate").as_deref(), Some("Bearer realm=\"mtls-authz\""));
+    assert_eq!(header(&nothing, "cache-control").as_deref(), Some("no-store"));
+    let body: Value = serde_json::from_str(&nothing.body).unwrap();
+    assert_eq!(
+        (&body["code"], &body["request_id"], &body["status"]),
+        (&json!("certificate_missing"), &json!("r-1"), &json!(401))
+    );
+
+    let method = refused(&bound(), &headers("DELETE", "/payments/1", &[]));
+    assert_eq!((method.status, header(&method, "allow").as_deref()), (405, Some("GET")));
+    assert_eq!(header(&method, "www-authenticate"), None);
+
+    let proxy = FakeProxy::new().presenting(&leaf).verified(&with(token("acme", Some(&leaf)), "scope", json!("")));
+    let scope = refused(&proxy, &headers("POST", "/payments", &[]));
+    let challenge = header(&scope, "www-authenticate").unwrap();
+    assert!(
+        challenge.contains("error=\"insufficient_scope\"") && challenge.contains("scope=\"payments:write\""),
+        "{challenge}"
+    );
+
+    let grpc = refused(&FakeProxy::new(), &headers("POST", "/p.S/M", &[("content-type", "application/grpc+proto")]));
+    assert_eq!((grpc.body.as_str(), header(&grpc, "content-type")), (Reason::CertificateMissing.detail(), None));
+}

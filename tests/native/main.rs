@@ -1,0 +1,9 @@
+//! The filter's public interface, natively: a proxy made of maps, certificates made in the test.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::as_conversions)]
+
+mod certificates;
+mod configuration;
+mod decisions;
+mod hostile;
+mod proxy;

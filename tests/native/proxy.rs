@@ -1,0 +1,112 @@
+//! A proxy whose every answer a test chooses.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use mtls_authz::{Header, HostError, Property, Proxy, Shared, Swap};
+use serde_json::Value;
+
+use crate::certificates::Leaf;
+
+/// The time of every test: 2027-01-15.
+pub const NOW: i64 = 1_800_000_000;
+
+/// Answers from maps.
+#[derive(Default)]
+pub struct FakeProxy {
+    pub properties: HashMap<Property, Vec<u8>>,
+    pub failing: Vec<Property>,
+    pub shared: RefCell<HashMap<String, Shared>>,
+    pub asked: RefCell<Vec<Property>>,
+}
+
+impl FakeProxy {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn with(mut self, property: Property, value: impl Into<Vec<u8>>) -> Self {
+        self.properties.insert(property, value.into());
+        self
+    }
+
+    /// A verified connection with this certificate, as Envoy 1.39 and later show it.
+    pub fn presenting(self, leaf: &Leaf) -> Self {
+        self.with(Property::PeerCertificateValid, [1]).with(Property::PeerCertificate, leaf.pem.as_bytes())
+    }
+
+    /// A payload that `jwt_authn` verified.
+    pub fn verified(self, payload: &Value) -> Self {
+        self.with(Property::DynamicMetadata, metadata("envoy.filters.http.jwt_authn", "payload", payload))
+    }
+}
+
+impl Proxy for FakeProxy {
+    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
+        self.asked.borrow_mut().push(property);
+        if self.failing.contains(&property) {
+            return Err(HostError { call: "proxy_get_property", status: 10 });
+        }
+        Ok(self.properties.get(&property).cloned())
+    }
+
+    fn now(&self) -> Result<u64, HostError> {
+        Ok(NOW as u64 * 1_000_000_000)
+    }
+
+    fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
+        Ok(self.shared.borrow().get(key).cloned())
+    }
+
+    fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError> {
+        let mut shared = self.shared.borrow_mut();
+        if shared.get(key).map(|current| current.version) != version {
+            return Ok(Swap::Lost);
+        }
+        let next = version.unwrap_or(0) + 1;
+        shared.insert(key.to_owned(), Shared { value: value.to_vec(), version: next });
+        Ok(Swap::Done)
+    }
+}
+
+/// A header list of an HTTP request.
+pub fn headers<'a>(method: &'a str, path: &'a str, more: &'a [(&'a str, &'a str)]) -> Vec<Header<'a>> {
+    let pseudo = [(":method", method), (":path", path), (":authority", "api.example")];
+    pseudo.iter().chain(more).map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
+}
+
+/// `envoy.config.core.v3.Metadata` with one payload, by hand: field numbers and lengths.
+pub fn metadata(namespace: &str, key: &str, payload: &Value) -> Vec<u8> {
+    let payload = entry(key, &value(payload));
+    field(1, &[field(1, namespace.as_bytes()), field(2, &payload)].concat())
+}
+
+/// A member of a `google.protobuf.Struct`.
+fn entry(name: &str, value: &[u8]) -> Vec<u8> {
+    field(1, &[field(1, name.as_bytes()), field(2, value)].concat())
+}
+
+fn value(json: &Value) -> Vec<u8> {
+    match json {
+        Value::Null => vec![0x08, 0],
+        Value::Number(number) => [&[0x11][..], &number.as_f64().unwrap().to_le_bytes()].concat(),
+        Value::String(text) => field(3, text.as_bytes()),
+        Value::Bool(truth) => vec![0x20, u8::from(*truth)],
+        Value::Object(members) => {
+            field(5, &members.iter().flat_map(|(name, member)| entry(name, &value(member))).collect::<Vec<_>>())
+        }
+        Value::Array(values) => field(6, &values.iter().flat_map(|each| field(1, &value(each))).collect::<Vec<_>>()),
+    }
+}
+
+fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+    let mut encoded = vec![number << 3 | 2];
+    let mut length = bytes.len();
+    while length > 127 {
+        encoded.push((length & 127) as u8 | 128);
+        length >>= 7;
+    }
+    encoded.push(length as u8);
+    encoded.extend_from_slice(bytes);
+    encoded
+}
