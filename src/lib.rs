@@ -18,6 +18,7 @@ mod identity;
 mod metrics;
 pub mod pairs;
 mod policy;
+mod protobuf;
 mod proxy;
 mod record;
 mod request;

@@ -83,7 +83,7 @@ pub(super) fn parse(der: &[u8]) -> Result<Certificate, Malformed> {
             ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
                 certificate.unsuitable = Some(Unsuitable::Authority);
             }
-            ParsedExtension::ExtendedKeyUsage(usage) if !usage.client_auth && !usage.any => {
+            ParsedExtension::ExtendedKeyUsage(usage) if !usage.client_auth => {
                 certificate.unsuitable.get_or_insert(Unsuitable::NoClientAuth);
             }
             ParsedExtension::SubjectAlternativeName(names) => {

@@ -50,7 +50,7 @@ pub(super) fn compile(raw: RawUpstreamHeaders) -> Result<UpstreamHeaders, Config
 fn name(key: &str, raw: Option<RawHeader>, default: Option<String>) -> Result<Option<String>, ConfigError> {
     let name = match raw {
         None | Some(RawHeader::Written(true)) => return Ok(default),
-        Some(RawHeader::Written(false) | RawHeader::Off(())) => return Ok(None),
+        Some(RawHeader::Written(false) | RawHeader::Off) => return Ok(None),
         Some(RawHeader::Name(name)) => name.to_ascii_lowercase(),
     };
     let fits = !name.is_empty() && name.bytes().all(is_token_byte) && !RESERVED.contains(&name.as_str());

@@ -3,6 +3,7 @@
 mod clients;
 mod error;
 mod headers;
+mod location;
 mod mappings;
 mod profiles;
 mod raw;
@@ -11,10 +12,14 @@ mod words;
 pub use error::ConfigError;
 pub use raw::AuditLog;
 
+use prost::Message;
+use serde_json::Value;
+
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Identities, NameKind, is_trust_domain};
 use crate::policy::{CanonicalPath, Mode, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
+use crate::protobuf::Struct;
 use crate::request::is_token_byte;
 use crate::token::{ClaimRules, TokenRules};
 use crate::upstream::UpstreamHeaders;
@@ -82,20 +87,30 @@ impl Bypass {
 }
 
 impl Policy {
-    /// Reads a configuration.
+    /// Reads a configuration as Envoy hands it over: JSON text for a `StringValue` (and from Istio), a serialized
+    /// `google.protobuf.Struct` for a `Struct`.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with it, by its JSON path.
+    pub fn read(configuration: &[u8]) -> Result<Self, ConfigError> {
+        // The two cannot be confused: a member of a Struct needs a byte (0x12, its value) that JSON text never holds.
+        match Struct::decode(configuration) {
+            Ok(object) if !object.fields.is_empty() && configuration.contains(&0x12) => {
+                Self::from_json(Value::Object(object.into_json()).to_string().as_bytes())
+            }
+            _ => Self::from_json(configuration),
+        }
+    }
+
+    /// Reads a configuration in JSON.
     ///
     /// # Errors
     /// The first thing that is wrong with it, by its JSON path.
     pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
-        let mut deserializer = serde_json::Deserializer::from_slice(json);
-        let Object(raw) = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| ConfigError {
-            path: match error.path().to_string() {
-                root if root == "." => String::new(),
-                path => path,
-            },
-            problem: error.inner().to_string(),
+        let Object(raw) = serde_json::from_slice(json).map_err(|problem| ConfigError {
+            path: location::path_at(json, problem.line(), problem.column()),
+            problem: problem.to_string(),
         })?;
-        deserializer.end().map_err(|error| ConfigError { path: String::new(), problem: error.to_string() })?;
         Self::compile(raw)
     }
 

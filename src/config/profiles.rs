@@ -50,7 +50,7 @@ pub(super) fn compile(
             let path = format!("{path}.deny[{index}]");
             let (patterns, listed) = match entry {
                 RawDeny::Path(text) => (vec![pattern(path.as_str(), &text, rules)?], None),
-                RawDeny::Rule(Object(RawDenyRule { paths, collection, methods })) => {
+                RawDeny::Rule(RawDenyRule { paths, collection, methods }) => {
                     (covered(&path, paths.as_deref(), collection.as_deref(), &known, rules)?, methods)
                 }
             };

@@ -79,8 +79,7 @@ pub(super) struct RawMatch {
     pub sha256: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "an RFC 4514 name such as \"CN=Issuing CA,O=Example\", or an object of attributes")]
+#[derive(Debug)]
 pub(super) enum RawIssuer {
     Name(String),
     Attributes(Entries<String>),
@@ -116,14 +115,10 @@ pub(super) struct RawRule {
     pub upgrades: Vec<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "a path pattern, or an object of \"paths\" or \"collection\" and, optionally, \"methods\""
-)]
+#[derive(Debug)]
 pub(super) enum RawDeny {
     Path(String),
-    Rule(Object<RawDenyRule>),
+    Rule(RawDenyRule),
 }
 
 #[derive(Debug, Deserialize)]
@@ -205,12 +200,39 @@ pub(super) struct RawUpstreamHeaders {
 }
 
 /// A header's name, or whether it is written at all; `null` turns it off.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(untagged, expecting = "the name of a header, true, false or null")]
+#[derive(Debug)]
 pub(super) enum RawHeader {
     Name(String),
     Written(bool),
-    Off(()),
+    Off,
+}
+
+impl<'de> Deserialize<'de> for RawHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeaderVisitor;
+
+        impl Visitor<'_> for HeaderVisitor {
+            type Value = RawHeader;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("the name of a header, true, false or null")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<RawHeader, E> {
+                Ok(RawHeader::Name(name.to_owned()))
+            }
+
+            fn visit_bool<E: Error>(self, written: bool) -> Result<RawHeader, E> {
+                Ok(RawHeader::Written(written))
+            }
+
+            fn visit_unit<E: Error>(self) -> Result<RawHeader, E> {
+                Ok(RawHeader::Off)
+            }
+        }
+
+        deserializer.deserialize_any(HeaderVisitor)
+    }
 }
 
 /// Tells a key that is absent (`None`) from one that is `null`.
@@ -234,6 +256,49 @@ pub enum AuditLog {
     Denied,
     /// Refusals at `warn` and everything else at `info`.
     All,
+}
+
+/// Reads what is either a text or an object.
+struct TextOr<T, R> {
+    expected: &'static str,
+    text: fn(String) -> R,
+    object: fn(T) -> R,
+}
+
+impl<'de, T: Deserialize<'de>, R> Visitor<'de> for TextOr<T, R> {
+    type Value = R;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.expected)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<R, E> {
+        Ok((self.text)(text.to_owned()))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<R, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(self.object)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawIssuer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOr {
+            expected: "an RFC 4514 name such as \"CN=Issuing CA,O=Example\", or an object of attributes",
+            text: RawIssuer::Name,
+            object: RawIssuer::Attributes,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for RawDeny {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOr {
+            expected: "a path pattern, or an object of \"paths\" or \"collection\" and, optionally, \"methods\"",
+            text: RawDeny::Path,
+            object: RawDeny::Rule,
+        })
+    }
 }
 
 /// A JSON object with known keys. (What serde derives would also read an array of the values in order.)

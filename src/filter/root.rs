@@ -37,7 +37,7 @@ impl RootContext for Root {
     /// accepted once is never refused again: whatever goes wrong then leaves a worker that refuses every request.
     fn on_configure(&mut self, _: usize) -> bool {
         let configuration = host::configuration();
-        let (policy, refused) = match configuration.as_deref().map(Policy::from_json) {
+        let (policy, refused) = match configuration.as_deref().map(Policy::read) {
             Ok(Ok(policy)) => (Some(policy), false),
             Ok(Err(problem)) => (None, report(&problem, configuration.as_deref().unwrap_or_default())),
             Err(problem) => {

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 
 use prost::Message;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
+
+use crate::protobuf::Struct;
 
 /// Metadata larger than this is not read: a 16 KiB token cannot make so much.
 const MAX_METADATA_BYTES: usize = 256 * 1024;
@@ -16,43 +18,6 @@ const MAX_METADATA_BYTES: usize = 256 * 1024;
 struct Metadata {
     #[prost(btree_map = "string, message", tag = "1")]
     filter_metadata: BTreeMap<String, Struct>,
-}
-
-/// `google.protobuf.Struct`
-#[derive(Clone, PartialEq, Message)]
-struct Struct {
-    #[prost(btree_map = "string, message", tag = "1")]
-    fields: BTreeMap<String, ProtoValue>,
-}
-
-/// `google.protobuf.Value`
-#[derive(Clone, PartialEq, Message)]
-struct ProtoValue {
-    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
-    kind: Option<Kind>,
-}
-
-#[derive(Clone, PartialEq, prost::Oneof)]
-enum Kind {
-    #[prost(int32, tag = "1")]
-    Null(i32),
-    #[prost(double, tag = "2")]
-    Number(f64),
-    #[prost(string, tag = "3")]
-    String(String),
-    #[prost(bool, tag = "4")]
-    Bool(bool),
-    #[prost(message, tag = "5")]
-    Struct(Struct),
-    #[prost(message, tag = "6")]
-    List(List),
-}
-
-/// `google.protobuf.ListValue`
-#[derive(Clone, PartialEq, Message)]
-struct List {
-    #[prost(message, repeated, tag = "1")]
-    values: Vec<ProtoValue>,
 }
 
 /// Why there is something, but no payload.
@@ -73,44 +38,19 @@ pub fn payload(serialized: &[u8], namespace: &str, key: &str) -> Result<Option<M
     let value = metadata.filter_metadata.get_mut(namespace).and_then(|namespace| namespace.fields.remove(key));
     match value {
         None => Ok(None),
-        Some(ProtoValue { kind: Some(Kind::Struct(claims)) }) => Ok(Some(object(claims))),
-        Some(_) => Err(Unreadable::NotAnObject),
-    }
-}
-
-fn object(fields: Struct) -> Map<String, Value> {
-    fields.fields.into_iter().map(|(name, value)| (name, json(value))).collect()
-}
-
-fn json(value: ProtoValue) -> Value {
-    match value.kind {
-        None | Some(Kind::Null(_)) => Value::Null,
-        Some(Kind::Number(number)) => Number::from_f64(number).map_or(Value::Null, Value::Number),
-        Some(Kind::String(text)) => Value::String(text),
-        Some(Kind::Bool(truth)) => Value::Bool(truth),
-        Some(Kind::Struct(fields)) => Value::Object(object(fields)),
-        Some(Kind::List(list)) => Value::Array(list.values.into_iter().map(json).collect()),
+        Some(value) => match value.into_json() {
+            Value::Object(claims) => Ok(Some(claims)),
+            _ => Err(Unreadable::NotAnObject),
+        },
     }
 }
 
 /// Writes metadata as Envoy does, for tests.
 #[cfg(test)]
-pub(crate) fn serialize(namespace: &str, key: &str, payload: &Value) -> Vec<u8> {
-    fn proto(value: &Value) -> ProtoValue {
-        ProtoValue {
-            kind: Some(match value {
-                Value::Null => Kind::Null(0),
-                Value::Bool(truth) => Kind::Bool(*truth),
-                Value::Number(number) => Kind::Number(number.as_f64().unwrap()),
-                Value::String(text) => Kind::String(text.clone()),
-                Value::Array(values) => Kind::List(List { values: values.iter().map(proto).collect() }),
-                Value::Object(fields) => Kind::Struct(Struct {
-                    fields: fields.iter().map(|(name, value)| (name.clone(), proto(value))).collect(),
-                }),
-            }),
-        }
-    }
-    let fields = BTreeMap::from([(key.to_owned(), proto(payload))]);
+fn serialize(namespace: &str, key: &str, payload: &Value) -> Vec<u8> {
+    use crate::protobuf::value;
+
+    let fields = BTreeMap::from([(key.to_owned(), value(payload))]);
     Metadata { filter_metadata: BTreeMap::from([(namespace.to_owned(), Struct { fields })]) }.encode_to_vec()
 }
 

@@ -186,7 +186,7 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
             "websocket",
         ),
         ("/profiles/partner/deny/0", json!("b"), "profiles.partner.deny[0]", "\"b\"", "path pattern"),
-        ("/profiles/partner/deny/0", json!({"path": "/b"}), "profiles.partner.deny[0]", "", "path pattern"),
+        ("/profiles/partner/deny/0", json!({"path": "/b"}), "profiles.partner.deny[0].path", "path", "paths"),
         (
             "/profiles/partner/source_cidrs/0",
             json!("10.0.0.1/8"),
@@ -217,6 +217,17 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
         assert!(text.contains(found), "{text:?} should show {found:?}");
         assert!(text.contains(expected), "{text:?} should expect {expected:?}");
     }
+}
+
+#[test]
+fn a_struct_of_protobuf_is_read_like_json() {
+    let json: Value = serde_json::from_str(&with("/policy_id", json!("v2"))).unwrap();
+    assert_eq!(Policy::read(&crate::proxy::protobuf_struct(&json)).unwrap().policy_id.as_deref(), Some("v2"));
+    assert_eq!(Policy::read(format!("\n{json}").as_bytes()).unwrap().policy_id.as_deref(), Some("v2"));
+    let wrong: Value = serde_json::from_str(&with("/token/leeway_seconds", json!(0.5))).unwrap();
+    let problem = Policy::read(&crate::proxy::protobuf_struct(&wrong)).err().unwrap();
+    assert_eq!(problem.path, "token.leeway_seconds");
+    assert!(Policy::read(b"").is_err());
 }
 
 #[test]

@@ -86,15 +86,19 @@ fn entry(name: &str, value: &[u8]) -> Vec<u8> {
     field(1, &[field(1, name.as_bytes()), field(2, value)].concat())
 }
 
+/// A `google.protobuf.Struct`.
+pub fn protobuf_struct(json: &Value) -> Vec<u8> {
+    let members = json.as_object().unwrap();
+    members.iter().flat_map(|(name, member)| entry(name, &value(member))).collect()
+}
+
 fn value(json: &Value) -> Vec<u8> {
     match json {
         Value::Null => vec![0x08, 0],
         Value::Number(number) => [&[0x11][..], &number.as_f64().unwrap().to_le_bytes()].concat(),
         Value::String(text) => field(3, text.as_bytes()),
         Value::Bool(truth) => vec![0x20, u8::from(*truth)],
-        Value::Object(members) => {
-            field(5, &members.iter().flat_map(|(name, member)| entry(name, &value(member))).collect::<Vec<_>>())
-        }
+        Value::Object(_) => field(5, &protobuf_struct(json)),
         Value::Array(values) => field(6, &values.iter().flat_map(|each| field(1, &value(each))).collect::<Vec<_>>()),
     }
 }
