@@ -52,12 +52,12 @@ impl UpstreamHeaders {
 
     /// What an allowed caller's request carries.
     fn values(&self, caller: &Caller, der: Option<&[u8]>) -> Vec<(&str, String)> {
-        let plain = |text: &Option<String>| text.as_deref().map(visible);
+        // Names and ARNs are visible ASCII by construction; what a certificate says of itself is anything.
         let values = [
-            (&self.client_id, plain(&caller.client_id)),
-            (&self.profile_id, plain(&caller.profile_id)),
-            (&self.principal, plain(&caller.principal)),
-            (&self.identity, plain(&caller.identity)),
+            (&self.client_id, caller.client_id.clone()),
+            (&self.profile_id, caller.profile_id.clone()),
+            (&self.principal, caller.principal.clone()),
+            (&self.identity, caller.identity.as_deref().map(visible)),
             (&self.thumbprint, caller.thumbprint.map(|thumbprint| thumbprint.to_string())),
             (&self.client_cert, der.map(|der| format!(":{}:", STANDARD.encode(der)))),
         ];
@@ -126,12 +126,12 @@ fn same_letter(byte: u8, known: u8) -> bool {
 }
 
 /// A text as a header value: visible ASCII as it is, everything else percent-encoded, so that no name in a certificate
-/// can end a line or be read as two.
+/// can end a line, be read as two, or lose a space at its end and become another.
 fn visible(text: &str) -> String {
     use std::fmt::Write;
     let mut value = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if (b' '..=b'~').contains(&byte) && byte != b'%' {
+        if byte.is_ascii_graphic() && byte != b'%' {
             value.push(char::from(byte));
         } else {
             // Writing to a String cannot fail.

@@ -91,8 +91,9 @@ fn remember_accepted(json: &[u8]) -> Result<(), HostError> {
     Ok(())
 }
 
+/// Of this version of the filter: a newer one may well refuse what an older one accepted.
 fn accepted_key(json: &[u8]) -> String {
-    format!("mtls_authz.accepted.{}", Thumbprint::of(json))
+    format!("mtls_authz.accepted.{}.{}", env!("CARGO_PKG_VERSION"), Thumbprint::of(json))
 }
 
 /// Without a counter a decision is still a decision.
