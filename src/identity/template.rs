@@ -57,6 +57,9 @@ impl Template {
     /// # Errors
     /// What was expected instead.
     pub fn parse(text: &str, captures: &[String]) -> Result<Self, &'static str> {
+        if text.trim() != text {
+            return Err("no space at either end");
+        }
         let mut parts = Vec::new();
         let mut rest = text;
         while let Some((literal, after)) = rest.split_once('{') {
@@ -199,8 +202,21 @@ mod tests {
 
     #[test]
     fn an_unusable_template_is_refused() {
-        for text in ["", "{", "{}", "{other}", "{name", "name}", "{subject.}", "{subject.XX}", "{spiffe.x}", "a\n", "ü"]
-        {
+        for text in [
+            "",
+            "{",
+            "{}",
+            "{other}",
+            "{name",
+            "name}",
+            "{subject.}",
+            "{subject.XX}",
+            " a",
+            "{name} ",
+            "{spiffe.x}",
+            "a\n",
+            "ü",
+        ] {
             assert!(Template::parse(text, &["name".to_owned()]).is_err(), "{text:?}");
         }
     }

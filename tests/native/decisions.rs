@@ -406,6 +406,36 @@ fn a_mapping_turns_names_into_clients_and_profiles() {
 }
 
 #[test]
+fn what_the_upstream_is_told_differs_where_the_certificates_differ() {
+    let policy = json!({
+        "mode": "mtls",
+        "identity": {"allow_unregistered": true, "mappings": [
+            {"match": {"subject": {"CN": "{name}"}}, "client_id": "{name}", "profile_id": "any"},
+        ]},
+        "profiles": {"any": {"allow": [{"paths": ["/**"]}]}},
+    });
+    for (cn, client_id, identity) in [
+        ("acme", "acme", "cn:acme"),
+        ("acme corp", "acme corp", "cn:acme%20corp"),
+        ("acme ", "acme%20", "cn:acme%20"),
+        ("acme%20", "acme%2520", "cn:acme%2520"),
+        ("a/b", "a%2Fb", "cn:a/b"),
+        ("ü", "%C3%BC", "cn:%C3%BC"),
+    ] {
+        let policy = compiled(&policy);
+        let headers = headers("GET", "/", &[]);
+        let request = Request::new(&headers);
+        let decision = decide(&policy, &request, &FakeProxy::new().presenting(&Recipe::new().cn(cn).issue()));
+        let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
+        let value = |name: &str| {
+            let (_, value) = sent.iter().find(|(known, _)| *known == name.as_bytes()).unwrap();
+            std::str::from_utf8(value).unwrap()
+        };
+        assert_eq!((value("x-client-id"), value("x-client-identity")), (client_id, identity));
+    }
+}
+
+#[test]
 fn an_issuer_pin_keeps_other_issuers_out() {
     let pinned = |issuer: &str| {
         changed(|json| {
