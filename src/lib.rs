@@ -14,6 +14,7 @@ mod authorize;
 mod certificate;
 mod config;
 mod decision;
+mod escape;
 mod identity;
 mod metrics;
 pub mod pairs;

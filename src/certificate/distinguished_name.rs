@@ -8,7 +8,7 @@ use std::fmt;
 use x509_parser::asn1_rs::{Any, FromDer};
 
 use super::leaf;
-use super::thumbprint::hex_value;
+use crate::escape::hex_byte;
 
 /// Attribute types that RFC 4514 and OpenSSL print by name.
 const SHORT_NAMES: &[(&str, &str)] = &[
@@ -152,7 +152,7 @@ impl Reader<'_> {
     fn hex_string(&mut self) -> Option<Vec<u8>> {
         let mut der = Vec::new();
         while !matches!(self.rest.first(), None | Some(b',' | b'+')) {
-            der.push((hex_value(self.next()?)? << 4) | hex_value(self.next()?)?);
+            der.push(hex_byte(self.next()?, self.next()?)?);
         }
         (!der.is_empty()).then_some(der)
     }
@@ -181,8 +181,8 @@ impl Reader<'_> {
     /// What stands behind a backslash: a special character itself, or two hexadecimal digits.
     fn escaped(&mut self) -> Option<u8> {
         let first = self.next()?;
-        if let Some(high) = hex_value(first) {
-            return Some((high << 4) | hex_value(self.next()?)?);
+        if first.is_ascii_hexdigit() {
+            return hex_byte(first, self.next()?);
         }
         matches!(first, b'"' | b'+' | b',' | b';' | b'<' | b'>' | b' ' | b'#' | b'=' | b'\\').then_some(first)
     }

@@ -3,12 +3,10 @@
 //! Percent-escapes are undone (`%XX` alone: a `+` is a base64 character and stays), PEM armor and white space go, the
 //! rest is base64. What remains must be one certificate; [`super::Certificate::from_der`] refuses trailing bytes.
 
-use std::borrow::Cow;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::thumbprint::hex_value;
+use crate::escape::percent_decode;
 
 const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
 const END: &[u8] = b"-----END CERTIFICATE-----";
@@ -23,22 +21,6 @@ pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     };
     let base64: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
     STANDARD.decode(base64).ok().filter(|der| !der.is_empty())
-}
-
-/// Undoes `%XX`; a stray `%` is an error. Borrows where there is nothing to undo.
-pub fn percent_decode(text: &[u8]) -> Option<Cow<'_, [u8]>> {
-    if !text.contains(&b'%') {
-        return Some(Cow::Borrowed(text));
-    }
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut bytes = text.iter().copied();
-    while let Some(byte) = bytes.next() {
-        decoded.push(match byte {
-            b'%' => (hex_value(bytes.next()?)? << 4) | hex_value(bytes.next()?)?,
-            other => other,
-        });
-    }
-    Some(Cow::Owned(decoded))
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ mod xfcc;
 
 pub use connection::{Validation, from_connection};
 pub use distinguished_name::{DistinguishedName, canonical_kind};
-pub use encoding::percent_decode;
 pub use leaf::Malformed;
 pub use thumbprint::Thumbprint;
 pub use xfcc::is_own as is_own_xfcc;

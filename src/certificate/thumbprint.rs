@@ -7,6 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use crate::escape::hex_byte;
+
 /// The SHA-256 over the DER of a certificate. Prints as unpadded base64url and compares in constant time.
 #[derive(Clone, Copy)]
 pub struct Thumbprint([u8; 32]);
@@ -31,7 +33,7 @@ impl Thumbprint {
         let mut digits = text.bytes().filter(|byte| *byte != b':');
         let mut bytes = [0; 32];
         for byte in &mut bytes {
-            *byte = (hex_value(digits.next()?)? << 4) | hex_value(digits.next()?)?;
+            *byte = hex_byte(digits.next()?, digits.next()?)?;
         }
         digits.next().is_none().then_some(Self(bytes))
     }
@@ -39,16 +41,6 @@ impl Thumbprint {
     /// 64 lowercase hexadecimal digits, as in Envoy's properties.
     pub fn to_hex(self) -> String {
         self.0.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-}
-
-/// The value of one hexadecimal digit.
-pub(crate) fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
     }
 }
 

@@ -5,6 +5,7 @@
 //! with the certificate of the connection.
 
 use super::{Certificate, DistinguishedName, Thumbprint, encoding};
+use crate::escape::percent_decode;
 
 /// A key in lower case and its value without quotes.
 type Pair = (String, Vec<u8>);
@@ -65,7 +66,7 @@ fn confirms(certificate: &Certificate, key: &str, value: &[u8]) -> bool {
 
 fn starts_with_leaf(chain: &[u8], thumbprint: Thumbprint) -> bool {
     const END: &[u8] = b"-----END CERTIFICATE-----";
-    let Some(pem) = encoding::percent_decode(chain) else {
+    let Some(pem) = percent_decode(chain) else {
         return false;
     };
     let end = pem.windows(END.len()).position(|window| window == END);

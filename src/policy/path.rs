@@ -1,8 +1,8 @@
 //! The canonical path: the one spelling on which every decision is made.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
-use crate::certificate::percent_decode;
+use crate::escape::{hex_byte, percent_decode};
 
 /// A longer path is not read.
 pub const MAX_PATH_BYTES: usize = 8 * 1024;
@@ -118,16 +118,13 @@ fn normalise_escapes(raw: &[u8], rules: PathRules) -> Result<String, PathError> 
     let mut normal = String::with_capacity(raw.len());
     let mut bytes = raw.iter().copied();
     while let Some(byte) = bytes.next() {
-        let escape = match byte {
-            b'%' => Some([bytes.next().unwrap_or_default(), bytes.next().unwrap_or_default()]),
-            _ => None,
-        };
-        let meant = match escape {
-            Some([high, low]) => percent_decode(&[b'%', high, low]).and_then(|decoded| decoded.first().copied()),
-            None => Some(byte),
+        let escaped = byte == b'%';
+        let meant = match escaped {
+            true => bytes.next().zip(bytes.next()).and_then(|(high, low)| hex_byte(high, low)),
+            false => Some(byte),
         };
         let meant = meant.ok_or(PathError::PercentEncoding)?;
-        match (meant, escape.is_some()) {
+        match (meant, escaped) {
             (0..=0x1f | 0x7f, _) | (b' ', false) => return Err(PathError::ControlCharacter),
             (b'\\', false) => return Err(PathError::Backslash),
             (b'/' | b'\\', true) if rules.encoded_slashes == Ambiguous::Reject => return Err(PathError::EncodedSlash),
@@ -135,10 +132,11 @@ fn normalise_escapes(raw: &[u8], rules: PathRules) -> Result<String, PathError> 
             _ => {}
         }
         let unreserved = meant.is_ascii_alphanumeric() || b"-._~".contains(&meant);
-        if unreserved || (escape.is_none() && meant.is_ascii()) {
+        if unreserved || (!escaped && meant.is_ascii()) {
             normal.push(char::from(meant));
         } else {
-            normal.push_str(&format!("%{meant:02X}"));
+            // Writing to a String cannot fail.
+            let _ = write!(normal, "%{meant:02X}");
         }
     }
     Ok(normal)
