@@ -53,7 +53,13 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
         }
         None if needs_binding || !policy.accepts_tokens_alone() => return Err(Reason::CertificateMissing.into()),
         None => {
-            let verified = verified_token(policy, bearer, proxy, now)?;
+            let verified = verified_token(policy, bearer, proxy, now).map_err(|deny| match policy.mode {
+                // Only a token could have told that the caller's profile is a more lenient one.
+                Mode::Mtls | Mode::BearerPlusMtlsRequired if deny.reason == Reason::TokenMissing => {
+                    Reason::CertificateMissing.into()
+                }
+                _ => deny,
+            })?;
             // Without a certificate a bound token is refused whatever else it says.
             verified.confirmation.check(None)?;
             let client = sole_client(&verified).and_then(|client_id| policy.identities.named(client_id));

@@ -345,6 +345,8 @@ fn a_strict_profile_stays_strict_where_the_rest_is_optional() {
     let mixed = changed(|json| json["profiles"]["auditor"]["mode"] = json!("bearer_plus_mtls_optional"));
     let partner = FakeProxy::new().verified(&token("acme", None));
     assert_eq!(verdict(&run(&mixed, &partner, &headers("GET", "/payments/1", &[]))), Err(Reason::CertificateMissing));
+    let nothing = run(&mixed, &FakeProxy::new(), &headers("GET", "/payments/1", &[]));
+    assert_eq!(verdict(&nothing), Err(Reason::CertificateMissing));
     let auditor = FakeProxy::new().verified(&token("globex", None));
     let named = [("x-profile-id", "auditor")];
     assert_eq!(verdict(&run(&mixed, &auditor, &headers("GET", "/payments/1", &named))), Ok(Rule::Profile(0)));
