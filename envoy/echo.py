@@ -23,7 +23,7 @@ class Echo(BaseHTTPRequestHandler):
         raise AttributeError(name)
 
     def _answer(self) -> None:
-        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self._read_body()
         seen: dict[str, object] = {}
         for name in self.headers:
             values = self.headers.get_all(name, [])
@@ -35,6 +35,16 @@ class Echo(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def _read_body(self) -> None:
+        # The connection is used again, so what is left in it would be the next request.
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            return
+        while size := int(self.rfile.readline().split(b";")[0], 16):
+            self.rfile.read(size + len(b"\r\n"))
+        while self.rfile.readline().strip():
+            pass
 
     def log_message(self, *_: object) -> None:
         """Envoy's access log tells enough."""

@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+"""The demonstration: a real Envoy from envoy.yaml, real requests with curl, and a table of what came back.
+
+    make demo   prints the table; fails if an answer is not the expected one
+    make run    the same, and leaves Envoy up for experiments until Ctrl-C
+
+Everything is made in envoy/demo/out: certificates, tokens, logs. Needs python3, curl and openssl.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cases import Answer, Case, cases
+from stack import HERE, OUT, DemoFailed, Stack
+
+# Whatever could tell the upstream who is calling, and the token that could be replayed.
+IDENTITY_HEADERS = re.compile(r"x-client-.*|x-profile-id|.*client-cert.*|authorization")
+VERSIONS = {"1.1": "h1", "2": "h2"}
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back."""
+
+    status: int
+    version: str
+    headers: dict[str, str]
+    body: str
+    error: str
+
+    def json(self) -> dict[str, object]:
+        """The body, if it is a JSON object."""
+        try:
+            value = json.loads(self.body)
+        except ValueError:
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def compare(self, expected: Answer) -> tuple[bool, str]:
+        """Is it what was expected? And what it is, in the same words."""
+        if expected.status == 0:
+            fits = self.status == 0 and f"alert {expected.reason}" in self.error
+            return fits, str(expected) if fits else self._text()
+        if self.status != expected.status or self.json().get("code", "") != expected.reason:
+            return False, self._text()
+        for name, pattern in expected.headers.items():
+            if not re.fullmatch(pattern, self.headers.get(name, "")):
+                return False, f"{self._text()}, {name}: {self.headers.get(name, 'absent')}"
+        if expected.version and self.version != expected.version:
+            return False, f"{self._text()} ({self.version})"
+        if not expected.reason and self.identity() != expected.identity():
+            return False, f"{self.status} somebody else"
+        return True, str(expected)
+
+    def identity(self) -> dict[str, object]:
+        """What the upstream was told of the caller."""
+        headers = self.json().get("headers")
+        seen = headers if isinstance(headers, dict) else {}
+        return {name: value for name, value in seen.items() if IDENTITY_HEADERS.fullmatch(name)}
+
+    def _text(self) -> str:
+        return self.error or f"{self.status} {self.json().get('code', '')}".rstrip()
+
+
+def curl(arguments: Sequence[str]) -> Reply:
+    """Sends one request, from the folder with the certificates and tokens, as the reader will."""
+    body, head = OUT / "reply-body", OUT / "reply-head"
+    for file in (body, head):
+        file.unlink(missing_ok=True)
+    command = ["curl", "-q", "--silent", "--show-error", "--max-time", "10", "--output", body, "--dump-header", head,
+               "--write-out", "%{http_code} %{http_version}", *arguments]
+    environment = {**os.environ, "NO_PROXY": "*", "no_proxy": "*"}
+    done = subprocess.run(command, cwd=OUT, env=environment, capture_output=True, text=True, check=False)
+    status, _, version = done.stdout.partition(" ")
+    headers = {}
+    for line in _read(head).splitlines():
+        name, colon, value = line.partition(":")
+        if colon:
+            headers[name.strip().lower()] = value.strip()
+    return Reply(int(status or 0), VERSIONS.get(version, version), headers, _read(body), done.stderr.strip())
+
+
+def run(case: Case) -> tuple[bool, Reply, str]:
+    """Sends a case. Is all as expected? The last reply, and what came back in words."""
+    replies = [curl(case.curl) for _ in range(case.times)]
+    fits, text = replies[-1].compare(case.expected)
+    before = [str(reply.status) for reply in replies[:-1]]
+    return fits and all(status == "200" for status in before), replies[-1], " ".join([*before, text])
+
+
+def command_line(case: Case) -> str:
+    """What the reader types."""
+    line = shlex.join(["curl", "-i", *case.curl])
+    return f"for i in {' '.join(str(i + 1) for i in range(case.times))}; do {line}; done" if case.times > 1 else line
+
+
+def show(stack: Stack) -> bool:
+    """Sends everything and prints the table. Was everything as expected?"""
+    all_cases = cases(stack.ports)
+    results = [run(case) for case in all_cases]
+    expected = [" ".join(["200"] * (case.times - 1) + [str(case.expected)]) for case in all_cases]
+    rows = [("", "request", "expected", "came back", "")]
+    for number, (case, (fits, _, text)) in enumerate(zip(all_cases, results), 1):
+        rows.append((str(number), case.what, expected[number - 1], text, "ok" if fits else "DIFFERENT"))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    print()
+    for row in rows:
+        print("  ".join([row[0].rjust(widths[0]), *(row[i].ljust(widths[i]) for i in (1, 2, 3)), row[4]]).rstrip())
+    for number, (case, (fits, reply, _)) in enumerate(zip(all_cases, results), 1):
+        if not fits:
+            print(f"\nRequest {number} differs:\n\n    {command_line(case)}\n    {reply.error or reply.body}")
+    print("\n200 nobody: the upstream was told of no caller. 200 acme-mobile/partner: it was told just this, and nothing that the"
+          "\ncaller had made up (request 3):\n")
+    for name, value in results[2][1].identity().items():
+        print(f"    {name}: {value}")
+    print("\nA refusal in full (request 8):\n")
+    refusal = results[7][1]
+    print(f"    www-authenticate: {refusal.headers.get('www-authenticate')}")
+    print(f"    {refusal.body}")
+    print("\nIts decision record in the access log, for the operator:\n")
+    print(f"    {_record_of(stack, refusal)}")
+    print("\nThe counters, as Prometheus reads them:\n")
+    for line in stack.metrics():
+        print(f"    {line}")
+    print(f"\nThe requests, to repeat them in {_relative(OUT)} while `make run` is up:\n")
+    for number, case in enumerate(all_cases, 1):
+        print(f"{number:3}  {command_line(case)}")
+    wrong = sum(not fits for fits, _, _ in results)
+    print(f"\n{len(results) - wrong} of {len(results)} requests were answered as expected.")
+    return wrong == 0
+
+
+def stay(stack: Stack) -> None:
+    """Leaves everything up until Ctrl-C."""
+    ports, out, envoy = stack.ports, _relative(OUT), _relative(HERE.parent)
+    print(f"""
+Envoy is up: https://localhost:{ports.mtls}, metrics http://localhost:{ports.metrics}/stats/prometheus.
+    cd {out}                    for the requests above
+    tail -f {out}/access.log    every decision; Envoy's own log is envoy.log beside it
+    export CERTS=$PWD/{out}/certs
+    {envoy}/certs.sh issue newcomer --spiffe spiffe://prod.example/ns/new/sa/comer
+    {envoy}/mint.py token acme-mobile --cert $CERTS/acme-mobile.pem --scope payments:write
+The policy is in {envoy}/envoy.yaml; after a change start again. Ctrl-C ends everything.""", flush=True)
+    stack.wait()
+    raise DemoFailed(f"Envoy has ended; see {OUT / 'envoy.log'}")
+
+
+def _record_of(stack: Stack, reply: Reply) -> str:
+    wanted = reply.json().get("request_id")
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        for record in stack.records():
+            if record.get("request_id") == wanted:
+                return json.dumps(record, separators=(",", ":"))
+        time.sleep(0.05)
+    raise DemoFailed(f"the access log has no decision record of request {wanted}")
+
+
+def _read(file: Path) -> str:
+    return file.read_text(errors="replace") if file.exists() else ""
+
+
+def _relative(path: Path) -> str:
+    return os.path.relpath(path)
+
+
+def main() -> int:
+    """The command line; returns the exit status."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stay", action="store_true", help="leave Envoy up until Ctrl-C")
+    chosen = parser.parse_args()
+    # However this ends, Envoy ends with it: these become exceptions like Ctrl-C.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    try:
+        with Stack() as stack:
+            fine = show(stack)
+            if chosen.stay:
+                stay(stack)
+            return 0 if fine else 1
+    except DemoFailed as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print()
+        return 0 if chosen.stay else 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,230 @@
+"""What the demonstration runs: certificates, tokens, an upstream, and Envoy from envoy.yaml."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+OUT = HERE / "out"
+sys.path.insert(0, str(HERE.parent))
+
+import mint  # noqa: E402
+from echo import Echo  # noqa: E402
+
+DEADLINE_SECONDS = 30.0
+
+
+class DemoFailed(Exception):
+    """The demonstration cannot go on; the message says why."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where things listen: these if they are free, otherwise others."""
+
+    mtls: int
+    untrusted: int
+    admin: int
+    metrics: int
+
+    @classmethod
+    def choose(cls) -> Ports:
+        """8443, 8444, 9901 and 9902, or whatever is free instead of those."""
+        return cls(mtls=_free(8443), untrusted=_free(8444), admin=_free(9901), metrics=_free(9902))
+
+
+class Stack:
+    """`with Stack() as stack:` everything is up and ready; afterwards nothing is left running."""
+
+    def __init__(self) -> None:
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._binary = _given("ENVOY", "an Envoy binary")
+        self._module = _given("MODULE", "the filter, dist/mtls_authz.wasm")
+        self.ports = Ports.choose()
+
+    def __enter__(self) -> Stack:
+        try:
+            self._start()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+    def wait(self) -> None:
+        """Returns when one of the processes ends, which none of them does by itself."""
+        while all(process.poll() is None for process in self._processes):
+            time.sleep(0.2)
+
+    def metrics(self) -> list[str]:
+        """The filter's counters that are not zero, as Prometheus gets them."""
+        text = _fetch(f"http://127.0.0.1:{self.ports.metrics}/stats/prometheus")
+        lines = [line for line in text.splitlines() if line.startswith("mtls_")]
+        return sorted(line for line in lines if not line.endswith(" 0"))
+
+    def records(self) -> list[dict[str, Any]]:
+        """The decision records in the access log so far."""
+        lines = (OUT / "access.log").read_text().splitlines()
+        decisions = (json.loads(line).get("decision") for line in lines)
+        return [json.loads(decision) for decision in decisions if decision]
+
+    def _start(self) -> None:
+        self._lock = _clear(OUT)
+        environment = {**os.environ, "CERTS": str(OUT / "certs")}
+        made = subprocess.run([HERE.parent / "certs.sh", "example"], env=environment, capture_output=True, check=False)
+        if made.returncode != 0:
+            raise DemoFailed(made.stderr.decode())
+        _make_tokens(OUT / "certs", OUT / "tokens")
+        shutil.copyfile(self._module, OUT / "mtls_authz.wasm")
+
+        upstream = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
+        threading.Thread(target=upstream.serve_forever, daemon=True).start()
+        echo = upstream.server_address[1]
+
+        admins = {"envoy": self.ports.admin, "untrusted": _free(0)}
+        self._envoy("envoy", _config(self.ports.mtls, self.ports.admin, self.ports.metrics, echo))
+        # The same once more, but with a listener that lets unverified certificates in. That is an Envoy of its own, so that
+        # the file stays the one that a user copies.
+        untrusted = _config(self.ports.untrusted, admins["untrusted"], _free(0), echo)
+        self._envoy("untrusted", _replaced(untrusted, "VERIFY_TRUST_CHAIN", "ACCEPT_UNTRUSTED"))
+        for process, (name, admin) in zip(self._processes, admins.items()):
+            _wait_until_ready(process, admin, OUT / f"{name}.log")
+
+    def _envoy(self, name: str, config: str) -> None:
+        file = OUT / f"{name}.yaml"
+        file.write_text(config)
+        access_log = OUT / ("access.log" if name == "envoy" else f"{name}-access.log")
+        command = [self._binary, "-c", file, "--concurrency", "2", "--disable-hot-restart", "--file-flush-interval-msec", "50"]
+        with access_log.open("wb") as output, (OUT / f"{name}.log").open("wb") as log:
+            # In a session of its own: Ctrl-C reaches this program alone, which then ends Envoy.
+            self._processes.append(subprocess.Popen(command, stdout=output, stderr=log, start_new_session=True))
+
+    def _stop(self) -> None:
+        for process in self._processes:
+            process.terminate()
+        for process in self._processes:
+            try:
+                process.wait(5)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _given(variable: str, what: str) -> Path:
+    path = Path(os.environ.get(variable, ""))
+    if not path.is_file():
+        raise DemoFailed(f"{variable} must name {what}; `make demo` sees to that")
+    return path.resolve()
+
+
+def _clear(folder: Path) -> Any:
+    """Empties the folder; the lock in it keeps a second demonstration away."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise DemoFailed(f"another demonstration is running and uses {folder}; end it first") from error
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != "lock":
+            entry.unlink()
+    return lock
+
+
+def _make_tokens(certs: Path, tokens: Path) -> None:
+    """One file a token, which curl reads with -H @FILE."""
+    mint.make_keys(certs)
+    tokens.mkdir()
+    day = 24 * 3600
+
+    def make(name: str, client: str, *, cert: str | None = None, lifetime: int = day, **claims: Any) -> None:
+        if cert is not None:
+            claims["cnf"] = {"x5t#S256": mint.thumbprint(certs / f"{cert}.pem")}
+        token = mint.token(certs, mint.claims(client, lifetime=lifetime, **claims))
+        (tokens / name).write_text(f"Authorization: Bearer {token}\n")
+
+    hexadecimal = mint.thumbprint_bytes(certs / "acme-mobile.pem").hex()
+    make("acme", "acme-mobile", cert="acme-mobile", scope="payments:read")
+    make("acme-without-cnf", "acme-mobile", scope="payments:read")
+    make("acme-cnf-in-hex", "acme-mobile", scope="payments:read", cnf={"x5t#S256": hexadecimal})
+    make("acme-expired", "acme-mobile", cert="acme-mobile", scope="payments:read", lifetime=-600)
+    make("globex", "globex-batch", cert="globex-batch", scope="payments:read")
+    make("globex-for-acme", "globex-batch", cert="acme-mobile", scope="payments:read")
+    make("stranger", "stranger", cert="stranger", scope="payments:read")
+    make("impostor", "acme-mobile", cert="impostor", scope="payments:read")
+    make("wallet", "wallet-app")
+    make("wallet-bound", "wallet-app", cert="wallet-app")
+
+
+def _config(mtls: int, admin: int, metrics: int, echo: int) -> str:
+    """envoy.yaml with the replacements that its first lines describe, and other ports where they are taken."""
+    config = (HERE.parent / "envoy.yaml").read_text()
+    for old, new in (
+        ("/etc/envoy/", f"{OUT}/"),
+        ("address: echo\n", "address: 127.0.0.1\n"),
+        ("address: 0.0.0.0", "address: 127.0.0.1"),
+        ("port_value: 8443", f"port_value: {mtls}"),
+        ("port_value: 9901", f"port_value: {admin}"),
+        ("port_value: 9902", f"port_value: {metrics}"),
+        ("port_value: 8080", f"port_value: {echo}"),
+    ):
+        config = _replaced(config, old, new)
+    return config
+
+
+def _replaced(text: str, old: str, new: str) -> str:
+    if old not in text:
+        raise DemoFailed(f"envoy.yaml does not hold {old!r} any more, which the demonstration replaces")
+    return text.replace(old, new)
+
+
+def _free(preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            # As Envoy does, so that connections of an earlier run that are not yet forgotten do not count as taken.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return int(probe.getsockname()[1])
+    raise DemoFailed("there is no free port on 127.0.0.1")
+
+
+def _wait_until_ready(process: subprocess.Popen[bytes], admin: int, log: Path) -> None:
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            _fetch(f"http://127.0.0.1:{admin}/ready")
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
+    raise DemoFailed(f"Envoy is not ready; the end of {log}:\n{tail}")
+
+
+def _fetch(url: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=5) as answer:
+        return str(answer.read().decode())
