@@ -34,13 +34,18 @@ def base64url(data: bytes) -> str:
 
 
 def thumbprint(certificate: Path) -> str:
-    """`x5t#S256`: SHA-256 over the DER of the first certificate in a PEM file."""
+    """`x5t#S256` of the first certificate in a PEM file."""
+    return base64url(thumbprint_bytes(certificate))
+
+
+def thumbprint_bytes(certificate: Path) -> bytes:
+    """SHA-256 over its DER."""
     begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
     text = certificate.read_text()
     if begin not in text or end not in text:
         raise SystemExit(f"mint.py: {certificate} is not a PEM certificate")
     leaf = begin + text.split(begin)[1].split(end)[0] + end
-    return base64url(hashlib.sha256(ssl.PEM_cert_to_DER_cert(leaf)).digest())
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(leaf)).digest()
 
 
 def make_keys(folder: Path) -> None:
