@@ -115,7 +115,8 @@ def show(stack: Stack) -> bool:
     for number, (case, (fits, _, text)) in enumerate(zip(all_cases, results), 1):
         rows.append((str(number), case.what, expected[number - 1], text, "ok" if fits else "DIFFERENT"))
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    print()
+    config = f"{_relative(HERE.parent)}/envoy.yaml"
+    print(f"\nA real Envoy, configured by {config}, is asked with curl at https://localhost:{stack.ports.mtls}.\n")
     for row in rows:
         print("  ".join([row[0].rjust(widths[0]), *(row[i].ljust(widths[i]) for i in (1, 2, 3)), row[4]]).rstrip())
     for number, (case, (fits, reply, _)) in enumerate(zip(all_cases, results), 1):
