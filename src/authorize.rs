@@ -14,9 +14,14 @@ use crate::token::{self, Claims};
 pub fn decide(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy) -> Decision {
     let mut decision = Decision { enforcement: policy.enforcement, ..Decision::default() };
     decision.verdict = authorize(policy, request, proxy, &mut decision);
-    if decision.refusal().is_none() && decision.certificate.is_none() && !request.forwarded_client_cert.is_empty() {
-        // The request goes on without a look at the certificate, but a header beside it must agree with one.
-        decision.certificate = presented(policy, request, proxy).ok().flatten();
+    if decision.refusal().is_none() && !request.forwarded_client_cert.is_empty() {
+        let unseen = match &decision.certificate {
+            Some(_) => None,
+            None => presented(policy, request, proxy).ok().flatten(),
+        };
+        decision.forwarded_is_own = decision.certificate.as_ref().or(unseen.as_ref()).is_some_and(|certificate| {
+            certificate::forwarded_is_own(proxy, &request.forwarded_client_cert, certificate)
+        });
     }
     decision
 }

@@ -254,8 +254,10 @@ pub struct Decision {
     pub enforcement: Enforcement,
     /// The canonical path, where the request had one.
     pub path: Option<String>,
-    /// The certificate, where the decision came to look at it and it was verified.
+    /// The certificate, where the decision came to look at it and Envoy had verified it.
     pub certificate: Option<Certificate>,
+    /// Did Envoy itself write the request's `x-forwarded-client-cert`, for this connection? Then the upstream may read it.
+    pub forwarded_is_own: bool,
 }
 
 impl Default for Decision {
@@ -267,6 +269,7 @@ impl Default for Decision {
             enforcement: Enforcement::Enforce,
             path: None,
             certificate: None,
+            forwarded_is_own: false,
         }
     }
 }

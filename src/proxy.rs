@@ -18,6 +18,8 @@ pub enum Property {
     PeerUriSan,
     /// The first DNS subject alternative name.
     PeerDnsSan,
+    /// The first URI subject alternative name of this Envoy's own certificate.
+    LocalUriSan,
     /// All dynamic metadata of the request, a serialized `envoy.config.core.v3.Metadata`.
     DynamicMetadata,
     /// The address of the direct peer, from the filter state that the shipped configurations write.
@@ -36,6 +38,7 @@ impl Property {
             Self::PeerSubject => &["connection", "subject_peer_certificate"],
             Self::PeerUriSan => &["connection", "uri_san_peer_certificate"],
             Self::PeerDnsSan => &["connection", "dns_san_peer_certificate"],
+            Self::LocalUriSan => &["connection", "uri_san_local_certificate"],
             Self::DynamicMetadata => &["metadata"],
             Self::DirectRemoteAddress => &["filter_state", "mtls_authz.direct_remote_address"],
             Self::SourceAddress => &["source", "address"],

@@ -115,7 +115,7 @@ impl<'a> Request<'a> {
             return false;
         }
         let kind = self.content_type.first().and_then(|kind| kind.strip_prefix(b"application/grpc"));
-        kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
+        kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
     }
 
     /// Did the caller send something that means to be a bearer token?

@@ -5,9 +5,8 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::certificate::is_own_xfcc;
-use crate::decision::{Caller, Decision};
-use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, PROFILE_ID, Request};
+use crate::decision::{Allow, Caller, Decision, Rule};
+use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, Header, PROFILE_ID, Request};
 
 /// The header of RFC 9440.
 pub const CLIENT_CERT: &str = "client-cert";
@@ -72,21 +71,38 @@ pub type Written<'a> = (&'a [u8], Cow<'a, [u8]>);
 /// The headers with which an allowed (or shadowed) request goes on: everything inbound but what only this filter may say,
 /// then what it says. `None` where that changes nothing.
 pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: &Decision) -> Option<Vec<Written<'a>>> {
-    let certificate = decision.certificate.as_ref();
-    let keeps_own = certificate.is_some_and(|certificate| is_own_xfcc(&request.forwarded_client_cert, certificate));
-    let kept =
-        |name: &[u8]| !is_identity_header(name, names) || (keeps_own && name == FORWARDED_CLIENT_CERT.as_bytes());
-    let written = match &decision.verdict {
-        Ok(_) => names.values(&decision.caller, certificate.and_then(|certificate| certificate.der.as_deref())),
-        Err(_) => Vec::new(),
+    let kept = |name: &[u8]| {
+        !is_identity_header(name, names) || (decision.forwarded_is_own && name == FORWARDED_CLIENT_CERT.as_bytes())
     };
-    if written.is_empty() && request.headers.iter().all(|(name, _)| kept(name)) {
+    let written = match &decision.verdict {
+        Ok(Allow { rule: Rule::Profile(_) }) => {
+            let certificate = decision.certificate.as_ref();
+            names.values(&decision.caller, certificate.and_then(|certificate| certificate.der.as_deref()))
+        }
+        Ok(Allow { rule: Rule::Bypass(_) }) | Err(_) => Vec::new(),
+    };
+    let upgraded = request.upgrade().is_some();
+    if written.is_empty() && !upgraded && request.headers.iter().all(|(name, _)| kept(name)) {
         return None;
     }
-    let inbound = request.headers.iter().filter(|(name, _)| kept(name));
-    let inbound = inbound.map(|(name, value)| (*name, Cow::Borrowed(*value)));
+    let inbound = request.headers.iter().filter(|(name, _)| kept(name)).map(|(name, value)| match *name {
+        // A caller may name further headers here, which a hop behind would then drop: those written below.
+        b"connection" if upgraded => (*name, Cow::Borrowed(&b"upgrade"[..])),
+        name => (name, Cow::Borrowed(*value)),
+    });
     let written = written.into_iter().map(|(name, value)| (name.as_bytes(), Cow::Owned(value.into_bytes())));
     Some(inbound.chain(written).collect())
+}
+
+/// The trailers with which a request goes on, because a recipient may merge them into the headers (RFC 9110 section
+/// 6.5.1). `None` where nothing has to go.
+pub fn trailers<'a>(names: &UpstreamHeaders, trailers: &[Header<'a>]) -> Option<Vec<Header<'a>>> {
+    let kept: Vec<Header<'a>> = trailers
+        .iter()
+        .filter(|(name, _)| !is_identity_header(name, names) && *name != b"authorization")
+        .copied()
+        .collect();
+    (kept.len() < trailers.len()).then_some(kept)
 }
 
 /// Headers in which proxies forward client certificates, and this filter its findings.

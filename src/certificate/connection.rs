@@ -50,6 +50,11 @@ pub fn from_connection(
         .map_err(|problem| Deny::new(Reason::CertificateMalformed).with_note(problem.as_str()))
 }
 
+/// Is the `x-forwarded-client-cert` of a request what Envoy wrote for this connection, whose certificate this is?
+pub fn forwarded_is_own(proxy: &dyn Proxy, forwarded: &[&[u8]], certificate: &Certificate) -> bool {
+    xfcc::is_own(forwarded, certificate, || proxy.property(Property::LocalUriSan).ok().flatten())
+}
+
 /// What the connection has to show for a certificate, not yet decoded.
 enum Presented {
     Whole(Vec<u8>),

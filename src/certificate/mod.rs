@@ -7,11 +7,10 @@ mod leaf;
 mod thumbprint;
 mod xfcc;
 
-pub use connection::{Validation, from_connection};
+pub use connection::{Validation, forwarded_is_own, from_connection};
 pub use distinguished_name::{DistinguishedName, canonical_kind};
 pub use leaf::Malformed;
 pub use thumbprint::Thumbprint;
-pub use xfcc::is_own as is_own_xfcc;
 
 use crate::decision::{Deny, Reason};
 

@@ -1,14 +1,20 @@
 //! `x-forwarded-client-cert`, as Envoy writes it: elements (hops) separated by `,`, pairs by `;`, some values quoted.
 //!
 //! Envoy does not quote `URI`, `DNS` and `By`, so a name that holds `;` or `,` can look like further pairs. Nothing here
-//! is therefore believed for what it says: a `Cert` counts by its hash, and a whole element only where every pair agrees
-//! with the certificate of the connection.
+//! is therefore believed for what it says: a `Cert` counts by its hash, and a whole element only where every pair has
+//! the form that Envoy gives it and agrees with the certificates of the connection.
 
 use super::{Certificate, DistinguishedName, Thumbprint, encoding};
 use crate::escape::percent_decode;
 
-/// A key in lower case and its value without quotes.
-type Pair = (String, Vec<u8>);
+/// One `key=value`.
+struct Pair {
+    /// In lower case.
+    key: String,
+    /// Without its quotes, everything else as it was sent.
+    value: Vec<u8>,
+    quoted: bool,
+}
 
 /// One hop.
 type Element = Vec<Pair>;
@@ -23,15 +29,16 @@ pub(super) fn certificate(values: &[&[u8]], thumbprint: Thumbprint) -> Option<Ve
         .filter_map(|value| parse(value))
         .flatten()
         .flatten()
-        .filter(|(key, _)| key == "cert")
-        .filter_map(|(_, text)| encoding::decode(&text))
+        .filter(|pair| pair.key == "cert")
+        .filter_map(|pair| encoding::decode(&pair.value))
         .find(|der| Thumbprint::of(der) == thumbprint)
 }
 
-/// Is this header what Envoy wrote for this very connection: one element, every pair of which the certificate confirms?
+/// Is this header what Envoy wrote for this very connection: one element, every pair of which the certificates of the
+/// connection confirm? `server` is the first URI of this Envoy's own certificate, which Envoy writes as `By`.
 ///
-/// `By` names the server and `Chain` the issuers, which the leaf cannot confirm; of `Chain` the leaf in front is checked.
-pub fn is_own(values: &[&[u8]], certificate: &Certificate) -> bool {
+/// Of `Chain` the leaf in front is checked and that certificates follow; which ones, the leaf cannot tell.
+pub(super) fn is_own(values: &[&[u8]], certificate: &Certificate, server: impl FnOnce() -> Option<Vec<u8>>) -> bool {
     let [value] = values else {
         return false;
     };
@@ -41,38 +48,57 @@ pub fn is_own(values: &[&[u8]], certificate: &Certificate) -> bool {
     let [element] = elements.as_slice() else {
         return false;
     };
-    element.iter().filter(|(key, _)| key == "hash").count() == 1
-        && element.iter().all(|(key, value)| confirms(certificate, key, value))
+    let stands = |key: &str| element.iter().filter(|pair| pair.key == key).count();
+    let once = ["by", "cert", "chain", "subject"].into_iter().all(|key| stands(key) <= 1);
+    stands("hash") == 1
+        && once
+        && element.iter().all(|pair| pair.key == "by" || confirms(certificate, pair))
+        && element
+            .iter()
+            .find(|pair| pair.key == "by")
+            .is_none_or(|by| !by.quoted && server().as_ref() == Some(&by.value))
 }
 
-fn confirms(certificate: &Certificate, key: &str, value: &[u8]) -> bool {
-    let Ok(text) = std::str::from_utf8(value) else {
+fn confirms(certificate: &Certificate, pair: &Pair) -> bool {
+    let Ok(text) = std::str::from_utf8(&pair.value) else {
         return false;
     };
-    match key {
-        "hash" => Thumbprint::from_hex(text) == Some(certificate.thumbprint),
-        "cert" => encoding::decode(value).is_some_and(|der| Thumbprint::of(&der) == certificate.thumbprint),
-        "chain" => starts_with_leaf(value, certificate.thumbprint),
-        "subject" => {
-            text.is_empty() && certificate.subject == DistinguishedName::default()
-                || DistinguishedName::parse(text).as_ref() == Some(&certificate.subject)
+    match (pair.key.as_str(), pair.quoted) {
+        ("hash", false) => Thumbprint::from_hex(text) == Some(certificate.thumbprint),
+        ("cert" | "chain", true) if !text.bytes().all(is_escaped_pem_byte) => false,
+        ("cert", true) => {
+            encoding::decode(&pair.value).is_some_and(|der| Thumbprint::of(&der) == certificate.thumbprint)
         }
-        "uri" => text.is_empty() || certificate.uri_sans.iter().any(|uri| uri == text),
-        "dns" => certificate.dns_sans.iter().any(|dns| dns.eq_ignore_ascii_case(text)),
-        "by" => true,
+        ("chain", true) => is_chain_of(&pair.value, certificate.thumbprint),
+        ("subject", true) => match text {
+            "" => certificate.subject == DistinguishedName::default(),
+            name => DistinguishedName::parse(name).as_ref() == Some(&certificate.subject),
+        },
+        ("uri", false) => text.is_empty() || certificate.uri_sans.iter().any(|uri| uri == text),
+        ("dns", false) => certificate.dns_sans.iter().any(|dns| dns.eq_ignore_ascii_case(text)),
         _ => false,
     }
 }
 
-fn starts_with_leaf(chain: &[u8], thumbprint: Thumbprint) -> bool {
-    const END: &[u8] = b"-----END CERTIFICATE-----";
-    let Some(pem) = percent_decode(chain) else {
+/// What is left of PEM when Envoy has escaped it: nothing that any reader could take for the end of the value.
+fn is_escaped_pem_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"%-._~".contains(&byte)
+}
+
+/// Certificates and nothing else, the first of them this one.
+fn is_chain_of(escaped: &[u8], leaf: Thumbprint) -> bool {
+    const END: &str = "-----END CERTIFICATE-----";
+    let Some(pem) = percent_decode(escaped) else {
         return false;
     };
-    let end = pem.windows(END.len()).position(|window| window == END);
-    end.and_then(|end| pem.get(..end + END.len()))
-        .and_then(encoding::decode)
-        .is_some_and(|der| Thumbprint::of(&der) == thumbprint)
+    let Ok(pem) = std::str::from_utf8(&pem) else {
+        return false;
+    };
+    let blocks: Vec<&str> = pem.trim_ascii().split_inclusive(END).collect();
+    let decoded: Option<Vec<Certificate>> =
+        blocks.iter().take(MAX_PARTS).map(|block| Certificate::from_text(block.as_bytes()).ok()).collect();
+    let first = decoded.as_deref().and_then(<[Certificate]>::first);
+    blocks.len() <= MAX_PARTS && first.is_some_and(|first| first.thumbprint == leaf)
 }
 
 /// Splits a header value. `None` where it does not have the documented form.
@@ -109,16 +135,15 @@ fn pair(text: &[u8]) -> Option<(Pair, &[u8])> {
     if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_alphabetic()) {
         return None;
     }
+    let key = key.to_ascii_lowercase();
     let rest = rest.get(1..)?;
-    let (value, rest) = match rest.split_first() {
-        Some((b'"', quoted)) => unquote(quoted)?,
-        _ => {
-            let end = rest.iter().position(|byte| matches!(byte, b';' | b',')).unwrap_or(rest.len());
-            let (value, rest) = rest.split_at_checked(end)?;
-            (value.to_vec(), rest)
-        }
-    };
-    Some(((key.to_ascii_lowercase(), value), rest))
+    if let Some((b'"', quoted)) = rest.split_first() {
+        let (value, rest) = unquote(quoted)?;
+        return Some((Pair { key, value, quoted: true }, rest));
+    }
+    let end = rest.iter().position(|byte| matches!(byte, b';' | b',')).unwrap_or(rest.len());
+    let (value, rest) = rest.split_at_checked(end)?;
+    Some((Pair { key, value: value.to_vec(), quoted: false }, rest))
 }
 
 /// The rest of a quoted string behind its opening quote. A backslash keeps the next byte from ending it; both stay,

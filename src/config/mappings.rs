@@ -4,7 +4,7 @@ use super::clients::{distinguished_name, thumbprint};
 use super::raw::{Entries, Object, RawIssuer, RawMapping, RawMatch};
 use super::{ConfigError, one_of};
 use crate::certificate::canonical_kind;
-use crate::identity::{Mapping, Matcher, NamePattern, Registry, Template};
+use crate::identity::{CaptureName, Mapping, Matcher, NamePattern, Registry, Template};
 use crate::policy::Profiles;
 
 pub(super) fn compile(
@@ -109,13 +109,17 @@ fn lower_case_literals(text: &str) -> String {
 }
 
 /// A name that two patterns capture would leave open which value is meant.
-fn capture_names(path: &str, matchers: &[Matcher]) -> Result<Vec<String>, ConfigError> {
-    let mut names: Vec<String> = Vec::new();
-    for name in matchers.iter().flat_map(Matcher::capture_names) {
-        if names.contains(&name) {
-            return Err(ConfigError::new(format!("{path}.match"), format!("{{{name}}}"), "each capture only once"));
+fn capture_names(path: &str, matchers: &[Matcher]) -> Result<Vec<CaptureName>, ConfigError> {
+    let mut captures: Vec<CaptureName> = Vec::new();
+    for capture in matchers.iter().flat_map(Matcher::capture_names) {
+        if captures.iter().any(|known| known.name == capture.name) {
+            return Err(ConfigError::new(
+                format!("{path}.match"),
+                format!("{{{}}}", capture.name),
+                "each capture only once",
+            ));
         }
-        names.push(name);
+        captures.push(capture);
     }
-    Ok(names)
+    Ok(captures)
 }

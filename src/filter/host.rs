@@ -15,7 +15,15 @@ const OK: u32 = 0;
 const NOT_FOUND: u32 = 1;
 const CAS_MISMATCH: u32 = 8;
 
-const REQUEST_HEADERS: u32 = 0;
+/// A map of the request, by its number.
+#[derive(Clone, Copy)]
+pub(super) struct Map(u32);
+
+/// The headers.
+pub(super) const HEADERS: Map = Map(0);
+/// The trailers.
+pub(super) const TRAILERS: Map = Map(1);
+
 const PLUGIN_CONFIGURATION: u32 = 7;
 const COUNTER: u32 = 0;
 
@@ -101,22 +109,23 @@ pub(super) fn configuration() -> Result<Vec<u8>, HostError> {
     optional("proxy_get_buffer_bytes", status, value).map(Option::unwrap_or_default)
 }
 
-/// The serialized map of the request's headers.
-pub(super) fn request_headers() -> Result<Vec<u8>, HostError> {
+/// A serialized map of the request.
+pub(super) fn map(map: Map) -> Result<Vec<u8>, HostError> {
     let mut value = Returned::new();
     // SAFETY: the host writes an allocation and its size.
-    let status = unsafe { proxy_get_header_map_pairs(REQUEST_HEADERS, &mut value.data, &mut value.size) };
+    let status = unsafe { proxy_get_header_map_pairs(map.0, &mut value.data, &mut value.size) };
     check("proxy_get_header_map_pairs", status).map(|()| value.take())
 }
 
-/// Replaces all of the request's headers.
-pub(super) fn set_request_headers<'a>(
+/// Replaces a whole map of the request.
+pub(super) fn set_map<'a>(
+    map: Map,
     headers: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
 ) -> Result<(), HostError> {
     let call = "proxy_set_header_map_pairs";
-    let map = pairs::encode(headers).ok_or(HostError { call, status: OK })?;
-    // SAFETY: the map outlives the call.
-    check(call, unsafe { proxy_set_header_map_pairs(REQUEST_HEADERS, map.as_ptr(), map.len()) })
+    let pairs = pairs::encode(headers).ok_or(HostError { call, status: OK })?;
+    // SAFETY: the pairs outlive the call.
+    check(call, unsafe { proxy_set_header_map_pairs(map.0, pairs.as_ptr(), pairs.len()) })
 }
 
 /// Writes filter state `wasm.<name>`, which access logs and other filters can read and no caller can write.

@@ -39,13 +39,12 @@ impl HttpContext for Http {
         else {
             return refuse(&Reason::InternalError.into(), &Request::default());
         };
-        let bytes = match host::request_headers() {
+        let bytes = match host::map(host::HEADERS) {
             Ok(bytes) => bytes,
             Err(problem) => return refuse(&problem.into(), &Request::default()),
         };
         let Some(headers) = pairs::decode(&bytes) else {
-            let deny = Deny::new(Reason::InternalError).with_note("the proxy's header map has an unknown form");
-            return refuse(&deny, &Request::default());
+            return refuse(&unknown_map(), &Request::default());
         };
         let request = Request::new(&headers);
         let decision = authorize::decide(policy, &request, &Host);
@@ -59,12 +58,34 @@ impl HttpContext for Http {
             Some(deny) => refuse(&deny, &request),
         }
     }
+
+    /// Only requests that were let through have trailers to read.
+    fn on_http_request_trailers(&mut self, _: usize) -> Action {
+        match self.worker.as_deref().and_then(|worker| worker.policy.as_ref()).map(clean_trailers) {
+            Some(Ok(())) => Action::Continue,
+            Some(Err(deny)) => refuse(&deny, &Request::default()),
+            None => refuse(&Reason::InternalError.into(), &Request::default()),
+        }
+    }
+}
+
+fn clean_trailers(policy: &Policy) -> Result<(), Deny> {
+    let bytes = host::map(host::TRAILERS)?;
+    let trailers = pairs::decode(&bytes).ok_or_else(unknown_map)?;
+    if let Some(kept) = upstream::trailers(&policy.upstream_headers, &trailers) {
+        host::set_map(host::TRAILERS, kept.into_iter())?;
+    }
+    Ok(())
+}
+
+fn unknown_map() -> Deny {
+    Deny::new(Reason::InternalError).with_note("the proxy's header map has an unknown form")
 }
 
 /// Lets a request go on: with the headers that are due, and with the verdict that the guard waits for.
 fn pass(policy: &Policy, request: &Request<'_>, decision: &Decision) -> Result<(), HostError> {
     if let Some(headers) = upstream::headers(&policy.upstream_headers, request, decision) {
-        host::set_request_headers(headers.iter().map(|(name, value)| (*name, value.as_ref())))?;
+        host::set_map(host::HEADERS, headers.iter().map(|(name, value)| (*name, value.as_ref())))?;
     }
     host::set_filter_state(VERDICT, b"allow")
 }

@@ -2,7 +2,7 @@
 
 use super::pattern::NamePattern;
 use super::spiffe::SpiffeId;
-use super::template::{Captures, Template, single};
+use super::template::{CaptureName, Captures, Template, single};
 use crate::certificate::{Certificate, DistinguishedName, Thumbprint};
 
 /// One mapping: what a certificate must show, and who it is then.
@@ -39,13 +39,13 @@ pub enum Matcher {
 
 impl Matcher {
     /// The names that a match captures.
-    pub fn capture_names(&self) -> Vec<String> {
+    pub fn capture_names(&self) -> Vec<CaptureName> {
         match self {
             Self::UriSan(pattern)
             | Self::DnsSan(pattern)
             | Self::EmailSan(pattern)
             | Self::Subject(_, pattern)
-            | Self::IssuerAttribute(_, pattern) => pattern.capture_names().map(str::to_owned).collect(),
+            | Self::IssuerAttribute(_, pattern) => pattern.capture_names().collect(),
             Self::Issuer(_) | Self::Sha256(_) => Vec::new(),
         }
     }

@@ -12,7 +12,7 @@ pub use name::{NameKind, Names};
 pub use pattern::NamePattern;
 pub use registry::{Client, Registry};
 pub use spiffe::{SpiffeId, is_trust_domain};
-pub use template::Template;
+pub use template::{CaptureName, Template};
 
 use crate::certificate::Certificate;
 use crate::decision::{Deny, Reason};

@@ -4,7 +4,7 @@
 //! one piece. A piece of a pattern is literal, `{name}` (exactly one piece) or `{name...}` (one or more, once in a pattern).
 //! Everything else is literal: `.`, `*` and `[` mean themselves.
 
-use super::template::{Captured, Captures};
+use super::template::{CaptureName, Captured, Captures};
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,16 +54,16 @@ impl NamePattern {
     }
 
     /// The names that a match captures.
-    pub fn capture_names(&self) -> impl Iterator<Item = &str> {
+    pub fn capture_names(&self) -> impl Iterator<Item = CaptureName> {
         let (several, tail) = match &self.rest {
-            Some((name, tail)) => (Some(name.as_str()), tail.as_slice()),
+            Some((name, tail)) => (Some((name, true)), tail.as_slice()),
             None => (None, &[][..]),
         };
         let single = self.head.iter().chain(tail).filter_map(|piece| match piece {
-            Piece::Capture(name) => Some(name.as_str()),
+            Piece::Capture(name) => Some((name, false)),
             Piece::Literal(_) => None,
         });
-        single.chain(several)
+        single.chain(several).map(|(name, several)| CaptureName { name: name.clone(), several })
     }
 
     /// Matches a whole name.

@@ -1,8 +1,10 @@
 //! Templates over what a mapping captured: `acme-{name}`, `arn:example:{subject.OU}:{spiffe.path}`.
 //!
 //! A value can never change the shape of what it is put into. Letters, digits, `-._~@+` and inner spaces stay; every
-//! other byte is percent-encoded, so that a Common Name holding `/`, `:`, `*` or a line break stays one plain value and
-//! two different values never become the same text. Only what was captured as several segments keeps its separators.
+//! other byte is percent-encoded, so that a Common Name holding `/`, `:`, `*` or a line break stays one plain value. Only
+//! what was captured as several segments keeps its separators. Where nothing but such characters stands between two
+//! values, these are encoded in the values, too: `{a}-{b}` writes `x-y` and `z` as `x%2Dy-z`, so that different values
+//! never become the same text.
 
 use std::fmt::Write;
 
@@ -38,25 +40,45 @@ impl Captures {
     }
 }
 
+/// A name that a pattern captures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureName {
+    /// The name in the braces.
+    pub name: String,
+    /// Captured with `{name...}`.
+    pub several: bool,
+}
+
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Vec<Part>);
+pub struct Template {
+    parts: Vec<Part>,
+    /// Characters that values keep elsewhere but that separate values here.
+    reserved: String,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Part {
     Literal(String),
-    Capture(String),
+    Capture(CaptureName),
     Subject(String),
     TrustDomain,
     SpiffePath,
 }
 
+impl Part {
+    /// May its text hold separators of its own?
+    const fn is_several(&self) -> bool {
+        matches!(self, Self::SpiffePath | Self::Capture(CaptureName { several: true, .. }))
+    }
+}
+
 impl Template {
-    /// Reads a template; `captures` are the names that its mapping captures.
+    /// Reads a template over what its mapping captures.
     ///
     /// # Errors
     /// What was expected instead.
-    pub fn parse(text: &str, captures: &[String]) -> Result<Self, &'static str> {
+    pub fn parse(text: &str, captures: &[CaptureName]) -> Result<Self, &'static str> {
         if text.trim() != text {
             return Err("no space at either end");
         }
@@ -67,15 +89,7 @@ impl Template {
             if !literal.is_empty() {
                 parts.push(Part::Literal(plain(literal)?));
             }
-            parts.push(match name.split_once('.') {
-                None if captures.iter().any(|known| known == name) => Part::Capture(name.to_owned()),
-                Some(("subject", kind)) => Part::Subject(canonical_kind(kind).ok_or("an attribute type such as {subject.CN}")?),
-                Some(("spiffe", "trust_domain")) => Part::TrustDomain,
-                Some(("spiffe", "path")) => Part::SpiffePath,
-                _ => {
-                    return Err("a capture of this mapping's match, {subject.CN} (or another attribute), {spiffe.trust_domain} or {spiffe.path}");
-                }
-            });
+            parts.push(substitution(name, captures)?);
             rest = after;
         }
         if !rest.is_empty() {
@@ -84,12 +98,13 @@ impl Template {
         if parts.is_empty() {
             return Err("a text that is not empty");
         }
-        Ok(Self(parts))
+        let reserved = reserved(&parts)?;
+        Ok(Self { parts, reserved })
     }
 
     /// The constant text, where nothing is to be substituted.
     pub fn literal(&self) -> Option<&str> {
-        match self.0.as_slice() {
+        match self.parts.as_slice() {
             [Part::Literal(text)] => Some(text),
             _ => None,
         }
@@ -103,21 +118,113 @@ impl Template {
         spiffe: Option<&SpiffeId>,
     ) -> Option<String> {
         let mut text = String::new();
-        for part in &self.0 {
+        for part in &self.parts {
             match part {
                 Part::Literal(literal) => text.push_str(literal),
-                Part::Capture(name) => match captures.value(name)? {
-                    Captured::One(value) => push(&mut text, value)?,
-                    Captured::Several(values, separator) => push_several(&mut text, values, *separator)?,
+                Part::Capture(capture) => match captures.value(&capture.name)? {
+                    Captured::One(value) => self.push(&mut text, value)?,
+                    Captured::Several(values, separator) => {
+                        self.push_several(&mut text, values.iter().map(String::as_str), *separator)?;
+                    }
                 },
-                Part::Subject(kind) => push(&mut text, single(subject.values(kind))?)?,
-                Part::TrustDomain => text.push_str(spiffe?.trust_domain()),
-                // Its grammar leaves nothing to encode.
-                Part::SpiffePath => text.push_str(spiffe?.path()),
+                Part::Subject(kind) => self.push(&mut text, single(subject.values(kind))?)?,
+                Part::TrustDomain => self.push(&mut text, spiffe?.trust_domain())?,
+                Part::SpiffePath => {
+                    text.push('/');
+                    self.push_several(&mut text, spiffe?.path().split('/').skip(1), '/')?;
+                }
             }
         }
         Some(text)
     }
+
+    fn push_several<'a>(
+        &self,
+        text: &mut String,
+        values: impl Iterator<Item = &'a str>,
+        separator: char,
+    ) -> Option<()> {
+        for (index, value) in values.enumerate() {
+            if index > 0 {
+                text.push(separator);
+            }
+            self.push(text, value)?;
+        }
+        Some(())
+    }
+
+    /// Appends a value that cannot be mistaken for structure. Empty and dot values have no safe spelling.
+    fn push(&self, text: &mut String, value: &str) -> Option<()> {
+        if matches!(value, "" | "." | "..") {
+            return None;
+        }
+        let last = value.len() - 1;
+        for (index, byte) in value.bytes().enumerate() {
+            let character = char::from(byte);
+            let inner_space = byte == b' ' && index != 0 && index != last;
+            if (is_kept(character) || inner_space) && !self.reserved.contains(character) {
+                text.push(character);
+            } else {
+                write!(text, "%{byte:02X}").ok()?;
+            }
+        }
+        Some(())
+    }
+}
+
+/// What stands in braces.
+fn substitution(name: &str, captures: &[CaptureName]) -> Result<Part, &'static str> {
+    let capture = name.strip_suffix("...").unwrap_or(name);
+    if let Some(known) = captures.iter().find(|known| known.name == capture) {
+        return Ok(Part::Capture(known.clone()));
+    }
+    match name.split_once('.') {
+        Some(("subject", kind)) => {
+            canonical_kind(kind).map(Part::Subject).ok_or("an attribute type such as {subject.CN}")
+        }
+        Some(("spiffe", "trust_domain")) => Ok(Part::TrustDomain),
+        Some(("spiffe", "path")) => Ok(Part::SpiffePath),
+        _ => Err("a capture of this mapping's match, {subject.CN} (or another attribute), {spiffe.trust_domain} or \
+                  {spiffe.path}"),
+    }
+}
+
+/// What must not stand in a value, so that it can be told where each value ends.
+fn reserved(parts: &[Part]) -> Result<String, &'static str> {
+    let mut reserved = String::new();
+    let mut several = false;
+    // The value before, and the literal behind it.
+    let mut before: Option<(bool, &str)> = None;
+    for part in parts {
+        if let Part::Literal(literal) = part {
+            before = before.map(|(was_several, _)| (was_several, literal.as_str()));
+            continue;
+        }
+        if several && part.is_several() {
+            return Err("at most one of {name...} and {spiffe.path}: where one ends and the next begins would be open");
+        }
+        several |= part.is_several();
+        match before {
+            // A path begins with a slash, which a single value never holds.
+            Some((false, "")) if *part == Part::SpiffePath => {}
+            Some((_, between)) if !between.contains(|character| !is_kept(character) && character != ' ') => {
+                let separators: String =
+                    between.chars().filter(|character| !character.is_ascii_alphanumeric()).collect();
+                if separators.is_empty() {
+                    return Err("a separator such as /, : or - between two values");
+                }
+                reserved.push_str(&separators);
+            }
+            _ => {}
+        }
+        before = Some((part.is_several(), ""));
+    }
+    Ok(reserved)
+}
+
+/// Characters of a value that need no encoding.
+fn is_kept(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "-._~@+".contains(character)
 }
 
 /// The only value of an attribute.
@@ -132,39 +239,16 @@ fn plain(literal: &str) -> Result<String, &'static str> {
     fits.then(|| literal.to_owned()).ok_or("visible ASCII characters, braces only in pairs")
 }
 
-fn push_several(text: &mut String, values: &[String], separator: char) -> Option<()> {
-    for (index, value) in values.iter().enumerate() {
-        if index > 0 {
-            text.push(separator);
-        }
-        push(text, value)?;
-    }
-    Some(())
-}
-
-/// Appends a value that cannot be mistaken for structure. Empty and dot values have no safe spelling.
-fn push(text: &mut String, value: &str) -> Option<()> {
-    if matches!(value, "" | "." | "..") {
-        return None;
-    }
-    let last = value.len() - 1;
-    for (index, byte) in value.bytes().enumerate() {
-        let inner_space = byte == b' ' && index != 0 && index != last;
-        if byte.is_ascii_alphanumeric() || b"-._~@+".contains(&byte) || inner_space {
-            text.push(char::from(byte));
-        } else {
-            write!(text, "%{byte:02X}").ok()?;
-        }
-    }
-    Some(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn single_capture(name: &str) -> CaptureName {
+        CaptureName { name: name.to_owned(), several: false }
+    }
+
     fn render(template: &str, name: &str) -> Option<String> {
-        let template = Template::parse(template, &["name".to_owned()]).unwrap();
+        let template = Template::parse(template, &[single_capture("name")]).unwrap();
         let mut captures = Captures::default();
         captures.insert("name", Captured::One(name.to_owned()));
         template.render(&captures, &DistinguishedName::default(), None)
@@ -217,7 +301,29 @@ mod tests {
             "a\n",
             "ü",
         ] {
-            assert!(Template::parse(text, &["name".to_owned()]).is_err(), "{text:?}");
+            assert!(Template::parse(text, &[single_capture("name")]).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn different_values_never_make_the_same_text() {
+        let captures =
+            [single_capture("a"), single_capture("b"), CaptureName { name: "rest".to_owned(), several: true }];
+        let render = |template: &str, a: &str, b: &str| {
+            let mut values = Captures::default();
+            values.insert("a", Captured::One(a.to_owned()));
+            values.insert("b", Captured::One(b.to_owned()));
+            Template::parse(template, &captures).unwrap().render(&values, &DistinguishedName::default(), None)
+        };
+        assert_eq!(render("{a}-{b}", "pay-api", "x").as_deref(), Some("pay%2Dapi-x"));
+        assert_eq!(render("{a}-{b}", "pay", "api-x").as_deref(), Some("pay-api%2Dx"));
+        assert_eq!(render("{a}/{b}", "pay-api", "x").as_deref(), Some("pay-api/x"));
+        assert_eq!(render("{a} - {b}", "a - b", "c").as_deref(), Some("a%20%2D%20b - c"));
+        for template in ["{a}{b}", "{a}x{b}", "{rest...}/{spiffe.path}", "{rest}:{spiffe.path}", "{spiffe.path}{a}"] {
+            assert!(Template::parse(template, &captures).is_err(), "{template}");
+        }
+        for template in ["{spiffe.trust_domain}{spiffe.path}", "{rest}/{a}", "{a}/{rest}", "x{a}y"] {
+            assert!(Template::parse(template, &captures).is_ok(), "{template}");
         }
     }
 }

@@ -152,7 +152,7 @@ impl Profile {
 impl AllowRule {
     /// Ordinary requests need no permission to stay what they are; tunnels and upgrades must be listed.
     fn allows_upgrade(&self, asked: Asked<'_>) -> bool {
-        let tunnel = asked.method == "CONNECT" && !contains(&self.methods, "CONNECT") && asked.upgrade.is_none();
+        let tunnel = asked.method == "CONNECT" && !contains(&self.methods, "CONNECT");
         !tunnel && asked.upgrade.is_none_or(|protocol| contains(&self.upgrades, protocol))
     }
 }
@@ -222,6 +222,7 @@ mod tests {
             ("/open", &[], &[], &[]),
             ("/ws", &["GET"], &[], &["websocket"]),
             ("/tunnel", &["CONNECT"], &[], &[]),
+            ("/any-upgrade", &[], &[], &["websocket"]),
         ]);
         for (method, path, upgrade, scopes, expected) in [
             ("GET", "/a/1", None, &["read"][..], Ok(0)),
@@ -241,6 +242,8 @@ mod tests {
             ("GET", "/ws", Some("h2c"), &[], Err(Reason::UpgradeDenied)),
             ("POST", "/ws", Some("websocket"), &[], Err(Reason::MethodNotAllowed)),
             ("CONNECT", "/open", None, &[], Err(Reason::UpgradeDenied)),
+            ("CONNECT", "/any-upgrade", Some("websocket"), &[], Err(Reason::UpgradeDenied)),
+            ("GET", "/any-upgrade", Some("websocket"), &[], Ok(5)),
             ("CONNECT", "/tunnel", None, &[], Ok(4)),
         ] {
             assert_eq!(

@@ -514,13 +514,26 @@ fn only_the_header_that_envoy_itself_wrote_stays() {
     let hash = mtls_authz::Thumbprint::of(&leaf.der).to_hex();
     let own = format!("Hash={hash};Subject=\"CN=acme\";URI=spiffe://prod.example/ns/pay/sa/acme");
     let policy = compiled(&policy());
+    let cert =
+        leaf.pem.replace('\n', "%0A").replace(' ', "%20").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
     for (value, stays) in [
         (own.clone(), true),
-        (format!("By=spiffe://server;{own}"), true),
+        (format!("By=spiffe://server/a;{own}"), true),
+        (format!("{own};Cert=\"{cert}\";Chain=\"{cert}{cert}\""), true),
+        (format!("By=spiffe://prod.example/anything;{own}"), false),
+        (format!("By=\"spiffe://server/a\";{own}"), false),
+        (format!("By=\"x;URI=spiffe://prod.example/admin\";{own}"), false),
+        (format!("By=\"x,By=y;Hash=00;URI=spiffe://prod.example/admin\";{own}"), false),
+        (format!("By=spiffe://server/a;By=spiffe://server/a;{own}"), false),
+        (format!("{own};Chain=\"{cert}\\\";URI=spiffe://prod.example/admin;Chain=\\\"\""), false),
+        (format!("{own};Chain=\"{cert};URI=spiffe://prod.example/admin\""), false),
+        (format!("{own};Chain=\"{cert}x\""), false),
+        (format!("{own};Cert={cert}"), false),
         (format!("{own},{own}"), false),
         (format!("{own};URI=spiffe://prod.example/ns/pay/sa/admin"), false),
         (format!("{own};DNS=admin.example"), false),
         (format!("{own};Hash={hash}"), false),
+        (format!("{own};Role=admin"), false),
         (own.replace("CN=acme", "CN=admin"), false),
         (own.replace("Hash=", "Hash=0"), false),
         (format!("{own};Cert=\"AAAA\""), false),
@@ -530,6 +543,7 @@ fn only_the_header_that_envoy_itself_wrote_stays() {
         let value = [("x-forwarded-client-cert", value.as_str())];
         for path in ["/payments/1", "/health"] {
             let proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+            let proxy = proxy.with(Property::LocalUriSan, "spiffe://server/a");
             let headers = headers("GET", path, &value);
             let request = Request::new(&headers);
             let decision = decide(&policy, &request, &proxy);
@@ -541,6 +555,47 @@ fn only_the_header_that_envoy_itself_wrote_stays() {
             assert_eq!(sent > 0, stays, "{path} {value:?}");
         }
     }
+}
+
+#[test]
+fn trailers_carry_no_identity_either() {
+    let policy = compiled(&changed(|json| json["upstream_headers"] = json!({"client_id": "x-caller"})));
+    let clean = |names: &[&str]| {
+        let trailers: Vec<Header<'_>> = names.iter().map(|name| (name.as_bytes(), &b"v"[..])).collect();
+        let kept = mtls_authz::upstream_trailers(&policy.upstream_headers, &trailers);
+        kept.map(|kept| kept.iter().map(|(name, _)| String::from_utf8(name.to_vec()).unwrap()).collect::<Vec<_>>())
+    };
+    assert_eq!(clean(&["grpc-status", "x-checksum"]), None);
+    let spoofed = ["x-checksum", "x-client-id", "x_caller", "client-cert", "x-forwarded-client-cert", "authorization"];
+    assert_eq!(clean(&spoofed), Some(vec!["x-checksum".to_owned()]));
+}
+
+#[test]
+fn an_upgraded_request_names_no_further_header_to_be_dropped() {
+    let upgrades = changed(|json| json["profiles"]["partner"]["allow"][0]["upgrades"] = json!(["websocket"]));
+    let leaf = acme();
+    let proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+    let more = [("connection", "upgrade, x-client-id"), ("upgrade", "websocket")];
+    let headers = headers("GET", "/payments/1", &more);
+    let policy = compiled(&upgrades);
+    let request = Request::new(&headers);
+    let decision = decide(&policy, &request, &proxy);
+    let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
+    let connection: Vec<_> =
+        sent.iter().filter(|(name, _)| *name == b"connection").map(|(_, value)| value.as_ref()).collect();
+    assert_eq!(connection, [b"upgrade"]);
+}
+
+#[test]
+fn a_bypassed_request_carries_no_identity() {
+    let policy = compiled(&changed(|json| json["upstream_headers"] = json!({"client_cert": true})));
+    let leaf = acme();
+    let proxy = FakeProxy::new().presenting(&leaf);
+    let headers = headers("GET", "/health", &[("x-forwarded-client-cert", "junk")]);
+    let request = Request::new(&headers);
+    let decision = decide(&policy, &request, &proxy);
+    let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
+    assert_eq!(sent.len(), 3, "{sent:?}");
 }
 
 #[test]
