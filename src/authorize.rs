@@ -1,6 +1,8 @@
 //! The decision, step by step: 400 before 401 before 403 before 405 before 429, so that a stranger learns nothing
 //! about rules.
 
+use serde_json::{Map, Value};
+
 use crate::certificate::{self, Certificate};
 use crate::config::Policy;
 use crate::decision::{Allow, Binding, Decision, Deny, Reason, Rule};
@@ -12,7 +14,7 @@ use crate::token::{self, Claims};
 
 /// Decides about one request.
 pub fn decide(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy) -> Decision {
-    let mut decision = Decision { enforcement: policy.enforcement, ..Decision::default() };
+    let mut decision = Decision { enforcement: policy.enforcement, ..Decision::failed(Reason::InternalError.into()) };
     decision.verdict = authorize(policy, request, proxy, &mut decision);
     if decision.refusal().is_none() && !request.forwarded_client_cert.is_empty() {
         let unseen = match &decision.certificate {
@@ -41,12 +43,20 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
         return Ok(Allow { rule: Rule::Bypass(entry) });
     }
     let claimed = request.claimed()?;
-    let bearer = if policy.uses_tokens() { token::bearer(&request.authorization)? } else { None };
+    let bearer = match policy.uses_tokens() {
+        true if request.has_query_token() => {
+            return Err(Deny::new(Reason::AuthorizationMalformed)
+                .with_detail("A token belongs into the Authorization header, not into the query."));
+        }
+        true => token::bearer(&request.authorization)?,
+        false => None,
+    };
+
+    let now = seconds(proxy.now()?);
+    let mut token = Token::new(policy, bearer, proxy, now)?;
 
     // 401: the certificate, then the token, then whether they belong together.
-    let now = seconds(proxy.now()?);
-    let needs_binding = policy.required_paths.contains(&path);
-    let mut claims = None;
+    let needs_binding = !policy.required_paths.matches_either_slash(&path).is_empty();
     let client = match presented(policy, request, proxy)? {
         Some(certificate) => {
             found.caller.thumbprint = Some(certificate.thumbprint);
@@ -58,7 +68,7 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
         }
         None if needs_binding || !policy.accepts_tokens_alone() => return Err(Reason::CertificateMissing.into()),
         None => {
-            let verified = verified_token(policy, bearer, proxy, now).map_err(|deny| match policy.mode {
+            let claims = token.claims().map_err(|deny| match policy.mode {
                 // Only a token could have told that the caller's profile is a more lenient one.
                 Mode::Mtls | Mode::BearerPlusMtlsRequired if deny.reason == Reason::TokenMissing => {
                     Reason::CertificateMissing.into()
@@ -66,10 +76,8 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
                 _ => deny,
             })?;
             // Without a certificate a bound token is refused whatever else it says.
-            verified.confirmation.check(None)?;
-            let client = sole_client(&verified).and_then(|client_id| policy.identities.named(client_id));
-            claims = Some(verified);
-            client
+            claims.confirmation.check(None)?;
+            sole_client(claims).and_then(|client_id| policy.identities.named(client_id))
         }
     };
     let profile = client.as_ref().map_err(Deny::clone).and_then(|client| {
@@ -86,28 +94,23 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
     if found.certificate.is_none() && mode != Mode::BearerPlusMtlsOptional {
         return Err(Reason::CertificateMissing.into());
     }
-    let binding = match mode {
-        Mode::Mtls => Binding::Certificate,
-        Mode::BearerPlusMtlsRequired | Mode::BearerPlusMtlsOptional => {
-            let verified = match claims.take() {
-                Some(verified) => verified,
-                None => verified_token(policy, bearer, proxy, now)?,
-            };
-            let bound = verified.confirmation.check(found.caller.thumbprint)?;
-            claims = Some(verified);
-            match (bound, mode) {
-                (true, _) => Binding::Bound,
-                (false, Mode::BearerPlusMtlsOptional) if !needs_binding => Binding::Bearer,
-                (false, _) => return Err(Reason::SenderBindingMissing.into()),
-            }
-        }
+    let claims = match mode {
+        Mode::Mtls => None,
+        Mode::BearerPlusMtlsRequired | Mode::BearerPlusMtlsOptional => Some(token.claims()?),
+    };
+    let bound = claims.map(|claims| claims.confirmation.check(found.caller.thumbprint)).transpose()?;
+    let binding = match bound {
+        None => Binding::Certificate,
+        Some(true) => Binding::Bound,
+        Some(false) if mode == Mode::BearerPlusMtlsOptional && !needs_binding => Binding::Bearer,
+        Some(false) => return Err(Reason::SenderBindingMissing.into()),
     };
     found.caller.binding = Some(binding);
 
     // 403: who it is, then what it may do. 405 and 429 come last.
     let client = client?;
     check_claimed(policy, &client, claimed)?;
-    if let Some(claims) = &claims {
+    if let Some(claims) = claims {
         check_token_client(policy, &client, claims)?;
     }
     let profile = policy.profiles.get(profile?).ok_or(Reason::InternalError)?;
@@ -118,7 +121,7 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
         method,
         path: &path,
         upgrade: upgrade.as_deref(),
-        scopes: claims.as_ref().map_or(&[], |claims| claims.scopes.as_slice()),
+        scopes: claims.map_or(&[], |claims| claims.scopes.as_slice()),
     };
     let rule = profile.authorize(asked, &policy.profiles.collections)?;
     if let Some(limit) = profile.rate_limit {
@@ -131,19 +134,53 @@ fn presented(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy) -> Resul
     certificate::from_connection(proxy, policy.validation, &request.forwarded_client_cert)
 }
 
-fn verified_token(policy: &Policy, bearer: Option<&str>, proxy: &dyn Proxy, now: i64) -> Result<Claims, Deny> {
-    let claims = token::verified(&policy.token, bearer, proxy)?.ok_or_else(|| {
-        let deny = Deny::new(Reason::TokenMissing);
-        match bearer {
-            Some(_) => deny.with_note(
-                "there is a bearer token, but jwt_authn left no payload: it refused the token, or its provider's \
-                 payload_in_metadata is not token.metadata.key",
-            ),
-            None => deny,
-        }
-    })?;
-    claims.check(&policy.token.claims, now)?;
-    Ok(claims)
+/// The verified token, of which as much is read as is needed.
+struct Token<'a> {
+    policy: &'a Policy,
+    proxy: &'a dyn Proxy,
+    now: i64,
+    bearer: Option<&'a str>,
+    payload: Option<Map<String, Value>>,
+    claims: Option<Claims>,
+}
+
+impl<'a> Token<'a> {
+    /// A token in the header is compared with the verified one at once: that they differ is a 400.
+    fn new(policy: &'a Policy, bearer: Option<&'a str>, proxy: &'a dyn Proxy, now: i64) -> Result<Self, Deny> {
+        let payload = match bearer {
+            Some(_) => token::verified_payload(&policy.token, bearer, proxy)?,
+            None => None,
+        };
+        Ok(Self { policy, proxy, now, bearer, payload, claims: None })
+    }
+
+    /// Its claims, which are good now.
+    fn claims(&mut self) -> Result<&Claims, Deny> {
+        let claims = match self.claims.take() {
+            Some(claims) => claims,
+            None => self.read()?,
+        };
+        Ok(self.claims.insert(claims))
+    }
+
+    fn read(&mut self) -> Result<Claims, Deny> {
+        let payload = match (self.payload.take(), self.bearer) {
+            (Some(payload), _) => payload,
+            (None, None) => {
+                token::verified_payload(&self.policy.token, None, self.proxy)?.ok_or(Reason::TokenMissing)?
+            }
+            (None, Some(_)) => {
+                return Err(Deny::new(Reason::TokenMissing).with_note(
+                    "there is a bearer token, but jwt_authn left no payload: it refused the token, or its provider's \
+                     payload_in_metadata is not token.metadata.key",
+                ));
+            }
+        };
+        let rules = &self.policy.token.claims;
+        let claims = Claims::read(&payload, rules)?;
+        claims.check(rules, self.now)?;
+        Ok(claims)
+    }
 }
 
 /// The client that a token names: its claims must agree.

@@ -260,11 +260,11 @@ pub struct Decision {
     pub forwarded_is_own: bool,
 }
 
-impl Default for Decision {
-    /// Nothing found, nothing allowed.
-    fn default() -> Self {
+impl Decision {
+    /// Nothing found, and nothing allowed for this reason, which shadow mode does not overrule.
+    pub fn failed(deny: Deny) -> Self {
         Self {
-            verdict: Err(Reason::InternalError.into()),
+            verdict: Err(deny),
             caller: Caller::default(),
             enforcement: Enforcement::Enforce,
             path: None,

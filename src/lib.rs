@@ -39,4 +39,4 @@ pub use proxy::{HostError, Property, Proxy, Shared, Swap};
 pub use record::{LogBudget, json as decision_record, log_line};
 pub use request::{Header, Request};
 pub use response::Response;
-pub use upstream::{headers as upstream_headers, trailers as upstream_trailers};
+pub use upstream::{headers as upstream_headers, strips_certificate, trailers as upstream_trailers};

@@ -2,6 +2,8 @@
 //! `mtls_auth_failure_total.reason.path_denied` into `mtls_auth_failure_total{reason="path_denied"}`.
 
 use crate::decision::{Decision, Enforcement, Reason, Rule};
+use crate::request::Request;
+use crate::upstream;
 
 /// A counter. Their number is fixed: labels are reasons, never names of callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,6 +16,8 @@ pub enum Counter {
     Failure(Reason),
     /// Requests that shadow mode let pass although they were to be refused.
     ShadowDenied(Reason),
+    /// Requests from which a forwarded certificate was removed.
+    ForwardedCertStripped,
     /// Tokens that came with another certificate than their own.
     PopMismatch,
 }
@@ -22,11 +26,11 @@ impl Counter {
     /// Every counter.
     pub fn all() -> impl Iterator<Item = Self> {
         let by_reason = Reason::ALL.iter().flat_map(|reason| [Self::Failure(*reason), Self::ShadowDenied(*reason)]);
-        [Self::Success, Self::Bypassed, Self::PopMismatch].into_iter().chain(by_reason)
+        [Self::Success, Self::Bypassed, Self::PopMismatch, Self::ForwardedCertStripped].into_iter().chain(by_reason)
     }
 
-    /// What a decision counts as.
-    pub fn of(decision: &Decision) -> impl Iterator<Item = Self> {
+    /// What a decision about a request counts as.
+    pub fn of(request: &Request<'_>, decision: &Decision) -> impl Iterator<Item = Self> {
         let counter = match (&decision.verdict, decision.enforcement) {
             (Ok(allow), _) => match allow.rule {
                 Rule::Bypass(_) => Self::Bypassed,
@@ -36,7 +40,10 @@ impl Counter {
             (Err(deny), Enforcement::Shadow) => Self::ShadowDenied(deny.reason),
         };
         let stolen = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::SenderBindingMismatch);
-        [Some(counter), stolen.then_some(Self::PopMismatch)].into_iter().flatten()
+        let stripped = upstream::strips_certificate(request, decision);
+        [Some(counter), stolen.then_some(Self::PopMismatch), stripped.then_some(Self::ForwardedCertStripped)]
+            .into_iter()
+            .flatten()
     }
 
     /// The name inside Envoy.
@@ -44,6 +51,7 @@ impl Counter {
         match self {
             Self::Success => "mtls_auth_success_total".to_owned(),
             Self::Bypassed => "mtls_auth_bypassed_total".to_owned(),
+            Self::ForwardedCertStripped => "mtls_forwarded_cert_stripped_total".to_owned(),
             Self::PopMismatch => "mtls_pop_mismatch_total".to_owned(),
             Self::Failure(reason) => format!("mtls_auth_failure_total.reason.{}", reason.code()),
             Self::ShadowDenied(reason) => format!("mtls_auth_shadow_denied_total.reason.{}", reason.code()),

@@ -4,7 +4,6 @@
 
 use serde::Serialize;
 
-use crate::config::Policy;
 use crate::decision::{Decision, Enforcement, Rule};
 use crate::request::Request;
 
@@ -28,7 +27,7 @@ struct Record<'a> {
 }
 
 /// The record as one line of JSON.
-pub fn json(policy: &Policy, request: &Request<'_>, decision: &Decision) -> String {
+pub fn json(policy_id: Option<&str>, request: &Request<'_>, decision: &Decision) -> String {
     let caller = &decision.caller;
     let (allow, deny) = match &decision.verdict {
         Ok(allow) => (Some(allow), None),
@@ -42,7 +41,7 @@ pub fn json(policy: &Policy, request: &Request<'_>, decision: &Decision) -> Stri
             Enforcement::Enforce => "enforce",
             Enforcement::Shadow => "shadow",
         },
-        policy_id: policy.policy_id.as_deref(),
+        policy_id,
         client_id: caller.client_id.as_deref(),
         profile_id: caller.profile_id.as_deref(),
         principal: caller.principal.as_deref(),

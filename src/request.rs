@@ -1,6 +1,7 @@
 //! The request as the filter sees it: the header map, read once, as bytes.
 
 use crate::decision::{Deny, Reason};
+use crate::escape::percent_decode;
 
 /// A header: its name as Envoy spells it (lower case) and its value, any bytes.
 pub type Header<'a> = (&'a [u8], &'a [u8]);
@@ -81,6 +82,17 @@ impl<'a> Request<'a> {
         exactly_one(&self.path)
             .filter(|path| !path.is_empty())
             .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":path is absent, empty or repeated"))
+    }
+
+    /// Does the query hold a token (RFC 6750 section 2.3)?
+    pub fn has_query_token(&self) -> bool {
+        let path = exactly_one(&self.path).unwrap_or_default();
+        let query = path.iter().position(|byte| *byte == b'?').and_then(|at| path.get(at..)).unwrap_or_default();
+        let mut members = query.split(|byte| matches!(byte, b'?' | b'&' | b';' | b'#'));
+        members.any(|member| {
+            let name = member.split(|byte| *byte == b'=').next().unwrap_or_default();
+            percent_decode(name).is_none_or(|name| name.trim_ascii().eq_ignore_ascii_case(b"access_token"))
+        })
     }
 
     /// The protocol that the connection is to become (RFC 9110 section 7.8, RFC 8441), in lower case.

@@ -82,16 +82,29 @@ pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: 
         Ok(Allow { rule: Rule::Bypass(_) }) | Err(_) => Vec::new(),
     };
     let upgraded = request.upgrade().is_some();
-    if written.is_empty() && !upgraded && request.headers.iter().all(|(name, _)| kept(name)) {
+    let path = decided_path(request, decision);
+    if written.is_empty() && !upgraded && path.is_none() && request.headers.iter().all(|(name, _)| kept(name)) {
         return None;
     }
     let inbound = request.headers.iter().filter(|(name, _)| kept(name)).map(|(name, value)| match *name {
         // A caller may name further headers here, which a hop behind would then drop: those written below.
         b"connection" if upgraded => (*name, Cow::Borrowed(&b"upgrade"[..])),
+        b":path" if let Some(path) = &path => (*name, Cow::Owned(path.clone())),
         name => (name, Cow::Borrowed(*value)),
     });
     let written = written.into_iter().map(|(name, value)| (name.as_bytes(), Cow::Owned(value.into_bytes())));
     Some(inbound.chain(written).collect())
+}
+
+/// The path that was decided on, with the query that was sent, where an allowed request came with another spelling:
+/// routes and upstreams must not resolve it differently.
+fn decided_path(request: &Request<'_>, decision: &Decision) -> Option<Vec<u8>> {
+    let canonical = decision.path.as_deref().filter(|_| decision.verdict.is_ok())?;
+    let sent = request.path().ok()?;
+    let end = sent.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(sent.len());
+    let (path, rest) = sent.split_at_checked(end)?;
+    let query = rest.split(|byte| *byte == b'#').next().unwrap_or_default();
+    (path != canonical.as_bytes()).then(|| [canonical.as_bytes(), query].concat())
 }
 
 /// The trailers with which a request goes on, because a recipient may merge them into the headers (RFC 9110 section
@@ -105,40 +118,43 @@ pub fn trailers<'a>(names: &UpstreamHeaders, trailers: &[Header<'a>]) -> Option<
     (kept.len() < trailers.len()).then_some(kept)
 }
 
-/// Headers in which proxies forward client certificates, and this filter its findings.
-const IDENTITY_HEADERS: &[&str] = &[
-    CLIENT_ID,
-    PROFILE_ID,
-    "x-client-principal",
-    "x-client-identity",
-    "x-client-cert-thumbprint",
-    CLIENT_CERT,
-    "client-cert-chain",
-    FORWARDED_CLIENT_CERT,
-    "x-arr-clientcert",
-];
+/// Headers in which this filter tells its findings.
+const FINDING_HEADERS: &[&str] =
+    &[CLIENT_ID, PROFILE_ID, "x-client-principal", "x-client-identity", "x-client-cert-thumbprint"];
+
+/// Headers in which proxies forward client certificates.
+const CERTIFICATE_HEADERS: &[&str] = &[CLIENT_CERT, "client-cert-chain", FORWARDED_CLIENT_CERT, "x-arr-clientcert"];
 
 /// Families of such headers: Traefik's, nginx's and AWS's.
-const IDENTITY_PREFIXES: &[&str] =
+const CERTIFICATE_PREFIXES: &[&str] =
     &["x-forwarded-tls-client-cert", "ssl-client-", "x-ssl-client-", "x-amzn-mtls-clientcert"];
 
-/// Could an upstream take this header for a word about the client's identity? Underscores count as dashes, because CGI
-/// and its descendants cannot tell them apart.
-fn is_identity_header(name: &[u8], names: &UpstreamHeaders) -> bool {
-    let spelled = |known: &str| {
-        name.len() == known.len() && name.iter().zip(known.bytes()).all(|(byte, other)| same_letter(*byte, other))
-    };
-    let begins = |prefix: &str| {
-        name.len() >= prefix.len() && name.iter().zip(prefix.bytes()).all(|(byte, other)| same_letter(*byte, other))
-    };
-    IDENTITY_HEADERS.iter().any(|known| spelled(known))
-        || IDENTITY_PREFIXES.iter().any(|prefix| begins(prefix))
-        || names.names().any(spelled)
+/// Did the request bring a forwarded certificate that is not passed on?
+pub fn strips_certificate(request: &Request<'_>, decision: &Decision) -> bool {
+    let own = |name: &[u8]| decision.forwarded_is_own && name == FORWARDED_CLIENT_CERT.as_bytes();
+    decision.refusal().is_none()
+        && request
+            .headers
+            .iter()
+            .any(|(name, _)| is_one_of(name, CERTIFICATE_HEADERS, CERTIFICATE_PREFIXES) && !own(name))
 }
 
-fn same_letter(byte: u8, known: u8) -> bool {
-    let dash = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    dash(byte) == dash(known)
+/// Could an upstream take this header for a word about the client's identity?
+fn is_identity_header(name: &[u8], names: &UpstreamHeaders) -> bool {
+    is_one_of(name, FINDING_HEADERS, &[])
+        || is_one_of(name, CERTIFICATE_HEADERS, CERTIFICATE_PREFIXES)
+        || names.names().any(|known| name.len() == known.len() && begins_with(name, known))
+}
+
+fn is_one_of(name: &[u8], names: &[&str], prefixes: &[&str]) -> bool {
+    names.iter().any(|known| name.len() == known.len() && begins_with(name, known))
+        || prefixes.iter().any(|prefix| begins_with(name, prefix))
+}
+
+/// Underscores and dots count as dashes, because CGI, WSGI and their descendants cannot tell them apart.
+fn begins_with(name: &[u8], known: &str) -> bool {
+    let letter = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() >= known.len() && name.iter().zip(known.bytes()).all(|(byte, known)| letter(*byte) == letter(known))
 }
 
 /// A text as a header value: visible ASCII as it is, everything else percent-encoded, so that no name in a certificate

@@ -90,12 +90,18 @@ impl DistinguishedName {
         Some(Self::from_text_order(rdns))
     }
 
-    /// All text values of an attribute type in its canonical spelling (see [`canonical_kind`]).
-    pub fn values<'a>(&'a self, kind: &str) -> impl Iterator<Item = &'a str> {
-        self.rdns.iter().flatten().filter_map(move |attribute| match &attribute.value {
-            Value::Text(text) if attribute.kind == kind => Some(text.as_str()),
+    /// All values of an attribute type in its canonical spelling (see [`canonical_kind`]).
+    pub fn values<'a>(&'a self, kind: &str) -> impl Iterator<Item = &'a Value> {
+        self.rdns.iter().flatten().filter(move |attribute| attribute.kind == kind).map(|attribute| &attribute.value)
+    }
+
+    /// The value of an attribute that occurs exactly once, and is text.
+    pub fn sole_text<'a>(&'a self, kind: &str) -> Option<&'a str> {
+        let mut values = self.values(kind);
+        match (values.next()?, values.next()) {
+            (Value::Text(text), None) => Some(text),
             _ => None,
-        })
+        }
     }
 }
 
@@ -251,7 +257,7 @@ mod tests {
             ("CN=Before\\0DAfter,DC=example,DC=net", "CN", "Before\rAfter"),
         ] {
             let name = DistinguishedName::parse(text).unwrap();
-            assert_eq!(name.values(kind).collect::<Vec<_>>(), [value]);
+            assert_eq!(name.sole_text(kind), Some(value));
             assert_eq!(name.to_string(), text);
         }
         let lucic = DistinguishedName::parse("CN=Lu\\C4\\8Di\\C4\\87").unwrap();
@@ -298,7 +304,7 @@ mod tests {
     #[test]
     fn an_escaped_comma_starts_no_new_attribute() {
         let name = DistinguishedName::parse("CN=a\\,CN=admin").unwrap();
-        assert_eq!(name.values("CN").collect::<Vec<_>>(), ["a,CN=admin"]);
+        assert_eq!(name.sole_text("CN"), Some("a,CN=admin"));
     }
 
     #[test]
@@ -307,6 +313,13 @@ mod tests {
         assert_ne!(DistinguishedName::parse("CN=#040161"), DistinguishedName::parse("CN=a"));
         assert_ne!(DistinguishedName::parse("CN=#040161"), DistinguishedName::parse("CN=\\#040161"));
         assert_eq!(DistinguishedName::parse("CN=#0c016100"), None);
+    }
+
+    #[test]
+    fn an_attribute_that_stands_twice_has_no_sole_text_whatever_its_type() {
+        for text in ["CN=a,CN=b", "CN=a+CN=b", "CN=a,CN=#040162", "CN=#040162", "O=a"] {
+            assert_eq!(DistinguishedName::parse(text).unwrap().sole_text("CN"), None, "{text}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ mod thumbprint;
 mod xfcc;
 
 pub use connection::{Validation, forwarded_is_own, from_connection};
-pub use distinguished_name::{DistinguishedName, canonical_kind};
+pub use distinguished_name::{DistinguishedName, Value, canonical_kind};
 pub use leaf::Malformed;
 pub use thumbprint::Thumbprint;
 

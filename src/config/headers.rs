@@ -5,25 +5,35 @@ use super::raw::{RawHeader, RawUpstreamHeaders};
 use crate::request::is_token_byte;
 use crate::upstream::{CLIENT_CERT, UpstreamHeaders};
 
-/// Names with a meaning for the connection or for others; writing them would break the request.
+/// Names with a meaning for the connection or for others; writing or removing them would break the request.
 const RESERVED: &[&str] = &[
+    "accept",
     "authorization",
     "connection",
+    "content-encoding",
     "content-length",
     "content-type",
     "cookie",
+    "dpop",
+    "expect",
+    "forwarded",
     "host",
     "keep-alive",
+    "origin",
     "proxy-authorization",
     "proxy-connection",
+    "range",
+    "set-cookie",
     "te",
     "trailer",
     "transfer-encoding",
     "upgrade",
-    "x-forwarded-client-cert",
-    "x-forwarded-for",
+    "via",
     "x-request-id",
 ];
+
+/// The same for whole families.
+const RESERVED_PREFIXES: &[&str] = &["access-control-", "grpc-", "if-", "sec-", "x-envoy-", "x-forwarded-"];
 
 pub(super) fn compile(raw: RawUpstreamHeaders) -> Result<UpstreamHeaders, ConfigError> {
     let default = UpstreamHeaders::default();
@@ -51,9 +61,11 @@ fn name(key: &str, raw: Option<RawHeader>, default: Option<String>) -> Result<Op
     let name = match raw {
         None | Some(RawHeader::Written(true)) => return Ok(default),
         Some(RawHeader::Written(false) | RawHeader::Off) => return Ok(None),
-        Some(RawHeader::Name(name)) => name.to_ascii_lowercase(),
+        // Upstreams that take `_` for `-` would see the same header.
+        Some(RawHeader::Name(name)) => name.to_ascii_lowercase().replace('_', "-"),
     };
-    let fits = !name.is_empty() && name.bytes().all(is_token_byte) && !RESERVED.contains(&name.as_str());
+    let reserved = RESERVED.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    let fits = !name.is_empty() && name.bytes().all(is_token_byte) && !reserved;
     if fits {
         Ok(Some(name))
     } else {

@@ -18,7 +18,7 @@ use serde_json::Value;
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Identities, NameKind, is_trust_domain};
-use crate::policy::{CanonicalPath, Mode, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
+use crate::policy::{Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
 use crate::protobuf::Struct;
 use crate::request::is_token_byte;
 use crate::token::{ClaimRules, TokenRules};
@@ -50,7 +50,7 @@ pub struct Policy {
     /// What clients may do.
     pub profiles: Profiles,
     /// What needs nothing.
-    pub bypass: Bypass,
+    pub bypass: PathEntries,
     /// Where the optional mode is as strict as the required one.
     pub required_paths: PatternSet,
     /// Tokens.
@@ -63,27 +63,6 @@ pub struct Policy {
     pub upstream_headers: UpstreamHeaders,
     /// What is logged.
     pub audit_log: AuditLog,
-}
-
-/// `bypass`: requests that need neither certificate nor token.
-#[derive(Debug, Default)]
-pub struct Bypass {
-    paths: PatternSet,
-    /// The methods of each entry; empty: every method.
-    methods: Vec<Vec<String>>,
-}
-
-impl Bypass {
-    /// The entry that lets a request pass, by its index.
-    pub fn entry(&self, method: &str, path: &CanonicalPath) -> Option<usize> {
-        let entries = self.paths.matches(path).into_iter();
-        entries
-            .filter(|index| {
-                let methods = self.methods.get(*index);
-                methods.is_some_and(|methods| methods.is_empty() || methods.iter().any(|known| known == method))
-            })
-            .min()
-    }
 }
 
 impl Policy {
@@ -120,6 +99,7 @@ impl Policy {
             label("policy_id", id)?;
         }
         let profiles = profiles::compile(raw.profiles, raw.collections, raw.mode, raw.enforcement, path)?;
+        let needs_client_claim = accepts_tokens_alone(raw.mode, &profiles);
         let identities = identities(raw.identity.0, raw.clients, &profiles)?;
         Ok(Self {
             policy_id: raw.policy_id,
@@ -132,7 +112,7 @@ impl Policy {
             profiles,
             bypass: bypass(raw.bypass, path)?,
             required_paths: patterns("binding.required_paths", &raw.binding.0.required_paths, path)?,
-            token: token(raw.token.0, raw.mode)?,
+            token: token(raw.token.0, needs_client_claim)?,
             path,
             source_address: raw.source_address,
             upstream_headers: headers::compile(raw.upstream_headers.0)?,
@@ -142,14 +122,18 @@ impl Policy {
 
     /// Can a token suffice without a certificate, for some client at least?
     pub fn accepts_tokens_alone(&self) -> bool {
-        let optional = Mode::BearerPlusMtlsOptional;
-        self.mode == optional || self.profiles.iter().any(|profile| profile.mode == optional)
+        accepts_tokens_alone(self.mode, &self.profiles)
     }
 
     /// Can any request need a token?
     pub fn uses_tokens(&self) -> bool {
         self.mode != Mode::Mtls || self.profiles.iter().any(|profile| profile.mode != Mode::Mtls)
     }
+}
+
+fn accepts_tokens_alone(mode: Mode, profiles: &Profiles) -> bool {
+    let optional = Mode::BearerPlusMtlsOptional;
+    mode == optional || profiles.iter().any(|profile| profile.mode == optional)
 }
 
 fn identities(
@@ -186,19 +170,18 @@ fn identities(
     })
 }
 
-fn bypass(raw: Vec<Object<RawBypass>>, rules: PathRules) -> Result<Bypass, ConfigError> {
-    let mut bypass = Bypass::default();
+fn bypass(raw: Vec<Object<RawBypass>>, rules: PathRules) -> Result<PathEntries, ConfigError> {
+    let mut bypass = PathEntries::default();
     for (index, Object(entry)) in raw.into_iter().enumerate() {
         let path = format!("bypass[{index}]");
-        bypass.paths.insert(&pattern(format!("{path}.path"), &entry.path, rules)?, index);
-        bypass.methods.push(methods(&path, entry.methods)?);
+        bypass.insert(&[pattern(format!("{path}.path"), &entry.path, rules)?], methods(&path, entry.methods)?);
     }
     Ok(bypass)
 }
 
-fn token(raw: RawToken, mode: Mode) -> Result<TokenRules, ConfigError> {
+fn token(raw: RawToken, needs_client_claim: bool) -> Result<TokenRules, ConfigError> {
     let client_id_claims = raw.client_id_claims.unwrap_or_else(|| vec!["client_id".to_owned(), "azp".to_owned()]);
-    if client_id_claims.is_empty() && mode == Mode::BearerPlusMtlsOptional {
+    if client_id_claims.is_empty() && needs_client_claim {
         let expected = "at least one claim: in mode bearer_plus_mtls_optional a token alone must name its client";
         return Err(ConfigError::new("token.client_id_claims", client_id_claims, expected));
     }

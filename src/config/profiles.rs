@@ -6,7 +6,7 @@ use super::raw::{Entries, Object, RawDeny, RawDenyRule, RawProfile, RawRateLimit
 use super::{ConfigError, label, methods, one_of, pattern};
 use crate::decision::Enforcement;
 use crate::policy::address::parse_network;
-use crate::policy::{AllowRule, Mode, PathPattern, PathRules, PatternSet, Profile, Profiles, RateLimit};
+use crate::policy::{AllowRule, Mode, PathPattern, PathRules, Profile, Profiles, RateLimit};
 use crate::request::is_token_byte;
 
 /// The path patterns of each collection.
@@ -43,7 +43,9 @@ pub(super) fn compile(
         for (index, Object(rule)) in raw.allow.into_iter().enumerate() {
             let path = format!("{path}.allow[{index}]");
             let patterns = covered(&path, rule.paths.as_deref(), rule.collection.as_deref(), &known, rules)?;
-            insert(&mut profile.allow_paths, &patterns, index);
+            for pattern in &patterns {
+                profile.allow_paths.insert(pattern, index);
+            }
             profile.allow.push(allow_rule(&path, rule, profile.mode)?);
         }
         for (index, entry) in raw.deny.into_iter().enumerate() {
@@ -54,8 +56,7 @@ pub(super) fn compile(
                     (covered(&path, paths.as_deref(), collection.as_deref(), &known, rules)?, methods)
                 }
             };
-            insert(&mut profile.deny_paths, &patterns, index);
-            profile.deny.push(methods(&path, listed)?);
+            profile.deny.insert(&patterns, methods(&path, listed)?);
         }
         for (index, text) in raw.source_cidrs.iter().enumerate() {
             let network = parse_network(text)
@@ -65,12 +66,6 @@ pub(super) fn compile(
         profiles.insert(profile);
     }
     Ok(profiles)
-}
-
-fn insert(set: &mut PatternSet, patterns: &[PathPattern], value: usize) {
-    for pattern in patterns {
-        set.insert(pattern, value);
-    }
 }
 
 /// The paths of a rule: its own, or those of a collection.

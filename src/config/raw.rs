@@ -16,6 +16,7 @@ use crate::policy::{Ambiguous, Mode, SourceAddress};
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Raw {
+    #[serde(default, deserialize_with = "given")]
     pub policy_id: Option<String>,
     pub mode: Mode,
     pub enforcement: Enforcement,
@@ -52,6 +53,7 @@ pub(super) enum CertificateSource {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawIdentity {
+    #[serde(default, deserialize_with = "given")]
     pub precedence: Option<Vec<NameKind>>,
     pub trust_domains: Vec<String>,
     pub mappings: Vec<Object<RawMapping>>,
@@ -64,18 +66,25 @@ pub(super) struct RawMapping {
     #[serde(rename = "match")]
     pub matches: Object<RawMatch>,
     pub client_id: String,
+    #[serde(default, deserialize_with = "given")]
     pub profile_id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     pub principal: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawMatch {
+    #[serde(default, deserialize_with = "given")]
     pub uri_san: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     pub dns_san: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     pub email_san: Option<String>,
     pub subject: Entries<String>,
+    #[serde(default, deserialize_with = "given")]
     pub issuer: Option<RawIssuer>,
+    #[serde(default, deserialize_with = "given")]
     pub sha256: Option<String>,
 }
 
@@ -91,6 +100,7 @@ pub(super) struct RawClient {
     pub identities: Vec<String>,
     pub issuers: Vec<String>,
     pub profiles: Vec<String>,
+    #[serde(default, deserialize_with = "given")]
     pub principal: Option<String>,
 }
 
@@ -100,16 +110,22 @@ pub(super) struct RawProfile {
     pub allow: Vec<Object<RawRule>>,
     pub deny: Vec<RawDeny>,
     pub source_cidrs: Vec<String>,
+    #[serde(default, deserialize_with = "given")]
     pub rate_limit: Option<Object<RawRateLimit>>,
+    #[serde(default, deserialize_with = "given")]
     pub mode: Option<Mode>,
+    #[serde(default, deserialize_with = "given")]
     pub enforcement: Option<Enforcement>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawRule {
+    #[serde(default, deserialize_with = "given")]
     pub paths: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
     pub collection: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     pub methods: Option<Vec<String>>,
     pub scopes: Vec<String>,
     pub upgrades: Vec<String>,
@@ -124,8 +140,11 @@ pub(super) enum RawDeny {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDenyRule {
+    #[serde(default, deserialize_with = "given")]
     pub paths: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "given")]
     pub collection: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     pub methods: Option<Vec<String>>,
 }
 
@@ -134,6 +153,7 @@ pub(super) struct RawDenyRule {
 pub(super) struct RawRateLimit {
     pub requests: u64,
     pub per_seconds: u64,
+    #[serde(default, deserialize_with = "given")]
     pub burst: Option<u64>,
 }
 
@@ -141,6 +161,7 @@ pub(super) struct RawRateLimit {
 #[serde(deny_unknown_fields)]
 pub(super) struct RawBypass {
     pub path: String,
+    #[serde(default, deserialize_with = "given")]
     pub methods: Option<Vec<String>>,
 }
 
@@ -158,7 +179,9 @@ pub(super) struct RawToken {
     pub metadata: Object<RawMetadata>,
     pub issuers: Vec<String>,
     pub audiences: Vec<String>,
+    #[serde(default, deserialize_with = "given")]
     pub leeway_seconds: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
     pub client_id_claims: Option<Vec<String>>,
 }
 
@@ -171,7 +194,9 @@ pub(super) enum TokenSource {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawMetadata {
+    #[serde(default, deserialize_with = "given")]
     pub namespace: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     pub key: Option<String>,
 }
 
@@ -185,17 +210,17 @@ pub(super) struct RawPath {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawUpstreamHeaders {
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     pub client_id: Option<RawHeader>,
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     pub profile_id: Option<RawHeader>,
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     pub principal: Option<RawHeader>,
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     pub identity: Option<RawHeader>,
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     pub thumbprint: Option<RawHeader>,
-    #[serde(deserialize_with = "given")]
+    #[serde(default, deserialize_with = "given")]
     pub client_cert: Option<RawHeader>,
 }
 
@@ -235,9 +260,9 @@ impl<'de> Deserialize<'de> for RawHeader {
     }
 }
 
-/// Tells a key that is absent (`None`) from one that is `null`.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<RawHeader>, D::Error> {
-    RawHeader::deserialize(deserializer).map(Some)
+/// A key that may be absent. One that is `null` is not: a template that left a value unset must not lift a restriction.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -12,6 +12,8 @@ use crate::pairs;
 use crate::proxy::{HostError, Property, Proxy, Shared, Swap};
 
 const OK: u32 = 0;
+/// Not a status of the host: what was to be sent is larger than the ABI can say.
+const TOO_LARGE: u32 = u32::MAX;
 const NOT_FOUND: u32 = 1;
 const CAS_MISMATCH: u32 = 8;
 
@@ -123,7 +125,7 @@ pub(super) fn set_map<'a>(
     headers: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
 ) -> Result<(), HostError> {
     let call = "proxy_set_header_map_pairs";
-    let pairs = pairs::encode(headers).ok_or(HostError { call, status: OK })?;
+    let pairs = pairs::encode(headers).ok_or(HostError { call, status: TOO_LARGE })?;
     // SAFETY: the pairs outlive the call.
     check(call, unsafe { proxy_set_header_map_pairs(map.0, pairs.as_ptr(), pairs.len()) })
 }
@@ -160,7 +162,7 @@ pub(super) fn send_response(
 ) -> Result<(), HostError> {
     let call = "proxy_send_local_response";
     let pairs = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
-    let headers = pairs::encode(pairs).ok_or(HostError { call, status: OK })?;
+    let headers = pairs::encode(pairs).ok_or(HostError { call, status: TOO_LARGE })?;
     // SAFETY: every buffer outlives the call.
     let status = unsafe {
         proxy_send_local_response(

@@ -22,11 +22,11 @@ const VERDICT: &str = "mtls_authz.verdict";
 const DECISION: &str = "mtls_authz.decision";
 
 pub(super) struct Http {
-    worker: Option<Rc<Worker>>,
+    worker: Rc<Worker>,
 }
 
 impl Http {
-    pub(super) const fn new(worker: Option<Rc<Worker>>) -> Self {
+    pub(super) const fn new(worker: Rc<Worker>) -> Self {
         Self { worker }
     }
 }
@@ -35,33 +35,35 @@ impl Context for Http {}
 
 impl HttpContext for Http {
     fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let Some((worker, policy)) = self.worker.as_deref().and_then(|worker| Some((worker, worker.policy.as_ref()?)))
-        else {
-            return refuse(&Reason::InternalError.into(), &Request::default());
-        };
-        let bytes = match host::map(host::HEADERS) {
-            Ok(bytes) => bytes,
-            Err(problem) => return refuse(&problem.into(), &Request::default()),
-        };
-        let Some(headers) = pairs::decode(&bytes) else {
-            return refuse(&unknown_map(), &Request::default());
+        let bytes = host::map(host::HEADERS);
+        let headers = bytes.as_deref().map_err(|problem| Deny::from(*problem));
+        let headers = headers.and_then(|bytes| pairs::decode(bytes).ok_or_else(unknown_map));
+        let (headers, problem) = match headers {
+            Ok(headers) => (headers, None),
+            Err(deny) => (Vec::new(), Some(deny)),
         };
         let request = Request::new(&headers);
-        let decision = authorize::decide(policy, &request, &Host);
-        record(worker, policy, &request, &decision);
-        let refusal = match decision.refusal() {
-            Some(deny) => Some(deny.clone()),
-            None => pass(policy, &request, &decision).err().map(Deny::from),
+        let policy = self.worker.policy.as_ref();
+        let mut decision = match (policy, problem) {
+            (Some(policy), None) => authorize::decide(policy, &request, &Host),
+            (_, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
         };
-        match refusal {
+        // The record is written last, so that it says what has really happened.
+        if let (Some(policy), None) = (policy, decision.refusal())
+            && let Err(problem) = pass(policy, &request, &decision)
+        {
+            decision = Decision::failed(problem.into());
+        }
+        record(&self.worker, &request, &decision);
+        match decision.refusal() {
             None => Action::Continue,
-            Some(deny) => refuse(&deny, &request),
+            Some(deny) => refuse(deny, &request),
         }
     }
 
     /// Only requests that were let through have trailers to read.
     fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        match self.worker.as_deref().and_then(|worker| worker.policy.as_ref()).map(clean_trailers) {
+        match self.worker.policy.as_ref().map(clean_trailers) {
             Some(Ok(())) => Action::Continue,
             Some(Err(deny)) => refuse(&deny, &Request::default()),
             None => refuse(&Reason::InternalError.into(), &Request::default()),
@@ -76,6 +78,10 @@ fn clean_trailers(policy: &Policy) -> Result<(), Deny> {
         host::set_map(host::TRAILERS, kept.into_iter())?;
     }
     Ok(())
+}
+
+fn unconfigured() -> Deny {
+    Deny::new(Reason::InternalError).with_note("this worker could not be configured; an earlier line says why")
 }
 
 fn unknown_map() -> Deny {
@@ -102,18 +108,19 @@ fn refuse(deny: &Deny, request: &Request<'_>) -> Action {
 }
 
 /// Counts, records, logs. None of it can change the decision, so a failure is only told.
-fn record(worker: &Worker, policy: &Policy, request: &Request<'_>, decision: &Decision) {
-    for counter in Counter::of(decision) {
+fn record(worker: &Worker, request: &Request<'_>, decision: &Decision) {
+    let policy = worker.policy.as_ref();
+    for counter in Counter::of(request, decision) {
         if let Some(Err(problem)) = worker.counters.get(&counter).map(|id| host::increment(*id)) {
             error!("mtls_authz: {}: {problem}", counter.name());
         }
     }
-    let record = record::json(policy, request, decision);
+    let record = record::json(policy.and_then(|policy| policy.policy_id.as_deref()), request, decision);
     if let Err(problem) = host::set_filter_state(DECISION, record.as_bytes()) {
         error!("mtls_authz: the decision record could not be written: {problem}");
     }
     let denied = decision.verdict.is_err();
-    let logged = match policy.audit_log {
+    let logged = match policy.map_or(AuditLog::Denied, |policy| policy.audit_log) {
         AuditLog::None => false,
         AuditLog::Denied => denied,
         AuditLog::All => true,

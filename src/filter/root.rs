@@ -16,7 +16,8 @@ use crate::metrics::Counter;
 use crate::proxy::{HostError, Proxy};
 use crate::record::LogBudget;
 
-/// What every request of a worker shares.
+/// What every request of a worker shares. Before it is configured it refuses everything, too.
+#[derive(Default)]
 pub(super) struct Worker {
     /// `None`: this worker could not be configured, and refuses everything.
     pub policy: Option<Policy>,
@@ -26,7 +27,7 @@ pub(super) struct Worker {
 
 #[derive(Default)]
 pub(super) struct Root {
-    worker: Option<Rc<Worker>>,
+    worker: Rc<Worker>,
 }
 
 impl Context for Root {}
@@ -55,7 +56,7 @@ impl RootContext for Root {
                 "mtls_authz: {problem}; should a worker fail to read this configuration, Envoy would skip the filter there"
             );
         }
-        self.worker = Some(Rc::new(Worker { policy, counters: define_counters(), log_budget: RefCell::default() }));
+        self.worker = Rc::new(Worker { policy, counters: define_counters(), log_budget: RefCell::default() });
         true
     }
 

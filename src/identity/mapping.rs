@@ -2,7 +2,7 @@
 
 use super::pattern::NamePattern;
 use super::spiffe::SpiffeId;
-use super::template::{CaptureName, Captures, Template, single};
+use super::template::{CaptureName, Captures, Template};
 use crate::certificate::{Certificate, DistinguishedName, Thumbprint};
 
 /// One mapping: what a certificate must show, and who it is then.
@@ -56,10 +56,8 @@ impl Matcher {
             Self::UriSan(pattern) => only_match(pattern, &certificate.uri_sans),
             Self::DnsSan(pattern) => only_match(pattern, &certificate.dns_sans),
             Self::EmailSan(pattern) => only_match(pattern, &certificate.email_sans),
-            Self::Subject(kind, pattern) => pattern.captures(single(certificate.subject.values(kind))?),
-            Self::IssuerAttribute(kind, pattern) => {
-                pattern.captures(single(certificate.issuer.as_ref()?.values(kind))?)
-            }
+            Self::Subject(kind, pattern) => pattern.captures(certificate.subject.sole_text(kind)?),
+            Self::IssuerAttribute(kind, pattern) => pattern.captures(certificate.issuer.as_ref()?.sole_text(kind)?),
             Self::Issuer(issuer) => (certificate.issuer.as_ref() == Some(issuer)).then(nothing),
             Self::Sha256(thumbprint) => (certificate.thumbprint == *thumbprint).then(nothing),
         }

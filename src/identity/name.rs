@@ -1,7 +1,7 @@
 //! The name by which a certificate is known: `identity.precedence` applied to what it holds.
 
 use super::spiffe::{SpiffeId, claims_spiffe};
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Value};
 use crate::decision::{Deny, Reason};
 
 /// A kind of name that a certificate can hold.
@@ -29,11 +29,13 @@ impl Names {
     /// (X509-SVID section 5.2): exactly one URI, a valid ID, one of the `trust_domains` unless that list is empty.
     pub fn of(certificate: &Certificate, precedence: &[NameKind], trust_domains: &[String]) -> Result<Self, Deny> {
         let spiffe = spiffe_id(certificate, trust_domains)?;
-        let common_names: Vec<&str> = certificate.subject.values("CN").collect();
-        let dns_names: Vec<&str> = certificate.dns_sans.iter().map(String::as_str).collect();
-        let everything =
-            common_names.iter().chain(&dns_names).copied().chain(certificate.uri_sans.iter().map(String::as_str));
-        if everything.into_iter().any(|name| name.chars().any(char::is_control)) {
+        let common_names: Vec<&Value> = certificate.subject.values("CN").collect();
+        let texts = common_names.iter().filter_map(|name| match name {
+            Value::Text(text) => Some(text),
+            Value::Der(_) => None,
+        });
+        let names = texts.chain(&certificate.uri_sans).chain(&certificate.dns_sans).chain(&certificate.email_sans);
+        if names.into_iter().any(|name| name.chars().any(char::is_control)) {
             return Err(invalid("a name in the certificate holds a control character"));
         }
         let mut typed = Vec::new();
@@ -41,11 +43,13 @@ impl Names {
             match kind {
                 NameKind::UriSan => typed.extend(spiffe.as_ref().map(SpiffeId::to_string)),
                 NameKind::DnsSan => {
-                    typed.extend(dns_names.iter().filter(|name| !name.is_empty()).map(|name| format!("dns:{name}")));
+                    let names = certificate.dns_sans.iter().filter(|name| !name.is_empty());
+                    typed.extend(names.map(|name| format!("dns:{name}")));
                 }
                 NameKind::SubjectCn => match common_names.as_slice() {
-                    [] | [""] => {}
-                    [name] => typed.push(format!("cn:{name}")),
+                    [] | [Value::Der(_)] => {}
+                    [Value::Text(name)] if name.is_empty() => {}
+                    [Value::Text(name)] => typed.push(format!("cn:{name}")),
                     _ => return Err(invalid("the subject has several Common Names")),
                 },
             }

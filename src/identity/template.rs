@@ -127,7 +127,7 @@ impl Template {
                         self.push_several(&mut text, values.iter().map(String::as_str), *separator)?;
                     }
                 },
-                Part::Subject(kind) => self.push(&mut text, single(subject.values(kind))?)?,
+                Part::Subject(kind) => self.push(&mut text, subject.sole_text(kind)?)?,
                 Part::TrustDomain => self.push(&mut text, spiffe?.trust_domain())?,
                 Part::SpiffePath => {
                     text.push('/');
@@ -225,12 +225,6 @@ fn reserved(parts: &[Part]) -> Result<String, &'static str> {
 /// Characters of a value that need no encoding.
 fn is_kept(character: char) -> bool {
     character.is_ascii_alphanumeric() || "-._~@+".contains(character)
-}
-
-/// The only value of an attribute.
-pub(super) fn single<'a>(mut values: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let first = values.next()?;
-    values.next().is_none().then_some(first)
 }
 
 /// Names and ARNs become header values: visible ASCII, and no braces left over.

@@ -51,6 +51,11 @@ pub fn parse_network(text: &str) -> Result<IpNet, String> {
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
         .map_err(|_| "a network such as 10.0.0.0/8 or 2001:db8::/32".to_owned())?;
+    if let IpNet::V6(network) = network
+        && network.addr().to_ipv4_mapped().is_some()
+    {
+        return Err("the IPv4 network itself, such as 10.0.0.0/8".to_owned());
+    }
     let exact = network.trunc();
     if exact == network { Ok(network) } else { Err(format!("a network without host bits, {exact}")) }
 }

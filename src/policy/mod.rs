@@ -1,6 +1,7 @@
 //! The rules: canonical paths, patterns, profiles, addresses, rates.
 
 pub mod address;
+mod entries;
 mod mode;
 mod path;
 mod pattern;
@@ -8,6 +9,7 @@ mod profile;
 pub mod rate_limit;
 
 pub use address::SourceAddress;
+pub use entries::PathEntries;
 pub use mode::Mode;
 pub use path::{Ambiguous, CanonicalPath, PathRules};
 pub use pattern::{PathPattern, PatternSet};

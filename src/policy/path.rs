@@ -101,6 +101,11 @@ impl CanonicalPath {
         &self.0
     }
 
+    /// Is its last segment empty?
+    pub fn ends_with_slash(&self) -> bool {
+        self.0.ends_with('/')
+    }
+
     /// Its segments. `/` has one, which is empty, and so has every path that ends with `/` at its end.
     pub fn segments(&self) -> impl Iterator<Item = &str> {
         self.0.split('/').skip(1)

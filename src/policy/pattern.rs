@@ -3,9 +3,12 @@
 //! A set is a tree over segments, walked once whatever the number of patterns: its cost is the length of the path times
 //! the few branches that are alive, not the number of rules.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::path::{CanonicalPath, PathRules};
+
+/// A pattern with more `**` than this is refused; each can cost a look-up for every segment of a path.
+const MAX_ANY: usize = 8;
 
 /// A pattern over canonical paths.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,9 @@ impl PathPattern {
             .map_err(|error| format!("a path pattern such as /payments/**. {}", error.as_str()))?;
         if path.as_str() != text {
             return Err(format!("the canonical spelling {:?}", path.as_str()));
+        }
+        if path.segments().filter(|segment| *segment == "**").count() > MAX_ANY {
+            return Err(format!("at most {MAX_ANY} times ** in a pattern"));
         }
         let segments = path.segments().map(|segment| match segment {
             "**" => Ok(Segment::Any),
@@ -90,28 +96,38 @@ impl PatternSet {
 
     /// The values of all patterns that match, ascending and each once.
     pub fn matches(&self, path: &CanonicalPath) -> Vec<usize> {
-        let mut alive = Vec::new();
+        self.matches_segments(path.segments())
+    }
+
+    /// The same for the path with and without a slash at its end. For what restricts: many upstreams serve both alike.
+    pub fn matches_either_slash(&self, path: &CanonicalPath) -> Vec<usize> {
+        let mut values = self.matches(path);
+        let without = path.segments().filter(|segment| !segment.is_empty());
+        values.extend(match path.ends_with_slash() {
+            true => self.matches_segments(without),
+            false => self.matches_segments(path.segments().chain([""])),
+        });
+        values.sort_unstable();
+        values.dedup();
+        values
+    }
+
+    fn matches_segments<'a>(&self, segments: impl Iterator<Item = &'a str>) -> Vec<usize> {
+        let mut alive = Alive::default();
         self.enter(0, &mut alive);
-        for segment in path.segments() {
-            let mut next = Vec::new();
-            for node in alive.iter().filter_map(|at| Some((*at, self.nodes.get(*at)?))) {
-                let (at, node) = node;
-                if let Some(child) = node.exact.get(segment) {
-                    self.enter(*child, &mut next);
-                }
-                if let Some(child) = node.one.filter(|_| !segment.is_empty()) {
-                    self.enter(child, &mut next);
-                }
-                if node.repeats {
-                    self.enter(at, &mut next);
-                }
+        for segment in segments {
+            let nodes = std::mem::take(&mut alive.nodes);
+            let repeating = alive.repeating.len();
+            for at in nodes {
+                self.step(at, segment, &mut alive);
             }
-            alive = next;
-            if alive.is_empty() {
-                break;
+            for index in 0..repeating {
+                if let Some(at) = alive.repeating.get(index).copied() {
+                    self.step(at, segment, &mut alive);
+                }
             }
         }
-        let nodes = alive.iter().filter_map(|at| self.nodes.get(*at));
+        let nodes = alive.nodes.iter().chain(&alive.repeated).filter_map(|at| self.nodes.get(*at));
         let mut values: Vec<usize> = nodes.flat_map(|node| node.values.iter().copied()).collect();
         values.sort_unstable();
         values.dedup();
@@ -123,20 +139,49 @@ impl PatternSet {
         !self.matches(path).is_empty()
     }
 
+    fn step(&self, at: usize, segment: &str, alive: &mut Alive) {
+        let Some(node) = self.nodes.get(at) else {
+            return;
+        };
+        if let Some(child) = node.exact.get(segment) {
+            self.enter(*child, alive);
+        }
+        if let Some(child) = node.one.filter(|_| !segment.is_empty()) {
+            self.enter(child, alive);
+        }
+    }
+
     /// Makes a node alive, and with it the `**` behind it, which matches nothing as well.
-    fn enter(&self, at: usize, alive: &mut Vec<usize>) {
+    fn enter(&self, at: usize, alive: &mut Alive) {
         let mut next = Some(at);
         while let Some(at) = next {
             let Some(node) = self.nodes.get(at) else {
                 return;
             };
-            if alive.contains(&at) {
+            if !node.repeats {
+                // A tree: only one segment leads here, and only once.
+                alive.nodes.push(at);
+            } else if alive.repeated.insert(at) {
+                if !node.exact.is_empty() || node.one.is_some() {
+                    alive.repeating.push(at);
+                }
+            } else {
                 return;
             }
-            alive.push(at);
             next = node.any;
         }
     }
+}
+
+/// Where a walk is.
+#[derive(Default)]
+struct Alive {
+    /// Reached by the last segment.
+    nodes: Vec<usize>,
+    /// Behind a `**`: alive until the end of the path.
+    repeated: HashSet<usize>,
+    /// Those of them from which a segment leads on.
+    repeating: Vec<usize>,
 }
 
 #[cfg(test)]
@@ -184,6 +229,20 @@ mod tests {
             for text in other {
                 assert!(!set.contains(&path(text)), "{pattern} should not match {text}");
             }
+        }
+    }
+
+    #[test]
+    fn what_restricts_does_so_with_and_without_a_slash_at_the_end() {
+        for (pattern, text, expected) in [
+            ("/admin", "/admin/", true),
+            ("/admin/", "/admin", true),
+            ("/secret/*", "/secret/x/", true),
+            ("/secret/*", "/secret/", false),
+            ("/", "/", true),
+            ("/admin", "/admins/", false),
+        ] {
+            assert_eq!(!set(&[pattern]).matches_either_slash(&path(text)).is_empty(), expected, "{pattern} on {text}");
         }
     }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use ipnet::IpNet;
 
+use super::entries::PathEntries;
 use super::mode::Mode;
 use super::path::CanonicalPath;
 use super::pattern::PatternSet;
@@ -55,10 +56,8 @@ pub struct Profile {
     pub allow: Vec<AllowRule>,
     /// Their paths; values are indices into `allow`.
     pub allow_paths: PatternSet,
-    /// The methods of each `deny` entry; empty: every method.
-    pub deny: Vec<Vec<String>>,
-    /// Their paths; values are indices into `deny`.
-    pub deny_paths: PatternSet,
+    /// What no rule can allow.
+    pub deny: PathEntries,
     /// Where its clients must come from; empty: anywhere.
     pub source_networks: Vec<IpNet>,
     /// How often.
@@ -99,7 +98,7 @@ impl Profile {
     /// # Errors
     /// 403 before 405: who may not know of a rule does not learn its methods.
     pub fn authorize(&self, asked: Asked<'_>, collections: &PatternSet) -> Result<usize, Deny> {
-        if self.denies(asked) {
+        if self.deny.restricts(asked.method, asked.path) {
             return Err(Reason::PathDenied.into());
         }
         let mut rules: Vec<(usize, &AllowRule)> = self
@@ -141,12 +140,6 @@ impl Profile {
             }
         }
     }
-
-    fn denies(&self, asked: Asked<'_>) -> bool {
-        let entries = self.deny_paths.matches(asked.path);
-        let mut methods = entries.iter().filter_map(|index| self.deny.get(*index));
-        methods.any(|methods| methods.is_empty() || contains(methods, asked.method))
-    }
 }
 
 impl AllowRule {
@@ -182,6 +175,10 @@ mod tests {
     }
 
     fn profile(rules: &[RuleRow<'_>]) -> Profile {
+        let pattern = |text: &str| PathPattern::parse(text, PathRules::default()).unwrap();
+        let mut deny = PathEntries::default();
+        deny.insert(&[pattern("/a/secret/**")], Vec::new());
+        deny.insert(&[pattern("/a/frozen")], strings(&["POST"]));
         Profile {
             allow_paths: patterns(&rules.iter().map(|rule| rule.0).collect::<Vec<_>>()),
             allow: rules
@@ -192,8 +189,7 @@ mod tests {
                     upgrades: strings(upgrades),
                 })
                 .collect(),
-            deny: vec![vec![], strings(&["POST"])],
-            deny_paths: patterns(&["/a/secret/**", "/a/frozen"]),
+            deny,
             ..Profile::default()
         }
     }

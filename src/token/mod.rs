@@ -3,6 +3,7 @@
 mod authorization;
 mod binding;
 mod claims;
+mod header;
 mod metadata;
 
 pub use authorization::bearer;
@@ -26,15 +27,19 @@ pub struct TokenRules {
     pub claims: ClaimRules,
 }
 
-/// The claims of the verified token, types checked. `Ok(None)` where there is none.
+/// The payload of the verified token. `Ok(None)` where there is none.
 ///
 /// `bearer` is the token in the `Authorization` header, which is never believed. Where it is still there, though, it must
 /// be the one that was verified: `jwt_authn` also takes tokens from other places, and the upstream must not be handed a
 /// token that was not checked against the certificate.
 ///
 /// # Errors
-/// 400 `authorization_malformed` where the two differ, 401 where the payload cannot be read.
-pub fn verified(rules: &TokenRules, bearer: Option<&str>, proxy: &dyn Proxy) -> Result<Option<Claims>, Deny> {
+/// 400 `authorization_malformed` where the two differ, 401 `token_malformed` where either cannot be read.
+pub fn verified_payload(
+    rules: &TokenRules,
+    bearer: Option<&str>,
+    proxy: &dyn Proxy,
+) -> Result<Option<Map<String, Value>>, Deny> {
     let metadata = proxy.property(Property::DynamicMetadata)?.unwrap_or_default();
     let payload = metadata::payload(&metadata, &rules.namespace, &rules.key).map_err(|problem| {
         Deny::new(Reason::TokenMalformed).with_note(match problem {
@@ -44,14 +49,14 @@ pub fn verified(rules: &TokenRules, bearer: Option<&str>, proxy: &dyn Proxy) -> 
             }
         })
     })?;
-    let Some(payload) = payload else {
-        return Ok(None);
-    };
-    if bearer.is_some_and(|token| !is_payload_of(token, &payload)) {
-        return Err(Deny::new(Reason::AuthorizationMalformed)
-            .with_note("the token in the Authorization header is not the one that jwt_authn verified"));
+    if let (Some(token), Some(payload)) = (bearer, &payload) {
+        if !is_payload_of(token, payload) {
+            return Err(Deny::new(Reason::AuthorizationMalformed)
+                .with_note("the token in the Authorization header is not the one that jwt_authn verified"));
+        }
+        header::check(token)?;
     }
-    Claims::read(&payload, &rules.claims).map(Some)
+    Ok(payload)
 }
 
 /// Does this compact JWS carry that payload?

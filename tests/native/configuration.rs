@@ -208,6 +208,32 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
         ("/upstream_headers/client_id", json!("Host"), "upstream_headers.client_id", "host", "means nothing else"),
         ("/upstream_headers/client_id", json!(5), "upstream_headers.client_id", "", "name of a header"),
         ("/upstream_headers/profile_id", json!("X-Caller"), "upstream_headers", "x-caller", "of its own"),
+        ("/profiles/partner/rate_limit", json!(null), "profiles.partner.rate_limit", "null", "an object"),
+        ("/profiles/partner/allow/0/methods", json!(null), "profiles.partner.allow[0].methods", "null", "sequence"),
+        ("/identity/mappings/0/match/issuer", json!(null), "identity.mappings[0].match.issuer", "null", "RFC 4514"),
+        ("/identity/mappings/0/profile_id", json!(null), "identity.mappings[0].profile_id", "null", "string"),
+        (
+            "/profiles/partner/source_cidrs/0",
+            json!("::ffff:10.0.0.0/104"),
+            "profiles.partner.source_cidrs[0]",
+            "::ffff",
+            "IPv4",
+        ),
+        (
+            "/upstream_headers/client_id",
+            json!("X-Forwarded-Proto"),
+            "upstream_headers.client_id",
+            "x-forwarded-proto",
+            "means",
+        ),
+        ("/upstream_headers/client_id", json!("x_profile_id"), "upstream_headers", "x-profile-id", "of its own"),
+        (
+            "/profiles/partner/deny/0",
+            json!("/**/a/**/a/**/a/**/a/**/a/**/a/**/a/**/a/**/a"),
+            "profiles.partner.deny[0]",
+            "/**/a",
+            "at most 8",
+        ),
         ("/audit/log", json!("some"), "audit.log", "some", "denied"),
         ("/require_client_headers", json!("yes"), "require_client_headers", "yes", "boolean"),
     ] {
@@ -232,8 +258,12 @@ fn a_struct_of_protobuf_is_read_like_json() {
 
 #[test]
 fn optional_mode_needs_a_claim_that_names_the_client() {
-    let problem = refused(r#"{"mode": "bearer_plus_mtls_optional", "token": {"client_id_claims": []}}"#);
-    assert_eq!(problem.path, "token.client_id_claims");
+    for json in [
+        r#"{"mode": "bearer_plus_mtls_optional", "token": {"client_id_claims": []}}"#,
+        r#"{"profiles": {"a": {"mode": "bearer_plus_mtls_optional"}}, "token": {"client_id_claims": []}}"#,
+    ] {
+        assert_eq!(refused(json).path, "token.client_id_claims");
+    }
 }
 
 #[test]

@@ -137,6 +137,12 @@ fn every_refusal_has_its_reason() {
             Err(Reason::AuthorizationMalformed),
         ),
         (
+            "a token in the query",
+            good(),
+            headers("GET", "/payments/1?x=1&access%5Ftoken=a", &[]),
+            Err(Reason::AuthorizationMalformed),
+        ),
+        (
             "a token that was not the verified one",
             good(),
             get(&[("authorization", "Bearer e30.e30.x")]),
@@ -363,7 +369,10 @@ fn shadow_decides_and_lets_pass_without_vouching_for_anybody() {
     let decision = decide(&policy, &request, &proxy);
     assert_eq!((verdict(&decision), decision.enforcement), (Err(Reason::PathDenied), Enforcement::Shadow));
     assert!(decision.refusal().is_none());
-    assert_eq!(Counter::of(&decision).collect::<Vec<_>>(), [Counter::ShadowDenied(Reason::PathDenied)]);
+    assert_eq!(
+        Counter::of(&request, &decision).collect::<Vec<_>>(),
+        [Counter::ShadowDenied(Reason::PathDenied), Counter::ForwardedCertStripped]
+    );
     let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
     assert_eq!(sent.len(), 3);
 }
@@ -584,6 +593,29 @@ fn an_upgraded_request_names_no_further_header_to_be_dropped() {
     let connection: Vec<_> =
         sent.iter().filter(|(name, _)| *name == b"connection").map(|(_, value)| value.as_ref()).collect();
     assert_eq!(connection, [b"upgrade"]);
+}
+
+#[test]
+fn what_goes_on_is_the_path_that_was_decided_on() {
+    let leaf = acme();
+    let policy = compiled(&policy());
+    for (sent, expected) in [
+        ("/payments/1", "/payments/1"),
+        ("/payments/1?a=/../b#c", "/payments/1?a=/../b#c"),
+        ("/internal/../payments/1?q=%2e", "/payments/1?q=%2e"),
+        ("/internal/%2e%2E/payments/%31#f?q", "/payments/1"),
+        ("/x/../health?y#z", "/health?y"),
+    ] {
+        let proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+        let headers = headers("GET", sent, &[]);
+        let request = Request::new(&headers);
+        let decision = decide(&policy, &request, &proxy);
+        assert!(decision.verdict.is_ok(), "{sent}");
+        let written = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision);
+        let path =
+            written.and_then(|sent| sent.iter().find(|(name, _)| *name == b":path").map(|(_, path)| path.to_vec()));
+        assert_eq!(String::from_utf8(path.unwrap_or(sent.into())).unwrap(), expected);
+    }
 }
 
 #[test]

@@ -167,7 +167,7 @@ proptest! {
         POLICIES.with(|policies| -> Result<(), TestCaseError> {
             for policy in policies {
                 let decision = decide(policy, &request, &proxy);
-                let record: serde_json::Value = serde_json::from_str(&decision_record(policy, &request, &decision)).unwrap();
+                let record: serde_json::Value = serde_json::from_str(&decision_record(policy.policy_id.as_deref(), &request, &decision)).unwrap();
                 match &decision.verdict {
                     Ok(allow) => {
                         prop_assert!(matches!(allow.rule, Rule::Bypass(0)) || decision.caller.client_id.as_deref() == Some("acme"));

@@ -1,0 +1,37 @@
+//! Lists of paths with methods: `bypass` and `deny`.
+
+use super::path::CanonicalPath;
+use super::pattern::{PathPattern, PatternSet};
+
+/// Entries that each cover some paths, for some methods or all.
+#[derive(Debug, Clone, Default)]
+pub struct PathEntries {
+    paths: PatternSet,
+    /// The methods of each entry; empty: every method.
+    methods: Vec<Vec<String>>,
+}
+
+impl PathEntries {
+    /// Adds an entry.
+    pub fn insert(&mut self, patterns: &[PathPattern], methods: Vec<String>) {
+        for pattern in patterns {
+            self.paths.insert(pattern, self.methods.len());
+        }
+        self.methods.push(methods);
+    }
+
+    /// The first entry that covers exactly this path, by its index.
+    pub fn entry(&self, method: &str, path: &CanonicalPath) -> Option<usize> {
+        self.paths.matches(path).into_iter().find(|index| self.has_method(*index, method))
+    }
+
+    /// Does an entry cover this path, with or without a slash at its end?
+    pub fn restricts(&self, method: &str, path: &CanonicalPath) -> bool {
+        self.paths.matches_either_slash(path).into_iter().any(|index| self.has_method(index, method))
+    }
+
+    fn has_method(&self, index: usize, method: &str) -> bool {
+        let methods = self.methods.get(index);
+        methods.is_some_and(|methods| methods.is_empty() || methods.iter().any(|known| known == method))
+    }
+}
