@@ -53,4 +53,4 @@ e2e: wasm fixtures ## the end-to-end suite on the newest Envoy and on an old one
 	$$python -m pytest $(ARGS) tests
 
 clean: ## remove what was built; .tools/ (Envoy, Python packages, Debian's Rust) stays
-	rm -rf dist target $(addsuffix /target,$(fixtures))
+	rm -rf dist target envoy/certs envoy/demo/out $(addsuffix /target,$(fixtures))
