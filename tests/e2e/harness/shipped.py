@@ -1,0 +1,164 @@
+"""The configurations of `envoy/`, run as they are shipped: only paths, addresses and ports are replaced."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from .admin import Admin
+from .artifacts import REPOSITORY
+from .envoy import DEADLINE_SECONDS, EnvoyFailed
+from .pki import Credential
+from .response import Header
+
+ENVOY = REPOSITORY / "envoy"
+_STRING_VALUE = re.compile(
+    r'^(?P<indent> +)"@type": type\.googleapis\.com/google\.protobuf\.StringValue\n'
+    r"(?P=indent)value: \|\n(?:(?P=indent) +.*\n)+",
+    re.MULTILINE,
+)
+
+
+def configurations() -> dict[str, str]:
+    """Every complete Envoy configuration in `envoy/`, by file name."""
+    texts = {path.name: path.read_text() for path in sorted(ENVOY.glob("*.yaml"))}
+    return {name: text for name, text in texts.items() if "static_resources:" in text}
+
+
+def with_istio_policy(text: str) -> str:
+    """An Envoy configuration with the `pluginConfig` of the shipped WasmPlugin in the policy's place, as a `Struct`."""
+    plugin = (ENVOY / "istio" / "wasmplugin.yaml").read_text()
+    policy = textwrap.dedent(plugin.partition("\n  pluginConfig:\n")[2])
+    assert policy.startswith("policy_id:"), "the pluginConfig is not where it was"
+
+    def struct(found: re.Match[str]) -> str:
+        indent = found["indent"]
+        kind = f'{indent}"@type": type.googleapis.com/google.protobuf.Struct\n{indent}value:\n'
+        return kind + textwrap.indent(policy, indent + "  ")
+
+    replaced, count = _STRING_VALUE.subn(struct, text)
+    assert count == 1, f"{count} policies in the configuration"
+    return replaced
+
+
+class Folder:
+    """Certificates, tokens and localised configurations, made with the shipped scripts."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._environment = {**os.environ, "CERTS": str(directory / "certs")}
+        self._run("bash", str(ENVOY / "certs.sh"), "example")
+        self._run(sys.executable, "-B", str(ENVOY / "mint.py"), "keys")
+
+    def credential(self, name: str) -> Credential:
+        """A client that `certs.sh example` has made."""
+        certificates = x509.load_pem_x509_certificates(self._file(name, "pem").read_bytes())
+        key = serialization.load_pem_private_key(self._file(name, "key").read_bytes(), None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)
+        return Credential(certificates[0], key, tuple(certificates[1:]), self.directory)
+
+    def token(self, client: str, bound_to: str | None = None, scope: str = "") -> Header:
+        """The header of a token that `mint.py` has made."""
+        binding = ["--cert", str(self._file(bound_to, "pem"))] if bound_to else []
+        command = [sys.executable, "-B", str(ENVOY / "mint.py"), "token", client, "--scope", scope, *binding]
+        return ("authorization", f"Bearer {self._run(*command).strip()}")
+
+    def localize(self, text: str, module: Path, upstream: int, admin: int = 9901) -> str:
+        """A configuration for this folder, this machine and ports that Envoy chooses."""
+        for old, new in [
+            ("/etc/envoy/mtls_authz.wasm", str(module)), ("/etc/envoy/", f"{self.directory}/"),
+            ("address: 0.0.0.0", "address: 127.0.0.1"), ("address: echo", "address: 127.0.0.1"),
+            ("port_value: 8443", "port_value: 0"), ("port_value: 9902", "port_value: 0"),
+            ("port_value: 8080", f"port_value: {upstream}"), ("port_value: 9901", f"port_value: {admin}"),
+        ]:
+            text = text.replace(old, new)
+        return text
+
+    def _file(self, name: str, kind: str) -> Path:
+        return self.directory / "certs" / f"{name}.{kind}"
+
+    def _run(self, *command: str) -> str:
+        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+
+def validate(binary: Path, config: Path) -> None:
+    """`envoy --mode validate`; what it has to say is the error."""
+    command = [str(binary), "--mode", "validate", "-c", str(config), "--log-level", "error"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+class Shipped:
+    """A running Envoy with a configuration as text. `with Shipped(binary, config) as envoy: envoy.port("mtls")`"""
+
+    def __init__(self, binary: Path, config: Path, concurrency: int = 2) -> None:
+        self._config = config
+        self._output = config.with_suffix(".log")
+        self._admin_file = config.with_suffix(".admin")
+        self._command = [
+            str(binary), "-c", str(config), "--concurrency", str(concurrency), "--disable-hot-restart",
+            "--admin-address-path", str(self._admin_file), "--file-flush-interval-msec", "10",
+        ]
+
+    def __enter__(self) -> Shipped:
+        with self._output.open("wb") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
+        try:
+            self.wait("readiness", self._ready)
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._process.terminate()
+        code = self._process.wait(DEADLINE_SECONDS)
+        if code != 0:
+            raise EnvoyFailed(f"Envoy ended with {code}:\n{self.output()[-4000:]}")
+
+    def port(self, listener: str) -> int:
+        """The port of a listener."""
+        return self.admin.listener_ports()[listener]
+
+    def output(self) -> str:
+        """Envoy's log and, where the configuration says stdout, its access log."""
+        return self._output.read_text(errors="replace")
+
+    def wait(self, what: str, condition: Callable[[], bool]) -> None:
+        """Waits until `condition` holds; fails when Envoy ends or a minute has passed."""
+        deadline = time.monotonic() + DEADLINE_SECONDS
+        while not condition():
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise EnvoyFailed(f"Envoy showed no sign of {what}:\n{self.output()[-4000:]}")
+            time.sleep(0.02)
+
+    def _ready(self) -> bool:
+        address = self._admin_file.read_text() if self._admin_file.is_file() else ""
+        if not address:
+            return False
+        self.admin = Admin(int(address.rsplit(":", 1)[1]))
+        return self.admin.ready() and {"mtls", "metrics"} <= self.admin.listener_ports().keys()
+
+
+def free_port() -> int:
+    """A port that nobody uses now."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
