@@ -138,8 +138,11 @@ FULL: Config = {
     "enforcement": "enforce",
     "certificate": {"source": "connection", "validation": "attribute", "clock_skew_seconds": 5},
     "identity": {
-        "precedence": ["uri_san", "dns_san", "subject_cn"], "trust_domains": ["example.org"], "allow_unregistered": True,
-        "mappings": [{"match": {"subject": {"O": "Mapped"}}, "client_id": "{subject.CN}", "profile_id": "{subject.OU}"}],
+        "precedence": ["uri_san", "dns_san", "subject_cn"], "trust_domains": ["example.org"],
+        "allow_unregistered": True,
+        "mappings": [
+            {"match": {"subject": {"O": "Mapped"}}, "client_id": "{subject.CN}", "profile_id": "{subject.OU}"},
+        ],
     },
     "require_client_headers": False,
     "clients": {"acme": {"identities": ["cn:acme"], "issuers": ["CN=Example Intermediate"],

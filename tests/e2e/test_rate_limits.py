@@ -58,7 +58,9 @@ def people(issuer: Authority) -> dict[str, Credential]:
     return {name: issuer.issue([("CN", name)]) for name in CLIENTS}
 
 
-def test_exactly_the_burst_passes_through_two_workers(envoy: Envoy, people: dict[str, Credential], http: Client) -> None:
+def test_exactly_the_burst_passes_through_two_workers(
+    envoy: Envoy, people: dict[str, Credential], http: Client
+) -> None:
     port = envoy.port("main" if http is Http1 else "apart")
 
     def ask(_: int) -> int:

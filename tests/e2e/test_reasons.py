@@ -117,7 +117,8 @@ def envoy(start_envoy: StartEnvoy, signer: Signer) -> Envoy:
         Listener("attribute", POLICY, jwt=jwt, trust="ACCEPT_UNTRUSTED"),
         Listener("issuers", {**POLICY, "token": {"issuers": ["https://other.example"]}}, jwt=jwt),
         Listener("audiences", {**POLICY, "token": {"audiences": ["https://other.example"]}}, jwt=jwt),
-        Listener("text", {**POLICY, "token": {"metadata": metadata}}, before=[set_metadata("text", {"payload": "x"})]),
+        Listener("text", {**POLICY, "token": {"metadata": metadata}},
+                 before=[set_metadata("text", {"payload": "x"})]),
         Listener("headers", {**POLICY, "require_client_headers": True}, jwt=jwt),
         Listener("upgrades", POLICY, jwt=jwt, upgrades=["websocket"]),
     )
