@@ -257,6 +257,17 @@ def test_every_decision_is_counted_with_its_reason_as_a_label(
     }
 
 
+def test_requests_from_which_a_forwarded_certificate_was_removed_are_counted(
+    envoy: Envoy, acme: Credential, bearer: Bearer, http: Client
+) -> None:
+    name = "mtls_forwarded_cert_stripped_total{}"
+    before = envoy.admin.prometheus().get(name, 0)
+    with http(envoy.port("counted"), ClientTls(acme)) as client:
+        for headers in ([("client-cert", "x")], [("ssl-client-cert", "x"), ("x-arr-clientcert", "y")], []):
+            verdicts.passed(client.request("GET", "/first", [bearer("acme", acme), *headers]))
+    assert envoy.admin.prometheus()[name] == before + 2
+
+
 def test_callers_cannot_make_new_labels(envoy: Envoy, acme: Credential, bearer: Bearer, http: Client) -> None:
     def names() -> set[str]:
         return {name for name in envoy.admin.prometheus() if name.startswith("mtls_")}

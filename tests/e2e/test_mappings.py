@@ -140,6 +140,20 @@ def test_a_value_that_is_put_into_a_template_never_changes_its_shape(
     assert not set(client_id) & set('*/:,;"\\{}?#|$=<>&[]')
 
 
+def test_different_names_never_make_the_same_client_by_one_template(
+    envoy: Envoy, issuer: Authority, http: Client
+) -> None:
+    pairs = [("a-b", "c"), ("a", "b-c"), ("a.b", "c"), ("a", "b.c")]
+    by_subject = [issuer.issue([("CN", two), ("OU", one), ("O", "Pair")]) for one, two in [*pairs, ("a%2Db", "c")]]
+    by_uri = [issuer.issue([], sans=[pki.uri(f"spiffe://example.org/ns/{one}/sa/{two}")]) for one, two in pairs]
+    for leaves in (by_subject, by_uri):
+        made = set()
+        for leaf in leaves:
+            with http(envoy.port("kinds"), ClientTls(leaf)) as client:
+                made |= set(verdicts.passed(client.request()).values("x-client-id"))
+        assert len(made) == len(leaves), made
+
+
 @pytest.mark.parametrize("name", [".", ".."])
 def test_a_value_that_would_be_a_dot_segment_does_not_match(envoy: Envoy, issuer: Authority, name: str) -> None:
     leaf = issuer.issue([("CN", name), ("OU", "partner"), ("O", "ExampleCorp")])

@@ -111,6 +111,7 @@ OPTIONAL_CASES = [
     (None, "acme", None, "/payments/1", "certificate_missing"),
     (None, "acme", None, "/payments", "certificate_missing"),
     (None, "acme", None, "/exact", "certificate_missing"),
+    (None, "acme", None, "/exact/", "certificate_missing"),
     (None, "acme", None, "/exactly", "allowed"),
     (None, "acme", None, "/payments-admin", "allowed"),
     ("acme", "acme", None, "/open", "allowed"),

@@ -97,6 +97,24 @@ def test_the_canonical_path_is_decided_about(
         assert verdicts.reason_of(client.request("GET", path)) == verdict
 
 
+@pytest.mark.parametrize(("path", "canonical"), [
+    ("/public/./a", "/public/a"),
+    ("/admin/../public/a?x=/../y&z=%2F;", "/public/a?x=/../y&z=%2F;"),
+    ("/public/admin/..", "/public/"),
+    ("/%70ublic/%61", "/public/a"),
+    ("/caf%c3%a9", "/caf%C3%A9"),
+    ("/%7Euser?", "/~user?"),
+    ("/files/a%20b", "/files/a%20b"),
+    ("/files/%252e%252e", "/files/%252e%252e"),
+    ("/public", "/public"),
+])
+def test_the_upstream_gets_the_path_that_was_decided_about(
+    envoy: Envoy, acme: Credential, http: Client, path: str, canonical: str
+) -> None:
+    with http(envoy.port("raw"), ClientTls(acme)) as client:
+        assert verdicts.passed(client.request("GET", path)).path == canonical
+
+
 @pytest.mark.parametrize("path", AMBIGUOUS)
 def test_a_path_that_can_be_read_in_two_ways_is_malformed(
     envoy: Envoy, acme: Credential, upstream: Upstream, http: Client, path: str

@@ -315,6 +315,37 @@ def test_a_token_of_more_than_sixteen_kibibytes_is_malformed(
             assert verdicts.reason_of(client.request("GET", "/open", [token(size)])) == verdict
 
 
+@pytest.mark.parametrize(("header", "verdict"), [
+    ({"typ": "JWT"}, "allowed"),
+    ({"typ": "at+jwt"}, "allowed"),
+    ({}, "allowed"),
+    ({"typ": "dpop+jwt"}, "token_malformed"),
+    ({"typ": "secevent+jwt"}, "token_malformed"),
+    ({"typ": 12}, "token_malformed"),
+    ({"crit": ["b64"], "b64": False}, "token_malformed"),
+    ({"crit": ["exp"]}, "token_malformed"),
+    ({"crit": []}, "token_malformed"),
+])
+def test_the_header_of_a_token_holds_nothing_that_is_not_understood(
+    envoy: Envoy, acme: Credential, signer: Signer, http: Client, header: Config, verdict: str
+) -> None:
+    token = signer.sign(tokens.claims("acme", acme), {"alg": signer.algorithm, "kid": signer.key_id, **header})
+    with http(envoy.port("main"), ClientTls(acme)) as client:
+        response = client.request("GET", "/open", [("authorization", f"Bearer {token}")])
+    assert verdicts.reason_of(response) == verdict
+
+
+@pytest.mark.parametrize("query", ["access_token={token}", "a=b&access_token={token}", "access_token=x", "access_token="])
+def test_a_token_in_the_query_is_malformed(
+    envoy: Envoy, acme: Credential, bearer: Bearer, http: Client, query: str
+) -> None:
+    header = bearer("acme", acme)
+    path = "/open?" + query.format(token=header[1].removeprefix("Bearer "))
+    for headers in ([], [header]):
+        with http(envoy.port("main"), ClientTls(acme)) as client:
+            verdicts.refused(client.request("GET", path, headers), "authorization_malformed")
+
+
 @pytest.mark.parametrize("depth", [50, 90, 5_000])
 def test_claims_of_any_depth_are_survived(
     envoy: Envoy, acme: Credential, signer: Signer, depth: int

@@ -49,8 +49,8 @@ CLAIMS = ("x-client-id", "x-profile-id")
 
 
 def spellings(name: str) -> set[str]:
-    """A name and the spellings with underscores that some upstreams take for the same."""
-    return {name, name.replace("-", "_"), name.replace("-", "_", 1)}
+    """A name and the spellings with underscores and dots that some upstreams take for the same."""
+    return {name, name.replace("-", "_"), name.replace("-", "_", 1), name.replace("-", ".")}
 
 
 SPOOFED = sorted(set(itertools.chain.from_iterable(map(spellings, OURS + CERTIFICATES))) - set(CLAIMS))
@@ -82,7 +82,7 @@ def token(bearer: Bearer, leaf: Credential) -> Header:
 
 def shown(echo: Echo, *further: str) -> dict[str, list[str]]:
     """Every header of the upstream's request that could tell it who calls."""
-    prefixes = ("x-client", "x_client", "x-profile", "x_profile", "x-caller")
+    prefixes = ("x-client", "x_client", "x.client", "x-profile", "x_profile", "x.profile", "x-caller")
     known = {spelling for name in (*OURS, *CERTIFICATES, *further) for spelling in spellings(name)}
     return {name: echo.values(name) for name, _ in echo.headers if name in known or name.startswith(prefixes)}
 
