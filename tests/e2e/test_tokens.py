@@ -335,7 +335,9 @@ def test_the_header_of_a_token_holds_nothing_that_is_not_understood(
     assert verdicts.reason_of(response) == verdict
 
 
-@pytest.mark.parametrize("query", ["access_token={token}", "a=b&access_token={token}", "access_token=x", "access_token="])
+@pytest.mark.parametrize("query", [
+    "access_token={token}", "a=b&access_token={token}", "access_token=x", "access_token=",
+])
 def test_a_token_in_the_query_is_malformed(
     envoy: Envoy, acme: Credential, bearer: Bearer, http: Client, query: str
 ) -> None:
