@@ -135,6 +135,13 @@ fn allow_rule(path: &str, raw: RawRule, mode: Mode) -> Result<AllowRule, ConfigE
 fn rate_limit(path: &str, raw: &RawRateLimit) -> Result<RateLimit, ConfigError> {
     RateLimit::new(raw.requests, raw.per_seconds, raw.burst.unwrap_or(raw.requests)).ok_or_else(|| {
         let expected = "requests, per_seconds and burst of at least 1, at most 1000000000 requests a second, and a burst that is earned within fifty years";
-        ConfigError::new(format!("{path}.rate_limit"), raw, expected)
+        let burst = raw.burst.map(|burst| format!(r#", "burst": {burst}"#)).unwrap_or_default();
+        ConfigError {
+            path: format!("{path}.rate_limit"),
+            problem: format!(
+                r#"found {{"requests": {}, "per_seconds": {}{burst}}}, expected {expected}"#,
+                raw.requests, raw.per_seconds
+            ),
+        }
     })
 }
