@@ -4,11 +4,14 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run test lint unit fixtures e2e clean
+.PHONY: help wasm demo demo-docker run test lint unit fixtures e2e bench clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
 tools := tests/tools
 fixtures := $(patsubst %/Cargo.toml,%,$(wildcard tests/fixtures/*/Cargo.toml))
+bench_modules := $(patsubst %/Cargo.toml,%,$(wildcard benches/wasm/*/Cargo.toml))
+# In the common target folder, where tests and benchmark share what they both depend on.
+bench_crate := --locked --manifest-path benches/Cargo.toml --target-dir target
 # Found when a recipe runs, and made or fetched then if they are missing.
 find_envoy := ENVOY=$$($(tools)/envoy.sh newest); export ENVOY
 find_envoy_old := ENVOY_OLD=$$($(tools)/envoy.sh old); export ENVOY_OLD
@@ -36,7 +39,9 @@ lint: ## formatting and clippy, for this machine and for wasm; warnings are erro
 	@cargo fmt --check
 	@cargo clippy --locked --all-targets -- -D warnings
 	@$(tools)/wasm.sh --clippy .
-	@for crate in $(fixtures); do \
+	@cargo fmt --check --manifest-path benches/Cargo.toml
+	@cargo clippy $(bench_crate) --all-targets -- -D warnings
+	@for crate in $(fixtures) $(bench_modules); do \
 		cargo fmt --check --manifest-path $$crate/Cargo.toml; \
 		$(tools)/wasm.sh --clippy $$crate; \
 	done
@@ -51,6 +56,12 @@ e2e: wasm fixtures ## the end-to-end suite on the newest Envoy and on an old one
 	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl
 	@$(find_envoy); $(find_envoy_old); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests
+
+bench: wasm ## measure on a real Envoy, beside the alternatives: a quarter of an hour on a quiet machine; QUICK=1: a smoke run
+	@for crate in $(bench_modules); do $(tools)/wasm.sh $$crate dist/bench/$${crate##*/}.wasm; done
+	@cargo build $(bench_crate) --release
+	@$(find_envoy); python=$$($(tools)/python.sh); \
+	QUICK="$(QUICK)" ROUNDS="$(ROUNDS)" SEED="$(SEED)" PARTIAL="$(PARTIAL)" $$python benches/run.py
 
 clean: ## remove what was built; .tools/ (Envoy, Python packages, Debian's Rust) stays
 	rm -rf dist target envoy/certs envoy/demo/out $(addsuffix /target,$(fixtures))
