@@ -73,10 +73,12 @@ def is_accepted(binary: Path, directory: Path, callers: Callers, is_partial: boo
         ):
             return True
     except EnvoyFailed as error:
-        if not is_partial:
-            raise
         refusals = [line for line in str(error).splitlines() if "configuration is refused" in line]
-        say(f"left out what needs token.source jwks: {refusals[0] if refusals else error}")
+        if not refusals:
+            raise
+        if not is_partial:
+            raise BenchFailed(f"the module does not take the benchmark's configuration: {refusals[0]}") from error
+        say(f"left out what needs token.source jwks: {refusals[0]}")
         return False
 
 

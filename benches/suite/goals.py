@@ -47,7 +47,7 @@ def goals(results: Results, loads: dict[str, Footprint], module_size: int) -> li
     for what, limit, one, other in [
         ("ours, known token, to an empty Wasm filter", 2.0, variants.HOT, variants.EMPTY),
         ("ours, known token, to `jwt_authn` with cache + Lua that remembers certificates", 0.6, variants.HOT, variants.LUA),
-        ("… and tokens, too", 0.6, variants.HOT, variants.LUA_TOKENS),
+        ("ours, known token, to `jwt_authn` with cache + Lua that remembers tokens, too", 0.6, variants.HOT, variants.LUA_TOKENS),
         ("ours, known token, to ext_authz with an empty server", 0.3, variants.HOT, variants.EXT_AUTHZ),
         ("ours, new token, to `jwt_authn` without cache", 0.6, variants.COLD, variants.JWT_UNCACHED),
         ("100,000 clients to 10", 1.5, variants.CLIENTS_100000, variants.HOT),

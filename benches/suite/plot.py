@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from html import escape
 
 from . import variants
 from .figures import Spread
 from .rounds import Results
+from .variants import Variant
 
-_LABELS, _BARS, _VALUES = 330, 470, 130
+_LABELS, _BARS, _VALUES = 400, 480, 70
 _ROW, _BAR, _TOP, _BOTTOM = 26, 14, 64, 46
 _COLOURS = {"ours": "#1f6feb", "wasm": "#57606a", "other": "#b0b8c1"}
 
@@ -41,12 +43,12 @@ def svg(results: Results) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _bar(middle, each, ratio: Spread, x) -> list[str]:  # type: ignore[no-untyped-def]
+def _bar(middle: float, each: Variant, ratio: Spread, x: Callable[[float], float]) -> list[str]:
     kind = each.name.split("_")[0]
     colour = _COLOURS.get(kind, _COLOURS["other"])
     start, end = x(0), x(ratio.median)
     low, high = x(ratio.low), x(ratio.high)
-    whisker = f'stroke="#24292f" stroke-width="1.5"'
+    whisker = 'stroke="#24292f" stroke-width="1.5"'
     return [
         _text(_LABELS - 10, middle + 4, re.sub(r"[*`]", "", each.title), anchor="end"),
         f'<rect x="{start:.1f}" y="{middle - _BAR / 2}" width="{end - start:.1f}" height="{_BAR}" fill="{colour}"/>',
