@@ -46,13 +46,20 @@ class Http1:
         body: bytes = b"",
         *,
         host: str | None = AUTHORITY,
+        trailers: Sequence[Header] | None = None,
     ) -> Response:
-        """Sends one request and reads its answer; nothing is added but `host` and `content-length`."""
+        """Sends one request and reads its answer; nothing is added but `host` and `content-length`.
+
+        With `trailers`, be it without a line, the body is sent as one chunk and they stand behind it.
+        """
         lines = [f"{method} {path} HTTP/1.1"]
         if host is not None:
             lines.append(f"host: {host}")
         lines += [f"{name}: {value}" for name, value in headers]
-        if body:
+        if trailers is not None:
+            lines.append("transfer-encoding: chunked")
+            body = _chunked(body, trailers)
+        elif body:
             lines.append(f"content-length: {len(body)}")
         self.send("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
         return self.response(to_head=method == "HEAD")
@@ -72,6 +79,12 @@ class Http1:
     def receive(self) -> bytes:
         """Raw bytes after an upgrade; empty when the peer has closed."""
         return self._reader.some()
+
+
+def _chunked(body: bytes, trailers: Sequence[Header]) -> bytes:
+    chunk = f"{len(body):x}\r\n".encode() + body + b"\r\n" if body else b""
+    lines = ["0", *(f"{name}: {value}" for name, value in trailers), "", ""]
+    return chunk + "\r\n".join(lines).encode("latin-1")
 
 
 def exchange(port: int, tls: ClientTls | None, data: bytes) -> bytes:

@@ -57,10 +57,14 @@ class Http2:
         body: bytes = b"",
         *,
         host: str = AUTHORITY,
+        trailers: Sequence[Header] | None = None,
     ) -> Response:
-        """Sends one request and reads its answer."""
+        """Sends one request and reads its answer; with `trailers`, they end the stream."""
         pseudo = [(":method", method), (":scheme", "https"), (":authority", host), (":path", path)]
-        return self.response(self.open([*pseudo, *headers], body))
+        stream = self.open([*pseudo, *headers], body, end=trailers is None)
+        if trailers is not None:
+            self.trailers(stream, trailers)
+        return self.response(stream)
 
     def open(self, headers: Sequence[Header], body: bytes = b"", *, end: bool = True) -> int:
         """Starts a stream with exactly these header fields, pseudo headers included.
@@ -68,8 +72,7 @@ class Http2:
         The stream is ended after `body` unless `end` is false.
         """
         stream = self._connection.get_next_available_stream_id()
-        fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-        self._connection.send_headers(stream, fields, end_stream=end and not body)
+        self._connection.send_headers(stream, _encode(headers), end_stream=end and not body)
         self._streams[stream] = _Stream()
         if body:
             self.data(stream, body, end=end)
@@ -91,6 +94,13 @@ class Http2:
                 continue
             chunk, data = data[:room], data[room:]
             self._connection.send_data(stream, chunk, end_stream=end and not data)
+            self._flush()
+
+    def trailers(self, stream: int, headers: Sequence[Header]) -> None:
+        """Ends a stream with exactly these trailers."""
+        state = self._streams[stream]
+        if not state.ended and state.error is None:
+            self._connection.send_headers(stream, _encode(headers), end_stream=True)
             self._flush()
 
     def head(self, stream: int) -> Response:
@@ -160,6 +170,10 @@ class Http2:
         data = self._connection.data_to_send()
         if data:
             self.socket.sendall(data)
+
+
+def _encode(headers: Sequence[Header]) -> list[tuple[bytes, bytes]]:
+    return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
 
 
 def _decode(headers: Sequence[tuple[bytes, bytes]]) -> list[Header]:

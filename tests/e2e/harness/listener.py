@@ -58,6 +58,9 @@ class Listener:
     require_client_certificate: bool = False
     resumption: bool = False
 
+    cluster: str = ECHO_CLUSTER
+    """Where all but gRPC goes."""
+
     normalize: bool = True
     use_remote_address: bool | None = None
     upgrades: Sequence[str] = ()
@@ -150,11 +153,11 @@ class Listener:
     def _routes(self) -> Config:
         routes: list[Config] = [
             {"match": {"prefix": "/", "grpc": {}}, "route": {"cluster": GRPC_CLUSTER}},
-            {"match": {"prefix": "/"}, "route": {"cluster": ECHO_CLUSTER}},
+            {"match": {"prefix": "/"}, "route": {"cluster": self.cluster}},
         ]
         if "CONNECT" in self.upgrades:
             tunnel: Config = {"upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]}
-            routes.append({"match": {"connect_matcher": {}}, "route": {"cluster": ECHO_CLUSTER, **tunnel}})
+            routes.append({"match": {"connect_matcher": {}}, "route": {"cluster": self.cluster, **tunnel}})
         return {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]}
 
 

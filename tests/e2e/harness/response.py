@@ -42,7 +42,10 @@ class Response:
         assert self.header("x-upstream") == "echo", f"not from the upstream: {self.status} {self.body!r}"
         value = self.json()
         headers = [(name, text) for name, text in value["headers"]]
-        return Echo(value["method"], value["path"], headers, value["body_length"])
+        trailers = value.get("trailers")
+        if trailers is not None:
+            trailers = [(name, text) for name, text in trailers]
+        return Echo(value["method"], value["path"], headers, value["body_length"], trailers)
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,8 @@ class Echo:
     path: str
     headers: list[Header]
     body_length: int
+    trailers: list[Header] | None = None
+    """`None` where there were none, or where the upstream does not look (only `Http2Upstream` does)."""
 
     def values(self, name: str) -> list[str]:
         """All values of a header, in order."""

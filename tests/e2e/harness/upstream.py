@@ -45,6 +45,10 @@ class Upstream:
         with self._lock:
             return self._requests[mark:]
 
+    def _remember(self, request: Echo) -> None:
+        with self._lock:
+            self._requests.append(request)
+
     def _accept(self) -> None:
         while True:
             try:
@@ -68,8 +72,7 @@ class Upstream:
         upgrade = [value for name, value in headers if name == "upgrade"]
         body = b"" if upgrade or method == "CONNECT" else reader.body(headers)
         request = Echo(method, path, headers, len(body))
-        with self._lock:
-            self._requests.append(request)
+        self._remember(request)
         if upgrade or method == "CONNECT":
             _switch_protocols(connection, reader, upgrade)
             return False
