@@ -43,8 +43,9 @@ STATUS = {
     "upgrade_denied": 403,
     "method_not_allowed": 405,
     "rate_limited": 429,
+    "internal_error": 500,
 }
-"""The reasons that a request can meet at Envoy's own TLS and `jwt_authn`, and the status of each."""
+"""Every reason and its status; a request alone meets all of them but `internal_error`."""
 
 GRPC_STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -52,6 +53,7 @@ GRPC_STATUS = {
     403: grpc.StatusCode.PERMISSION_DENIED,
     405: grpc.StatusCode.UNIMPLEMENTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    500: grpc.StatusCode.INTERNAL,
 }
 
 _MEMBERS = {"type", "title", "status", "detail", "code", "request_id"}
