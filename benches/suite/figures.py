@@ -25,5 +25,5 @@ class Spread:
         return cls(median, low, high)
 
     def show(self, digits: int) -> str:
-        """`median (low–high)`."""
-        return f"{self.median:.{digits}f} ({self.low:.{digits}f}–{self.high:.{digits}f})"
+        """`median (low to high)`."""
+        return f"{self.median:.{digits}f} ({self.low:.{digits}f} to {self.high:.{digits}f})"

@@ -17,6 +17,7 @@ _MODULES = artifacts.REPOSITORY / "dist" / "bench"
 _HTTP = "type.googleapis.com/envoy.extensions.filters.http"
 
 NO_FILTER = "no_filter"
+NO_FILTER_AGAIN = "no_filter_again"
 FLOOR = "wasm_floor"
 EMPTY = "wasm_empty"
 RBAC = "rbac"
@@ -82,6 +83,7 @@ def all_variants(callers: Callers) -> list[Variant]:
     signer = callers.signer
     return [
         Variant(NO_FILTER, "no filter", listener(NO_FILTER), in_round=4),
+        Variant(NO_FILTER_AGAIN, "no filter, another listener", listener(NO_FILTER_AGAIN)),
         Variant(FLOOR, "Wasm, one empty callback (no SDK)", listener(FLOOR, [_wasm("floor")])),
         Variant(EMPTY, "**empty Wasm filter** (SDK)", listener(EMPTY, [_wasm("empty")]), in_round=3),
         Variant(RBAC, "native RBAC: URI SAN, path, method", listener(RBAC, [_rbac()])),
