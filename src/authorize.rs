@@ -1,27 +1,29 @@
 //! The decision, step by step: 400 before 401 before 403 before 405 before 429, so that a stranger learns nothing
 //! about rules.
 
-use serde_json::{Map, Value};
+use std::rc::Rc;
 
-use crate::certificate::{self, Certificate};
+use crate::certificate;
 use crate::config::Policy;
 use crate::decision::{Allow, Binding, Decision, Deny, Reason, Rule};
 use crate::identity::Recognised;
+use crate::memory::{Memory, Seen};
 use crate::policy::{Asked, CanonicalPath, Mode, ProfileId, address};
-use crate::proxy::Proxy;
+use crate::proxy::{Property, Proxy};
 use crate::request::{Claimed, Request};
-use crate::token::{self, Claims};
+use crate::token::{self, Claims, PresentedToken};
 
 /// Decides about one request.
-pub fn decide(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy) -> Decision {
+pub fn decide(policy: &Policy, memory: &Memory, request: &Request<'_>, proxy: &dyn Proxy) -> Decision {
     let mut decision = Decision { enforcement: policy.enforcement, ..Decision::failed(Reason::InternalError.into()) };
-    decision.verdict = authorize(policy, request, proxy, &mut decision);
+    decision.verdict = authorize(policy, memory, request, proxy, &mut decision);
     if decision.refusal().is_none() && !request.forwarded_client_cert.is_empty() {
         let unseen = match &decision.certificate {
             Some(_) => None,
-            None => presented(policy, request, proxy).ok().flatten(),
+            None => presented(policy, memory, request, proxy).ok().flatten(),
         };
-        decision.forwarded_is_own = decision.certificate.as_ref().or(unseen.as_ref()).is_some_and(|certificate| {
+        let certificate = decision.certificate.as_ref().or(unseen.as_ref().map(|seen| &seen.certificate));
+        decision.forwarded_is_own = certificate.is_some_and(|certificate| {
             certificate::forwarded_is_own(proxy, &request.forwarded_client_cert, certificate)
         });
     }
@@ -29,7 +31,13 @@ pub fn decide(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy) -> Deci
 }
 
 /// What is found out on the way goes into `found`, so that a refusal can say whom it met.
-fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &mut Decision) -> Result<Allow, Deny> {
+fn authorize(
+    policy: &Policy,
+    memory: &Memory,
+    request: &Request<'_>,
+    proxy: &dyn Proxy,
+    found: &mut Decision,
+) -> Result<Allow, Deny> {
     // 400: what cannot be read in exactly one way.
     let method = request.method()?;
     let path = CanonicalPath::parse(request.path()?, policy.path)
@@ -53,16 +61,16 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
     };
 
     let now = seconds(proxy.now()?);
-    let mut token = Token::new(policy, bearer, proxy, now)?;
+    let mut token = PresentedToken::new(&policy.token, memory, proxy, now, bearer)?;
 
     // 401: the certificate, then the token, then whether they belong together.
     let needs_binding = !policy.required_paths.matches_either_slash(&path).is_empty();
-    let client = match presented(policy, request, proxy)? {
-        Some(certificate) => {
-            found.caller.thumbprint = Some(certificate.thumbprint);
-            let certificate = found.certificate.insert(certificate);
-            certificate.check(now, policy.clock_skew)?;
-            let resolved = policy.identities.resolve(certificate, &policy.profiles)?;
+    let client = match presented(policy, memory, request, proxy)? {
+        Some(seen) => {
+            found.caller.thumbprint = Some(seen.certificate.thumbprint);
+            found.certificate = Some(Rc::clone(&seen.certificate));
+            seen.certificate.check(now, policy.clock_skew)?;
+            let resolved = seen.resolved.clone()?;
             found.caller.identity = Some(resolved.identity);
             resolved.client
         }
@@ -77,7 +85,7 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
             })?;
             // Without a certificate a bound token is refused whatever else it says.
             claims.confirmation.check(None)?;
-            sole_client(claims).and_then(|client_id| policy.identities.named(client_id))
+            sole_client(&claims).and_then(|client_id| policy.identities.named(client_id))
         }
     };
     let profile = client.as_ref().map_err(Deny::clone).and_then(|client| {
@@ -98,7 +106,7 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
         Mode::Mtls => None,
         Mode::BearerPlusMtlsRequired | Mode::BearerPlusMtlsOptional => Some(token.claims()?),
     };
-    let bound = claims.map(|claims| claims.confirmation.check(found.caller.thumbprint)).transpose()?;
+    let bound = claims.as_ref().map(|claims| claims.confirmation.check(found.caller.thumbprint)).transpose()?;
     let binding = match bound {
         None => Binding::Certificate,
         Some(true) => Binding::Bound,
@@ -110,7 +118,7 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
     // 403: who it is, then what it may do. 405 and 429 come last.
     let client = client?;
     check_claimed(policy, &client, claimed)?;
-    if let Some(claims) = claims {
+    if let Some(claims) = &claims {
         check_token_client(policy, &client, claims)?;
     }
     let profile = policy.profiles.get(profile?).ok_or(Reason::InternalError)?;
@@ -121,7 +129,7 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
         method,
         path: &path,
         upgrade: upgrade.as_deref(),
-        scopes: claims.map_or(&[], |claims| claims.scopes.as_slice()),
+        scopes: claims.as_ref().map_or(&[], |claims| claims.scopes.as_slice()),
     };
     let rule = profile.authorize(asked, &policy.profiles.collections)?;
     if let Some(limit) = profile.rate_limit {
@@ -130,57 +138,29 @@ fn authorize(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy, found: &
     Ok(Allow { rule: Rule::Profile(rule) })
 }
 
-fn presented(policy: &Policy, request: &Request<'_>, proxy: &dyn Proxy) -> Result<Option<Certificate>, Deny> {
-    certificate::from_connection(proxy, policy.validation, &request.forwarded_client_cert)
-}
-
-/// The verified token, of which as much is read as is needed.
-struct Token<'a> {
-    policy: &'a Policy,
-    proxy: &'a dyn Proxy,
-    now: i64,
-    bearer: Option<&'a str>,
-    payload: Option<Map<String, Value>>,
-    claims: Option<Claims>,
-}
-
-impl<'a> Token<'a> {
-    /// A token in the header is compared with the verified one at once: that they differ is a 400.
-    fn new(policy: &'a Policy, bearer: Option<&'a str>, proxy: &'a dyn Proxy, now: i64) -> Result<Self, Deny> {
-        let payload = match bearer {
-            Some(_) => token::verified_payload(&policy.token, bearer, proxy)?,
-            None => None,
-        };
-        Ok(Self { policy, proxy, now, bearer, payload, claims: None })
+/// The certificate of the connection and whose it is, looked up once a connection.
+fn presented(
+    policy: &Policy,
+    memory: &Memory,
+    request: &Request<'_>,
+    proxy: &dyn Proxy,
+) -> Result<Option<Rc<Seen>>, Deny> {
+    let id =
+        proxy.property(Property::ConnectionId)?.and_then(|id| <[u8; 8]>::try_from(id).ok()).map(u64::from_le_bytes);
+    if let Some(known) = id.and_then(|id| memory.connection(id)) {
+        return Ok(known);
     }
-
-    /// Its claims, which are good now.
-    fn claims(&mut self) -> Result<&Claims, Deny> {
-        let claims = match self.claims.take() {
-            Some(claims) => claims,
-            None => self.read()?,
-        };
-        Ok(self.claims.insert(claims))
+    let certificate = certificate::from_connection(proxy, policy.validation, &request.forwarded_client_cert)?;
+    let seen = certificate.map(|certificate| {
+        let resolved = policy.identities.resolve(&certificate, &policy.profiles);
+        Rc::new(Seen { certificate: Rc::new(certificate), resolved })
+    });
+    // A certificate of which only properties are known may yet come whole, with a later request's header.
+    let settled = seen.as_ref().is_none_or(|seen| seen.certificate.der.is_some());
+    if let Some(id) = id.filter(|_| settled) {
+        memory.remember_connection(id, seen.clone());
     }
-
-    fn read(&mut self) -> Result<Claims, Deny> {
-        let payload = match (self.payload.take(), self.bearer) {
-            (Some(payload), _) => payload,
-            (None, None) => {
-                token::verified_payload(&self.policy.token, None, self.proxy)?.ok_or(Reason::TokenMissing)?
-            }
-            (None, Some(_)) => {
-                return Err(Deny::new(Reason::TokenMissing).with_note(
-                    "there is a bearer token, but jwt_authn left no payload: it refused the token, or its provider's \
-                     payload_in_metadata is not token.metadata.key",
-                ));
-            }
-        };
-        let rules = &self.policy.token.claims;
-        let claims = Claims::read(&payload, rules)?;
-        claims.check(rules, self.now)?;
-        Ok(claims)
-    }
+    Ok(seen)
 }
 
 /// The client that a token names: its claims must agree.

@@ -1,6 +1,7 @@
 //! What was decided about a request, and the only list of reasons.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use crate::certificate::{Certificate, Thumbprint};
 use crate::proxy::HostError;
@@ -54,6 +55,9 @@ reasons! {
 
     TokenMissing "token_missing" 401 "A verified bearer token is required.";
     TokenMalformed "token_malformed" 401 "The token cannot be decoded.";
+    TokenAlgorithmNotAllowed "token_algorithm_not_allowed" 401 "The token's algorithm is not accepted.";
+    TokenKeyUnknown "token_key_unknown" 401 "The token was signed with an unknown key.";
+    TokenSignatureInvalid "token_signature_invalid" 401 "The token's signature is not valid.";
     TokenClaimsInvalid "token_claims_invalid" 401 "A claim of the token is missing or has the wrong type.";
     TokenExpired "token_expired" 401 "The token has expired.";
     TokenNotYetValid "token_not_yet_valid" 401 "The token is not valid yet.";
@@ -76,6 +80,7 @@ reasons! {
 
     MethodNotAllowed "method_not_allowed" 405 "The profile does not allow this method here.";
     RateLimited "rate_limited" 429 "Too many requests.";
+    KeysUnavailable "keys_unavailable" 503 "The keys to verify tokens with are not available.";
     InternalError "internal_error" 500 "The request could not be authorized.";
 }
 
@@ -85,6 +90,9 @@ impl Reason {
         matches!(
             self,
             Self::TokenMalformed
+                | Self::TokenAlgorithmNotAllowed
+                | Self::TokenKeyUnknown
+                | Self::TokenSignatureInvalid
                 | Self::TokenClaimsInvalid
                 | Self::TokenExpired
                 | Self::TokenNotYetValid
@@ -255,7 +263,7 @@ pub struct Decision {
     /// The canonical path, where the request had one.
     pub path: Option<String>,
     /// The certificate, where the decision came to look at it and Envoy had verified it.
-    pub certificate: Option<Certificate>,
+    pub certificate: Option<Rc<Certificate>>,
     /// Did Envoy itself write the request's `x-forwarded-client-cert`, for this connection? Then the upstream may read it.
     pub forwarded_is_own: bool,
 }

@@ -16,6 +16,7 @@ mod config;
 mod decision;
 mod escape;
 mod identity;
+mod memory;
 mod metrics;
 pub mod pairs;
 mod policy;
@@ -34,9 +35,14 @@ pub use authorize::decide;
 pub use certificate::{Certificate, Thumbprint};
 pub use config::{AuditLog, ConfigError, Policy};
 pub use decision::{Allow, Binding, Caller, Decision, Deny, Enforcement, Reason, Remedy, Rule};
+pub use memory::Memory;
 pub use metrics::Counter;
-pub use proxy::{HostError, Property, Proxy, Shared, Swap};
+pub use proxy::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
 pub use record::{LogBudget, json as decision_record, log_line};
 pub use request::{Header, Request};
 pub use response::Response;
+pub use token::{
+    Algorithm, Family, Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable, verify as verify_token,
+    verify_signature,
+};
 pub use upstream::{headers as upstream_headers, strips_certificate, trailers as upstream_trailers};

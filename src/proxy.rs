@@ -20,6 +20,8 @@ pub enum Property {
     PeerDnsSan,
     /// The first URI subject alternative name of this Envoy's own certificate.
     LocalUriSan,
+    /// Eight bytes that no other connection of this process has.
+    ConnectionId,
     /// All dynamic metadata of the request, a serialized `envoy.config.core.v3.Metadata`.
     DynamicMetadata,
     /// The address of the direct peer, from the filter state that the shipped configurations write.
@@ -39,6 +41,7 @@ impl Property {
             Self::PeerUriSan => &["connection", "uri_san_peer_certificate"],
             Self::PeerDnsSan => &["connection", "dns_san_peer_certificate"],
             Self::LocalUriSan => &["connection", "uri_san_local_certificate"],
+            Self::ConnectionId => &["connection", "id"],
             Self::DynamicMetadata => &["metadata"],
             Self::DirectRemoteAddress => &["filter_state", "mtls_authz.direct_remote_address"],
             Self::SourceAddress => &["source", "address"],
@@ -59,6 +62,32 @@ impl fmt::Display for HostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} failed with status {}", self.call, self.status)
     }
+}
+
+/// The hash of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hash {
+    /// SHA-256
+    Sha256,
+    /// SHA-384
+    Sha384,
+    /// SHA-512
+    Sha512,
+}
+
+/// A signature for the proxy to verify: RSASSA-PKCS1-v1_5 or ECDSA, as the key says.
+///
+/// The proxy checks neither that hash and curve belong together nor the size of a key; whoever asks has.
+#[derive(Debug, Clone, Copy)]
+pub struct SignatureCheck<'a> {
+    /// Of the message.
+    pub hash: Hash,
+    /// SubjectPublicKeyInfo in DER.
+    pub public_key: &'a [u8],
+    /// For ECDSA in DER.
+    pub signature: &'a [u8],
+    /// What was signed.
+    pub message: &'a [u8],
 }
 
 /// What became of an attempt to change a shared value.
@@ -83,6 +112,9 @@ pub struct Shared {
 pub trait Proxy {
     /// The raw bytes of a property, `None` where the proxy does not have it.
     fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// Verifies a signature, or `None` where the proxy cannot: then it is verified here.
+    fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool>;
 
     /// Nanoseconds since 1970.
     fn now(&self) -> Result<u64, HostError>;

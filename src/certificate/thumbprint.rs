@@ -11,19 +11,23 @@ use crate::escape::hex_byte;
 
 /// The SHA-256 over the DER of a certificate. Prints as unpadded base64url and compares in constant time.
 #[derive(Clone, Copy)]
-pub struct Thumbprint([u8; 32]);
+pub struct Thumbprint {
+    hash: [u8; 32],
+    /// The base64url, which every request writes twice.
+    text: [u8; 43],
+}
 
 impl Thumbprint {
     /// Hashes a DER certificate.
     pub fn of(der: &[u8]) -> Self {
-        Self(Sha256::digest(der).into())
+        Self::from(<[u8; 32]>::from(Sha256::digest(der)))
     }
 
     /// Reads the unpadded base64url form, strictly: 43 characters of that alphabet, no stray bits.
     pub fn from_base64url(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
         match URL_SAFE_NO_PAD.decode_slice(text, &mut bytes) {
-            Ok(32) => Some(Self(bytes)),
+            Ok(32) => Some(Self::from(bytes)),
             _ => None,
         }
     }
@@ -35,18 +39,27 @@ impl Thumbprint {
         for byte in &mut bytes {
             *byte = hex_byte(digits.next()?, digits.next()?)?;
         }
-        digits.next().is_none().then_some(Self(bytes))
+        digits.next().is_none().then(|| Self::from(bytes))
     }
 
     /// 64 lowercase hexadecimal digits, as in Envoy's properties.
     pub fn to_hex(self) -> String {
-        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+        self.hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+impl From<[u8; 32]> for Thumbprint {
+    fn from(hash: [u8; 32]) -> Self {
+        let mut text = [0; 43];
+        // 32 bytes are 43 characters, so this cannot fail.
+        let _ = URL_SAFE_NO_PAD.encode_slice(hash, &mut text);
+        Self { hash, text }
     }
 }
 
 impl PartialEq for Thumbprint {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        self.hash.ct_eq(&other.hash).into()
     }
 }
 
@@ -54,7 +67,7 @@ impl Eq for Thumbprint {}
 
 impl fmt::Display for Thumbprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&URL_SAFE_NO_PAD.encode(self.0))
+        f.write_str(str::from_utf8(&self.text).unwrap_or_default())
     }
 }
 

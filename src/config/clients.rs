@@ -1,6 +1,7 @@
 //! `clients`: the registry.
 
-use super::raw::{Entries, Object, RawClient};
+use super::raw::RawClient;
+use super::strict::{Entries, Object};
 use super::{ConfigError, label, one_of};
 use crate::certificate::{DistinguishedName, Thumbprint};
 use crate::identity::{Client, NameKind, Registry, SpiffeId};

@@ -1,7 +1,8 @@
 //! `identity.mappings`.
 
 use super::clients::{distinguished_name, thumbprint};
-use super::raw::{Entries, Object, RawIssuer, RawMapping, RawMatch};
+use super::raw::{RawIssuer, RawMapping, RawMatch};
+use super::strict::{Entries, Object};
 use super::{ConfigError, one_of};
 use crate::certificate::canonical_kind;
 use crate::identity::{CaptureName, Mapping, Matcher, NamePattern, Registry, Template};

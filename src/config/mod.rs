@@ -7,6 +7,8 @@ mod location;
 mod mappings;
 mod profiles;
 mod raw;
+mod strict;
+mod token;
 mod words;
 
 pub use error::ConfigError;
@@ -21,14 +23,10 @@ use crate::identity::{Identities, NameKind, is_trust_domain};
 use crate::policy::{Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
 use crate::protobuf::Struct;
 use crate::request::is_token_byte;
-use crate::token::{ClaimRules, TokenRules};
+use crate::token::TokenRules;
 use crate::upstream::UpstreamHeaders;
-use raw::{Entries, Object, Raw, RawBypass, RawClient, RawIdentity, RawToken};
-
-/// The metadata namespace in which Envoy's `jwt_authn` filter leaves payloads.
-const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
-/// The key that Istio configures as `payload_in_metadata`.
-const PAYLOAD: &str = "payload";
+use raw::{Raw, RawBypass, RawClient, RawIdentity};
+use strict::{Entries, Object};
 
 /// A whole configuration, checked and compiled.
 #[derive(Debug, Default)]
@@ -112,7 +110,7 @@ impl Policy {
             profiles,
             bypass: bypass(raw.bypass, path)?,
             required_paths: patterns("binding.required_paths", &raw.binding.0.required_paths, path)?,
-            token: token(raw.token.0, needs_client_claim)?,
+            token: token::compile(raw.token.0, needs_client_claim)?,
             path,
             source_address: raw.source_address,
             upstream_headers: headers::compile(raw.upstream_headers.0)?,
@@ -177,24 +175,6 @@ fn bypass(raw: Vec<Object<RawBypass>>, rules: PathRules) -> Result<PathEntries, 
         bypass.insert(&[pattern(format!("{path}.path"), &entry.path, rules)?], methods(&path, entry.methods)?);
     }
     Ok(bypass)
-}
-
-fn token(raw: RawToken, needs_client_claim: bool) -> Result<TokenRules, ConfigError> {
-    let client_id_claims = raw.client_id_claims.unwrap_or_else(|| vec!["client_id".to_owned(), "azp".to_owned()]);
-    if client_id_claims.is_empty() && needs_client_claim {
-        let expected = "at least one claim: in mode bearer_plus_mtls_optional a token alone must name its client";
-        return Err(ConfigError::new("token.client_id_claims", client_id_claims, expected));
-    }
-    Ok(TokenRules {
-        namespace: raw.metadata.0.namespace.unwrap_or_else(|| JWT_AUTHN.to_owned()),
-        key: raw.metadata.0.key.unwrap_or_else(|| PAYLOAD.to_owned()),
-        claims: ClaimRules {
-            issuers: raw.issuers,
-            audiences: raw.audiences,
-            leeway: i64::from(raw.leeway_seconds.unwrap_or(30)),
-            client_id_claims,
-        },
-    })
 }
 
 /// A name or an ARN: it stands in headers, records and metrics.

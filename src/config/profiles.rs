@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::raw::{Entries, Object, RawDeny, RawDenyRule, RawProfile, RawRateLimit, RawRule};
+use super::raw::{RawDeny, RawDenyRule, RawProfile, RawRateLimit, RawRule};
+use super::strict::{Entries, Object};
 use super::{ConfigError, label, methods, one_of, pattern};
 use crate::decision::Enforcement;
 use crate::policy::address::parse_network;

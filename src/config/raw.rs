@@ -1,17 +1,17 @@
 //! The configuration as it is written: types and names, nothing else. Unknown keys and repeated ones are errors.
 
-use std::collections::HashSet;
 use std::fmt;
-use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserializer, Error, Visitor};
+
+use super::strict::{Entries, Object, TextOr, given};
 
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
 use crate::policy::{Ambiguous, Mode, SourceAddress};
+use crate::token::StrictObject;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -174,9 +174,15 @@ pub(super) struct RawBinding {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawToken {
-    #[serde(rename = "source")]
-    pub _source: TokenSource,
-    pub metadata: Object<RawMetadata>,
+    pub source: TokenSourceName,
+    #[serde(default, deserialize_with = "given")]
+    pub metadata: Option<Object<RawMetadata>>,
+    #[serde(default, deserialize_with = "given")]
+    pub jwks: Option<StrictObject>,
+    #[serde(default, deserialize_with = "given")]
+    pub jwks_uri: Option<Object<RawJwksUri>>,
+    #[serde(default, deserialize_with = "given")]
+    pub algorithms: Option<Vec<String>>,
     pub issuers: Vec<String>,
     pub audiences: Vec<String>,
     #[serde(default, deserialize_with = "given")]
@@ -186,9 +192,10 @@ pub(super) struct RawToken {
 }
 
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) enum TokenSource {
+pub(super) enum TokenSourceName {
     #[default]
     JwtAuthn,
+    Jwks,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -198,6 +205,20 @@ pub(super) struct RawMetadata {
     pub namespace: Option<String>,
     #[serde(default, deserialize_with = "given")]
     pub key: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawJwksUri {
+    pub cluster: String,
+    pub authority: String,
+    pub path: String,
+    #[serde(default, deserialize_with = "given")]
+    pub refresh_seconds: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    pub max_stale_seconds: Option<u32>,
+    #[serde(default, deserialize_with = "given")]
+    pub timeout_ms: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -260,11 +281,6 @@ impl<'de> Deserialize<'de> for RawHeader {
     }
 }
 
-/// A key that may be absent. One that is `null` is not: a template that left a value unset must not lift a restriction.
-fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(deserializer).map(Some)
-}
-
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawAudit {
@@ -281,29 +297,6 @@ pub enum AuditLog {
     Denied,
     /// Refusals at `warn` and everything else at `info`.
     All,
-}
-
-/// Reads what is either a text or an object.
-struct TextOr<T, R> {
-    expected: &'static str,
-    text: fn(String) -> R,
-    object: fn(T) -> R,
-}
-
-impl<'de, T: Deserialize<'de>, R> Visitor<'de> for TextOr<T, R> {
-    type Value = R;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.expected)
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<R, E> {
-        Ok((self.text)(text.to_owned()))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<R, A::Error> {
-        T::deserialize(MapAccessDeserializer::new(map)).map(self.object)
-    }
 }
 
 impl<'de> Deserialize<'de> for RawIssuer {
@@ -323,69 +316,5 @@ impl<'de> Deserialize<'de> for RawDeny {
             text: RawDeny::Path,
             object: RawDeny::Rule,
         })
-    }
-}
-
-/// A JSON object with known keys. (What serde derives would also read an array of the values in order.)
-#[derive(Debug, Default)]
-pub(super) struct Object<T>(pub T);
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ObjectVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for ObjectVisitor<T> {
-            type Value = Object<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
-            }
-        }
-
-        deserializer.deserialize_map(ObjectVisitor(PhantomData))
-    }
-}
-
-/// An object whose keys are the user's own names, in order. A key that stands twice is an error: which of the two is
-/// meant would be a guess.
-#[derive(Debug)]
-pub(super) struct Entries<T>(pub Vec<(String, T)>);
-
-impl<T> Default for Entries<T> {
-    fn default() -> Self {
-        Self(Vec::new())
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct EntriesVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for EntriesVisitor<T> {
-            type Value = Entries<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut entries = Vec::new();
-                let mut seen = HashSet::new();
-                while let Some(key) = map.next_key::<String>()? {
-                    if !seen.insert(key.clone()) {
-                        return Err(A::Error::custom(format!("the key {key:?} stands twice")));
-                    }
-                    let value = map.next_value()?;
-                    entries.push((key, value));
-                }
-                Ok(Entries(entries))
-            }
-        }
-
-        deserializer.deserialize_map(EntriesVisitor(PhantomData))
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-use super::raw::{AuditLog, CertificateSource, TokenSource};
+use super::raw::{AuditLog, CertificateSource, TokenSourceName};
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
@@ -51,7 +51,7 @@ words! {
     CertificateSource { "connection" => Connection }
     Validation { "attribute" => Attribute, "listener" => Listener }
     NameKind { "uri_san" => UriSan, "dns_san" => DnsSan, "subject_cn" => SubjectCn }
-    TokenSource { "jwt_authn" => JwtAuthn }
+    TokenSourceName { "jwt_authn" => JwtAuthn, "jwks" => Jwks }
     Ambiguous { "reject" => Reject, "keep" => Keep }
     SourceAddress { "direct" => Direct, "envoy" => Envoy }
     AuditLog { "none" => None, "denied" => Denied, "all" => All }

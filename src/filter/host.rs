@@ -1,15 +1,18 @@
 //! The Proxy-Wasm ABI, the calls that this filter makes.
 //!
-//! The SDK's own wrappers panic on a status they do not expect and on header names that are not UTF-8, and its `Status`
-//! is an enum that an unlisted number would make invalid. Any of these takes a worker down, so the imports are declared
-//! here once more, with plain numbers, and every failure is a [`HostError`].
+//! The wrappers of the SDK for Rust panic on a status they do not expect and on header names that are not UTF-8, and its
+//! `Status` is an enum that an unlisted number would make invalid. Any of these takes a worker down, so the imports are
+//! declared here, with plain numbers, and every failure is a [`HostError`].
 
 #![allow(unsafe_code)]
 
-use std::ptr::null_mut;
+use std::fmt;
+use std::ptr::{null, null_mut};
+
+use prost::Message;
 
 use crate::pairs;
-use crate::proxy::{HostError, Property, Proxy, Shared, Swap};
+use crate::proxy::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
 
 const OK: u32 = 0;
 /// Not a status of the host: what was to be sent is larger than the ABI can say.
@@ -26,7 +29,12 @@ pub(super) const HEADERS: Map = Map(0);
 /// The trailers.
 pub(super) const TRAILERS: Map = Map(1);
 
+/// The headers of an answer to a call.
+pub(super) const CALL_HEADERS: Map = Map(6);
+
+const CALL_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
+const REQUEST_STREAM: u32 = 0;
 const COUNTER: u32 = 0;
 
 /// A version that no shared value ever has. The host ignores it where the value is absent and refuses it where it is
@@ -51,6 +59,30 @@ unsafe extern "C" {
     fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_log(level: u32, message: *const u8, message_size: usize) -> u32;
+    fn proxy_http_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        headers: *const u8,
+        headers_size: usize,
+        body: *const u8,
+        body_size: usize,
+        trailers: *const u8,
+        trailers_size: usize,
+        timeout_milliseconds: u32,
+        call: *mut u32,
+    ) -> u32;
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        arguments: *const u8,
+        arguments_size: usize,
+        results: *mut *mut u8,
+        results_size: *mut usize,
+    ) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
+    fn proxy_set_effective_context(context: u32) -> u32;
+    fn proxy_continue_stream(stream: u32) -> u32;
     fn proxy_send_local_response(
         status: u32,
         details: *const u8,
@@ -73,6 +105,40 @@ impl Proxy for Host {
         // SAFETY: the path outlives the call; the host writes an allocation and its size.
         let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut value.data, &mut value.size) };
         optional("proxy_get_property", status, value)
+    }
+
+    /// Envoy's BoringSSL. Whatever else it answers than a verdict, the signature is verified in the module.
+    fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {
+        let name = "verify_signature";
+        let hash_function = match check.hash {
+            Hash::Sha256 => "sha256",
+            Hash::Sha384 => "sha384",
+            Hash::Sha512 => "sha512",
+        };
+        let arguments = VerifySignature {
+            hash_function: hash_function.to_owned(),
+            public_key: check.public_key.to_vec(),
+            signature: check.signature.to_vec(),
+            text: check.message.to_vec(),
+        }
+        .encode_to_vec();
+        let mut value = Returned::new();
+        // SAFETY: name and arguments outlive the call; the host writes an allocation and its size.
+        let status = unsafe {
+            proxy_call_foreign_function(
+                name.as_ptr(),
+                name.len(),
+                arguments.as_ptr(),
+                arguments.len(),
+                &mut value.data,
+                &mut value.size,
+            )
+        };
+        let results = value.take();
+        (status == OK)
+            .then(|| VerifySignatureResult::decode(results.as_slice()).ok())
+            .flatten()
+            .map(|result| result.result)
     }
 
     fn now(&self) -> Result<u64, HostError> {
@@ -102,16 +168,107 @@ impl Proxy for Host {
     }
 }
 
+/// The arguments of Envoy's foreign function `verify_signature`.
+#[derive(Clone, PartialEq, Message)]
+struct VerifySignature {
+    #[prost(string, tag = "1")]
+    hash_function: String,
+    #[prost(bytes = "vec", tag = "2")]
+    public_key: Vec<u8>,
+    #[prost(bytes = "vec", tag = "3")]
+    signature: Vec<u8>,
+    #[prost(bytes = "vec", tag = "4")]
+    text: Vec<u8>,
+}
+
+/// What it returns.
+#[derive(Clone, PartialEq, Message)]
+struct VerifySignatureResult {
+    #[prost(bool, tag = "1")]
+    result: bool,
+}
+
+/// A line in Envoy's log, at level info.
+pub(super) fn info(message: fmt::Arguments<'_>) {
+    log(2, message);
+}
+
+/// At level warn.
+pub(super) fn warn(message: fmt::Arguments<'_>) {
+    log(3, message);
+}
+
+/// At level error.
+pub(super) fn error(message: fmt::Arguments<'_>) {
+    log(4, message);
+}
+
+fn log(level: u32, message: fmt::Arguments<'_>) {
+    let line = format!("mtls_authz: {message}");
+    // SAFETY: the line outlives the call. That a line could not be written can be told to nobody.
+    let _ = unsafe { proxy_log(level, line.as_ptr(), line.len()) };
+}
+
+/// Sends a request without a body through a cluster; its answer comes to `proxy_on_http_call_response`.
+pub(super) fn http_call(cluster: &str, headers: &[(&str, &str)], timeout_milliseconds: u32) -> Result<u32, HostError> {
+    let name = "proxy_http_call";
+    let pairs = headers.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    let headers = pairs::encode(pairs).ok_or(HostError { call: name, status: TOO_LARGE })?;
+    let mut call = 0;
+    // SAFETY: every buffer outlives the call; body and trailers are empty; the host writes one number.
+    let status = unsafe {
+        proxy_http_call(
+            cluster.as_ptr(),
+            cluster.len(),
+            headers.as_ptr(),
+            headers.len(),
+            null(),
+            0,
+            null(),
+            0,
+            timeout_milliseconds,
+            &mut call,
+        )
+    };
+    check(name, status).map(|()| call)
+}
+
+/// Has `on_tick` called in this interval; 0: never.
+pub(super) fn set_tick_period(milliseconds: u32) -> Result<(), HostError> {
+    // SAFETY: takes a number only.
+    check("proxy_set_tick_period_milliseconds", unsafe { proxy_set_tick_period_milliseconds(milliseconds) })
+}
+
+/// Makes the calls that follow calls of another context. Fails where that is gone.
+pub(super) fn set_effective_context(context: u32) -> Result<(), HostError> {
+    // SAFETY: takes a number only.
+    check("proxy_set_effective_context", unsafe { proxy_set_effective_context(context) })
+}
+
+/// Lets a paused request go on.
+pub(super) fn continue_request() -> Result<(), HostError> {
+    // SAFETY: takes a number only.
+    check("proxy_continue_stream", unsafe { proxy_continue_stream(REQUEST_STREAM) })
+}
+
+/// The body of an answer to a call, up to a size.
+pub(super) fn call_body(max_size: usize) -> Result<Vec<u8>, HostError> {
+    buffer(CALL_BODY, max_size)
+}
+
 /// The plugin's configuration.
 pub(super) fn configuration() -> Result<Vec<u8>, HostError> {
+    buffer(PLUGIN_CONFIGURATION, usize::MAX)
+}
+
+fn buffer(buffer: u32, max_size: usize) -> Result<Vec<u8>, HostError> {
     let mut value = Returned::new();
     // SAFETY: the host writes an allocation and its size.
-    let status =
-        unsafe { proxy_get_buffer_bytes(PLUGIN_CONFIGURATION, 0, usize::MAX, &mut value.data, &mut value.size) };
+    let status = unsafe { proxy_get_buffer_bytes(buffer, 0, max_size, &mut value.data, &mut value.size) };
     optional("proxy_get_buffer_bytes", status, value).map(Option::unwrap_or_default)
 }
 
-/// A serialized map of the request.
+/// A serialized map.
 pub(super) fn map(map: Map) -> Result<Vec<u8>, HostError> {
     let mut value = Returned::new();
     // SAFETY: the host writes an allocation and its size.
@@ -194,7 +351,7 @@ impl Returned {
         if self.data.is_null() {
             return Vec::new();
         }
-        // SAFETY: `proxy_on_memory_allocate` of the SDK made it: a boxed slice of this size, owned by nobody else.
+        // SAFETY: `proxy_on_memory_allocate` made it: a boxed slice of this size, owned by nobody else.
         unsafe { Vec::from_raw_parts(self.data, self.size, self.size) }
     }
 }

@@ -1,13 +1,7 @@
 //! One request: its headers in, one decision out.
 
-use std::rc::Rc;
-
-use log::{error, info, warn};
-use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
-
 use super::host::{self, Host};
-use super::root::Worker;
+use super::worker::Worker;
 use crate::config::{AuditLog, Policy};
 use crate::decision::{Decision, Deny, Reason};
 use crate::metrics::Counter;
@@ -21,53 +15,76 @@ const VERDICT: &str = "mtls_authz.verdict";
 /// Filter state that access logs read: `wasm.mtls_authz.decision`.
 const DECISION: &str = "mtls_authz.decision";
 
-pub(super) struct Http {
-    worker: Rc<Worker>,
+/// What becomes of a request for now.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u32)]
+pub(super) enum Action {
+    /// It goes on.
+    Continue = 0,
+    /// It waits, or has been answered.
+    Pause = 1,
 }
 
-impl Http {
-    pub(super) const fn new(worker: Rc<Worker>) -> Self {
-        Self { worker }
+/// Decides about a request whose headers have come.
+pub(super) fn request_headers(context: u32, worker: Option<&Worker>) -> Action {
+    let Some(worker) = worker else {
+        return refuse(&unconfigured(), &Request::default());
+    };
+    conclude(worker, |reason| {
+        let for_a_key = reason == Reason::TokenKeyUnknown;
+        let waits = for_a_key || reason == Reason::KeysUnavailable;
+        waits && worker.keys.as_ref().is_some_and(|keys| keys.wait(context, for_a_key))
+    })
+}
+
+/// Cleans the trailers of a request that was let through.
+pub(super) fn request_trailers(worker: Option<&Worker>) -> Action {
+    match worker.and_then(|worker| worker.policy.as_ref()).map(clean_trailers) {
+        Some(Ok(())) => Action::Continue,
+        Some(Err(deny)) => refuse(&deny, &Request::default()),
+        None => refuse(&unconfigured(), &Request::default()),
     }
 }
 
-impl Context for Http {}
-
-impl HttpContext for Http {
-    fn on_http_request_headers(&mut self, _: usize, _: bool) -> Action {
-        let bytes = host::map(host::HEADERS);
-        let headers = bytes.as_deref().map_err(|problem| Deny::from(*problem));
-        let headers = headers.and_then(|bytes| pairs::decode(bytes).ok_or_else(unknown_map));
-        let (headers, problem) = match headers {
-            Ok(headers) => (headers, None),
-            Err(deny) => (Vec::new(), Some(deny)),
-        };
-        let request = Request::new(&headers);
-        let policy = self.worker.policy.as_ref();
-        let mut decision = match (policy, problem) {
-            (Some(policy), None) => authorize::decide(policy, &request, &Host),
-            (_, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
-        };
-        // The record is written last, so that it says what has really happened.
-        if let (Some(policy), None) = (policy, decision.refusal())
-            && let Err(problem) = pass(policy, &request, &decision)
-        {
-            decision = Decision::failed(problem.into());
-        }
-        record(&self.worker, &request, &decision);
-        match decision.refusal() {
-            None => Action::Continue,
-            Some(deny) => refuse(deny, &request),
-        }
+/// Decides about a paused request, in whose context this is called, once and for all.
+pub(super) fn resume(worker: &Worker) {
+    if conclude(worker, |_| false) == Action::Continue
+        && let Err(problem) = host::continue_request()
+    {
+        host::error(format_args!("a request that had waited could not go on: {problem}"));
     }
+}
 
-    /// Only requests that were let through have trailers to read.
-    fn on_http_request_trailers(&mut self, _: usize) -> Action {
-        match self.worker.policy.as_ref().map(clean_trailers) {
-            Some(Ok(())) => Action::Continue,
-            Some(Err(deny)) => refuse(&deny, &Request::default()),
-            None => refuse(&Reason::InternalError.into(), &Request::default()),
-        }
+/// Reads a request, decides about it, and carries that out. Where `wait` says so, a refusal for some reason is put off.
+fn conclude(worker: &Worker, wait: impl FnOnce(Reason) -> bool) -> Action {
+    let bytes = host::map(host::HEADERS);
+    let headers = bytes.as_deref().map_err(|problem| Deny::from(*problem));
+    let headers = headers.and_then(|bytes| pairs::decode(bytes).ok_or_else(unknown_map));
+    let (headers, problem) = match headers {
+        Ok(headers) => (headers, None),
+        Err(deny) => (Vec::new(), Some(deny)),
+    };
+    let request = Request::new(&headers);
+    let policy = worker.policy.as_ref();
+    let mut decision = match (policy, problem) {
+        (Some(policy), None) => authorize::decide(policy, &worker.memory, &request, &Host),
+        (_, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
+    };
+    if let Err(deny) = &decision.verdict
+        && wait(deny.reason)
+    {
+        return Action::Pause;
+    }
+    // The record is written last, so that it says what has really happened.
+    if let (Some(policy), None) = (policy, decision.refusal())
+        && let Err(problem) = pass(policy, &request, &decision)
+    {
+        decision = Decision::failed(problem.into());
+    }
+    record(worker, &request, &decision);
+    match decision.refusal() {
+        None => Action::Continue,
+        Some(deny) => refuse(deny, &request),
     }
 }
 
@@ -102,7 +119,7 @@ fn refuse(deny: &Deny, request: &Request<'_>) -> Action {
         host::send_response(response.status, response.code, &response.headers, &response.body, response.grpc_status);
     if let Err(problem) = sent {
         // The request stays paused: Envoy ends it by its own timeout, and nothing has passed.
-        error!("mtls_authz: no answer could be sent: {problem}");
+        host::error(format_args!("no answer could be sent: {problem}"));
     }
     Action::Pause
 }
@@ -112,12 +129,12 @@ fn record(worker: &Worker, request: &Request<'_>, decision: &Decision) {
     let policy = worker.policy.as_ref();
     for counter in Counter::of(request, decision) {
         if let Some(Err(problem)) = worker.counters.get(&counter).map(|id| host::increment(*id)) {
-            error!("mtls_authz: {}: {problem}", counter.name());
+            host::error(format_args!("{}: {problem}", counter.name()));
         }
     }
     let record = record::json(policy.and_then(|policy| policy.policy_id.as_deref()), request, decision);
     if let Err(problem) = host::set_filter_state(DECISION, record.as_bytes()) {
-        error!("mtls_authz: the decision record could not be written: {problem}");
+        host::error(format_args!("the decision record could not be written: {problem}"));
     }
     let denied = decision.verdict.is_err();
     let logged = match policy.map_or(AuditLog::Denied, |policy| policy.audit_log) {
@@ -133,12 +150,14 @@ fn record(worker: &Worker, request: &Request<'_>, decision: &Decision) {
         return;
     };
     if dropped > 0 {
-        warn!("mtls_authz: {dropped} lines were left out to keep the log bounded; the access log has every record");
+        host::warn(format_args!(
+            "{dropped} lines were left out to keep the log bounded; the access log has every record"
+        ));
     }
     let line = record::log_line(&record, decision);
     if denied {
-        warn!("mtls_authz: {line}");
+        host::warn(format_args!("{line}"));
     } else {
-        info!("mtls_authz: {line}");
+        host::info(format_args!("{line}"));
     }
 }

@@ -175,6 +175,9 @@ fn resolve_dot_segments(path: &str) -> Result<String, PathError> {
 
 /// `..;x`, `a%2F..`: one segment here, a step upwards on servers that split there.
 fn hides_dot_segment(segment: &str) -> bool {
+    if !segment.contains(['%', ';']) {
+        return false;
+    }
     let separated = segment.replace("%2F", "/").replace("%5C", "/").replace("%3B", "/").replace(';', "/");
     separated != segment && separated.split('/').any(|piece| matches!(piece, "." | ".."))
 }

@@ -113,6 +113,9 @@ impl PatternSet {
     }
 
     fn matches_segments<'a>(&self, segments: impl Iterator<Item = &'a str>) -> Vec<usize> {
+        if self.nodes.is_empty() {
+            return Vec::new();
+        }
         let mut alive = Alive::default();
         self.enter(0, &mut alive);
         for segment in segments {

@@ -39,7 +39,7 @@ pub fn bearer<'a>(values: &[&'a [u8]]) -> Result<Option<&'a str>, Deny> {
 }
 
 fn is_token68_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"-._~+/=".contains(&byte)
+    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
 }
 
 fn malformed(note: &'static str) -> Deny {

@@ -97,7 +97,7 @@ fn text(payload: &Map<String, Value>, claim: &str) -> Result<Option<String>, Den
     match payload.get(claim) {
         None => Ok(None),
         Some(Value::String(text)) if !text.is_empty() => Ok(Some(text.clone())),
-        Some(_) => Err(invalid(claim, "is not a text")),
+        Some(_) => Err(invalid(claim, "is empty or not a text")),
     }
 }
 

@@ -1,13 +1,29 @@
 //! The token: which one, who verified it, what it claims, whom it is bound to.
 
+mod algorithm;
 mod authorization;
 mod binding;
+mod cache;
 mod claims;
 mod header;
+mod json;
+mod jws;
+mod key;
 mod metadata;
+mod presented;
+mod signature;
 
+pub use algorithm::{Algorithm, Family};
 pub use authorization::bearer;
+pub use cache::TokenCache;
 pub use claims::{ClaimRules, Claims};
+pub use json::StrictObject;
+pub use jws::verify;
+pub use key::{Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable};
+pub use presented::PresentedToken;
+pub use signature::is_valid as verify_signature;
+
+use std::rc::Rc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,17 +33,70 @@ use crate::decision::{Deny, Reason};
 use crate::proxy::{Property, Proxy};
 
 /// `token`
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone)]
 pub struct TokenRules {
-    /// Where Envoy's `jwt_authn` filter leaves the payload that it verified: the metadata namespace…
-    pub namespace: String,
-    /// …and the key, the provider's `payload_in_metadata`.
-    pub key: String,
+    /// Who verifies tokens.
+    pub source: TokenSource,
+    /// Algorithms that may be verified here.
+    pub algorithms: Vec<Algorithm>,
     /// What the claims must say.
     pub claims: ClaimRules,
 }
 
-/// The payload of the verified token. `Ok(None)` where there is none.
+/// `token.source`
+#[derive(Debug, Clone)]
+pub enum TokenSource {
+    /// Envoy's `jwt_authn` filter, which leaves the payload in dynamic metadata.
+    JwtAuthn {
+        /// The metadata namespace.
+        namespace: String,
+        /// The key, the provider's `payload_in_metadata`.
+        key: String,
+    },
+    /// This filter, with these keys.
+    Jwks(KeySource),
+}
+
+/// Where keys come from.
+#[derive(Debug, Clone)]
+pub enum KeySource {
+    /// The configuration.
+    Inline(Rc<KeySet>),
+    /// The issuer, through a cluster of Envoy's.
+    Fetched(KeyFetch),
+}
+
+/// `token.jwks_uri`
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyFetch {
+    /// The cluster of Envoy's configuration.
+    pub cluster: String,
+    /// `:authority`
+    pub authority: String,
+    /// `:path`
+    pub path: String,
+    /// Seconds between two fetches.
+    pub refresh: u64,
+    /// Seconds that a set is used without having been fetched again.
+    pub max_stale: i64,
+    /// Milliseconds that a fetch, and a request that waits for the first one, may take.
+    pub timeout_ms: u32,
+}
+
+impl Default for TokenRules {
+    fn default() -> Self {
+        Self {
+            source: TokenSource::JwtAuthn {
+                namespace: "envoy.filters.http.jwt_authn".to_owned(),
+                key: "payload".to_owned(),
+            },
+            algorithms: Algorithm::ALL.to_vec(),
+            claims: ClaimRules::default(),
+        }
+    }
+}
+
+/// The payload that `jwt_authn` verified. `Ok(None)` where there is none.
 ///
 /// `bearer` is the token in the `Authorization` header, which is never believed. Where it is still there, though, it must
 /// be the one that was verified: `jwt_authn` also takes tokens from other places, and the upstream must not be handed a
@@ -36,12 +105,13 @@ pub struct TokenRules {
 /// # Errors
 /// 400 `authorization_malformed` where the two differ, 401 `token_malformed` where either cannot be read.
 pub fn verified_payload(
-    rules: &TokenRules,
+    namespace: &str,
+    key: &str,
     bearer: Option<&str>,
     proxy: &dyn Proxy,
 ) -> Result<Option<Map<String, Value>>, Deny> {
     let metadata = proxy.property(Property::DynamicMetadata)?.unwrap_or_default();
-    let payload = metadata::payload(&metadata, &rules.namespace, &rules.key).map_err(|problem| {
+    let payload = metadata::payload(&metadata, namespace, key).map_err(|problem| {
         Deny::new(Reason::TokenMalformed).with_note(match problem {
             metadata::Unreadable::Encoding => "the request's dynamic metadata cannot be read, or is nested too deeply",
             metadata::Unreadable::NotAnObject => {
@@ -54,7 +124,12 @@ pub fn verified_payload(
             return Err(Deny::new(Reason::AuthorizationMalformed)
                 .with_note("the token in the Authorization header is not the one that jwt_authn verified"));
         }
-        header::check(token)?;
+        let encoded = token.split('.').next().and_then(|header| URL_SAFE_NO_PAD.decode(header).ok());
+        let header = encoded.and_then(|header| json::object(&header));
+        header::check(&header.ok_or_else(|| {
+            Deny::new(Reason::TokenMalformed)
+                .with_detail("The token's header is not a JSON object without repeated members.")
+        })?)?;
     }
     Ok(payload)
 }

@@ -1,0 +1,185 @@
+//! Keeping fetched keys fresh, and the requests that wait for them.
+//!
+//! The last good set stays in force until it is too old. A key that no set has is looked for at most once in a
+//! [`COOLDOWN`]; requests that need it, or that came before the first set, wait for that fetch and no longer.
+
+use std::cell::{Cell, RefCell};
+
+use super::host::{self, Host};
+use crate::memory::Memory;
+use crate::pairs;
+use crate::proxy::Proxy;
+use crate::token::{KeyFetch, KeySet, MAX_SET_BYTES};
+
+/// How often fetches and waiting requests are looked after.
+pub(super) const TICK_MILLISECONDS: u32 = 100;
+/// Between two fetches for unknown keys, however many tokens name one.
+const COOLDOWN: u64 = 5 * SECOND;
+/// Until the next attempt after one that failed, with keys in force and without.
+const RETRY: u64 = 10 * SECOND;
+const RETRY_WITHOUT_KEYS: u64 = SECOND;
+/// Requests that may wait in a worker at once; more are refused.
+const MAX_WAITING: usize = 1024;
+const SECOND: u64 = 1_000_000_000;
+const MILLISECOND: u64 = 1_000_000;
+
+/// The fetches of one worker. Times are nanoseconds since 1970.
+pub(super) struct KeyFetcher {
+    fetch: KeyFetch,
+    in_flight: Cell<Option<u32>>,
+    due_at: Cell<u64>,
+    finished_at: Cell<u64>,
+    wanted: Cell<bool>,
+    waiting: RefCell<Vec<Waiting>>,
+}
+
+/// A paused request.
+#[derive(Clone, Copy)]
+struct Waiting {
+    context: u32,
+    until: u64,
+    /// It waits for one key, so any answer ends the wait; otherwise it waits for the first set.
+    for_a_key: bool,
+}
+
+impl KeyFetcher {
+    pub fn new(fetch: KeyFetch) -> Self {
+        Self {
+            fetch,
+            in_flight: Cell::default(),
+            due_at: Cell::default(),
+            finished_at: Cell::default(),
+            wanted: Cell::default(),
+            waiting: RefCell::default(),
+        }
+    }
+
+    /// Lets a request wait, unless it is not worth it: then it is to be refused now.
+    pub fn wait(&self, context: u32, for_a_key: bool) -> bool {
+        let Ok(now) = Host.now() else {
+            return false;
+        };
+        let patience = u64::from(self.fetch.timeout_ms) * MILLISECOND;
+        let earliest = self.finished_at.get().saturating_add(COOLDOWN);
+        let too_early = for_a_key && self.in_flight.get().is_none() && earliest > now.saturating_add(patience);
+        let mut waiting = self.waiting.borrow_mut();
+        if too_early || waiting.len() >= MAX_WAITING {
+            return false;
+        }
+        self.wanted.set(true);
+        waiting.push(Waiting { context, until: now.saturating_add(patience), for_a_key });
+        true
+    }
+
+    /// A request is gone; a client does not wait for ever.
+    pub fn forget(&self, context: u32) {
+        self.waiting.borrow_mut().retain(|waiting| waiting.context != context);
+    }
+
+    /// Starts a fetch where one is due. Returns the requests that have waited long enough.
+    pub fn tick(&self, memory: &Memory) -> Vec<u32> {
+        let Ok(now) = Host.now() else {
+            return Vec::new();
+        };
+        let wanted = self.wanted.get() && now >= self.finished_at.get().saturating_add(COOLDOWN);
+        if self.in_flight.get().is_none() && (wanted || now >= self.due_at.get()) {
+            self.start(memory, now);
+        }
+        self.take(|waiting| waiting.until <= now)
+    }
+
+    fn start(&self, memory: &Memory, now: u64) {
+        self.wanted.set(false);
+        let headers = [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", self.fetch.authority.as_str()),
+            (":path", self.fetch.path.as_str()),
+            ("accept", "application/jwk-set+json, application/json"),
+        ];
+        match host::http_call(&self.fetch.cluster, &headers, self.fetch.timeout_ms) {
+            Ok(call) => self.in_flight.set(Some(call)),
+            Err(problem) => {
+                let cluster = &self.fetch.cluster;
+                host::warn(format_args!(
+                    "token.jwks_uri: no keys can be fetched through cluster {cluster:?}: {problem}; is it configured?"
+                ));
+                self.finish(now, self.retry(memory, now));
+            }
+        }
+    }
+
+    /// Until the next attempt after one that failed.
+    fn retry(&self, memory: &Memory, now: u64) -> u64 {
+        if memory.keys(seconds(now)).is_some() { RETRY } else { RETRY_WITHOUT_KEYS }
+    }
+
+    fn finish(&self, now: u64, next: u64) {
+        self.in_flight.set(None);
+        self.finished_at.set(now);
+        self.due_at.set(now.saturating_add(next));
+    }
+
+    /// Takes an answer. Returns the requests that need not wait any longer.
+    pub fn answer(&self, call: u32, memory: &Memory) -> Vec<u32> {
+        if self.in_flight.get() != Some(call) {
+            return Vec::new();
+        }
+        let now = Host.now().unwrap_or_default();
+        match answered_keys() {
+            Ok(set) => {
+                memory.adopt_keys(set, seconds(now).saturating_add(self.fetch.max_stale));
+                // Up to a tenth earlier, so that workers and proxies do not all ask at once.
+                let refresh = self.fetch.refresh.saturating_mul(SECOND);
+                let jitter = now.checked_rem(refresh / 10).unwrap_or_default();
+                self.finish(now, refresh.saturating_sub(jitter));
+                self.take(|_| true)
+            }
+            Err(problem) => {
+                let in_force = memory.keys(seconds(now)).is_some();
+                let consequence = if in_force { "the last good keys stay in force" } else { "there are none yet" };
+                host::warn(format_args!(
+                    "token.jwks_uri: the keys that were fetched cannot be used: {problem}; {consequence}"
+                ));
+                self.finish(now, self.retry(memory, now));
+                self.take(|waiting| waiting.for_a_key)
+            }
+        }
+    }
+
+    /// Every waiting request, for when this configuration is replaced.
+    pub fn all(&self) -> Vec<u32> {
+        self.take(|_| true)
+    }
+
+    fn take(&self, done: impl Fn(&Waiting) -> bool) -> Vec<u32> {
+        let mut waiting = self.waiting.borrow_mut();
+        let taken = waiting.iter().filter(|waiting| done(waiting)).map(|waiting| waiting.context).collect();
+        waiting.retain(|waiting| !done(waiting));
+        taken
+    }
+}
+
+/// Seconds since 1970 out of nanoseconds.
+fn seconds(nanoseconds: u64) -> i64 {
+    i64::try_from(nanoseconds / SECOND).unwrap_or(i64::MAX)
+}
+
+/// The key set in the answer that has just come.
+fn answered_keys() -> Result<KeySet, String> {
+    let bytes = host::map(host::CALL_HEADERS).map_err(|problem| problem.to_string())?;
+    let headers = pairs::decode(&bytes).ok_or("its headers have an unknown form")?;
+    match headers.iter().find(|(name, _)| *name == b":status") {
+        Some((_, b"200")) => {}
+        Some((_, status)) => return Err(format!("the status is {}", String::from_utf8_lossy(status))),
+        None => return Err("no answer came in time".to_owned()),
+    }
+    let body = host::call_body(MAX_SET_BYTES + 1).map_err(|problem| problem.to_string())?;
+    let (set, left_out) = KeySet::from_json(&body).map_err(|problem| problem.as_str().to_owned())?;
+    for key in left_out {
+        let id = key.id.unwrap_or_default();
+        host::warn(format_args!("token.jwks_uri: keys[{}] (kid {id:?}) is left out: {}", key.index, key.why.as_str()));
+    }
+    host::info(format_args!("token.jwks_uri: new keys are in force"));
+    Ok(set)
+}

@@ -1,0 +1,162 @@
+//! The plugin in one worker: its configuration, its counters.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use super::host::{self, Host};
+use super::http;
+use super::keys::{self, KeyFetcher};
+use crate::certificate::Thumbprint;
+use crate::config::{ConfigError, Policy};
+use crate::memory::Memory;
+use crate::metrics::Counter;
+use crate::proxy::{HostError, Proxy};
+use crate::record::LogBudget;
+use crate::token::{KeySource, TokenRules, TokenSource};
+
+/// What every request of a worker shares. Before it is configured it refuses everything, too.
+pub(super) struct Worker {
+    /// `None`: this worker could not be configured, and refuses everything.
+    pub policy: Option<Policy>,
+    pub memory: Memory,
+    /// Where keys are fetched.
+    pub keys: Option<KeyFetcher>,
+    pub counters: HashMap<Counter, u32>,
+    pub log_budget: RefCell<LogBudget>,
+}
+
+impl Default for Worker {
+    /// Not configured yet.
+    fn default() -> Self {
+        Self::new(None, HashMap::new())
+    }
+}
+
+impl Worker {
+    fn new(policy: Option<Policy>, counters: HashMap<Counter, u32>) -> Self {
+        let rules = policy.as_ref().map(|policy| policy.token.source.clone());
+        let source = rules.unwrap_or_else(|| TokenRules::default().source);
+        Self {
+            policy,
+            memory: Memory::new(&source),
+            keys: match source {
+                TokenSource::Jwks(KeySource::Fetched(fetch)) => Some(KeyFetcher::new(fetch)),
+                TokenSource::Jwks(KeySource::Inline(_)) | TokenSource::JwtAuthn { .. } => None,
+            },
+            counters,
+            log_budget: RefCell::default(),
+        }
+    }
+
+    /// Looks after fetches and waiting requests.
+    pub fn tick(&self) {
+        if let Some(keys) = &self.keys {
+            self.resume(keys.tick(&self.memory));
+        }
+    }
+
+    /// Takes the answer to a call.
+    pub fn answer(&self, call: u32) {
+        if let Some(keys) = &self.keys {
+            self.resume(keys.answer(call, &self.memory));
+        }
+    }
+
+    /// Another configuration takes over: nobody is left waiting.
+    pub fn retire(&self) {
+        if let Some(keys) = &self.keys {
+            self.resume(keys.all());
+        }
+    }
+
+    /// Decides about requests that have waited for keys.
+    fn resume(&self, contexts: Vec<u32>) {
+        for context in contexts {
+            // A request that is gone has no context any more.
+            if host::set_effective_context(context).is_ok() {
+                http::resume(self);
+            }
+        }
+    }
+
+    /// A request is gone.
+    pub fn forget(&self, context: u32) {
+        if let Some(keys) = &self.keys {
+            keys.forget(context);
+        }
+    }
+}
+
+/// Configures a worker; `None` refuses the configuration.
+///
+/// Envoy configures a VM in its main thread first, and refuses the whole configuration where that fails. When it fails in
+/// a worker later, Envoy skips the filter and lets everything through. So a configuration that was accepted once is never
+/// refused again: whatever goes wrong then leaves a worker that refuses every request.
+pub(super) fn configure() -> Option<Worker> {
+    let configuration = host::configuration();
+    let policy = match configuration.as_deref().map(Policy::read) {
+        Ok(Ok(policy)) => Some(policy),
+        Ok(Err(problem)) if is_refused(&problem, configuration.as_deref().unwrap_or_default()) => return None,
+        Ok(Err(_)) => None,
+        Err(problem) => {
+            host::error(format_args!("the configuration cannot be read: {problem}; every request is refused"));
+            None
+        }
+    };
+    if policy.is_some()
+        && let Err(problem) = configuration.and_then(|json| remember_accepted(&json))
+    {
+        host::error(format_args!(
+            "{problem}; should a worker fail to read this configuration, Envoy would skip the filter there"
+        ));
+    }
+    let worker = Worker::new(policy, define_counters());
+    if worker.keys.is_some()
+        && let Err(problem) = host::set_tick_period(keys::TICK_MILLISECONDS)
+    {
+        host::error(format_args!("{problem}; no keys can be fetched, and tokens are refused"));
+    }
+    Some(worker)
+}
+
+/// Says what is wrong, and whether the configuration is to be refused: not if it was accepted before.
+fn is_refused(problem: &ConfigError, json: &[u8]) -> bool {
+    let refused = !matches!(Host.shared(&accepted_key(json)), Ok(Some(_)) | Err(_));
+    if refused {
+        host::error(format_args!("the configuration is refused: {problem}"));
+    } else {
+        host::error(format_args!(
+            "a configuration that was accepted cannot be read again: {problem}; every request is refused"
+        ));
+    }
+    refused
+}
+
+/// Tells the workers that this configuration was accepted.
+fn remember_accepted(json: &[u8]) -> Result<(), HostError> {
+    let key = accepted_key(json);
+    if Host.shared(&key)?.is_none() {
+        Host.swap_shared(&key, b"1", None)?;
+        host::info(format_args!("mtls_authz {}: the configuration is accepted", env!("CARGO_PKG_VERSION")));
+    }
+    Ok(())
+}
+
+/// Of this version of the filter: a newer one may well refuse what an older one accepted.
+fn accepted_key(json: &[u8]) -> String {
+    format!("mtls_authz.accepted.{}.{}", env!("CARGO_PKG_VERSION"), Thumbprint::of(json))
+}
+
+/// Without a counter a decision is still a decision.
+fn define_counters() -> HashMap<Counter, u32> {
+    let mut counters = HashMap::new();
+    for counter in Counter::all() {
+        match host::define_counter(&counter.name()) {
+            Ok(id) => {
+                counters.insert(counter, id);
+            }
+            Err(problem) => host::error(format_args!("no counter {}: {problem}", counter.name())),
+        }
+    }
+    counters
+}

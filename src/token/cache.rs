@@ -1,0 +1,112 @@
+//! Tokens that were verified, so that a token costs its signature once.
+//!
+//! What is remembered is that one exact text was signed by one of the keys in force, and its claims. It is no verdict on
+//! a request: times are compared with the clock and the binding with the certificate every time, so a remembered token
+//! is worth nothing with another certificate or after its end. When the keys change everything is forgotten.
+//!
+//! A token is found by the last 16 characters of its signature and then compared whole, so nothing long is hashed. Two
+//! tokens that end alike cost each other their place, never more; and only tokens with a valid signature are remembered,
+//! so making such pairs on purpose takes the issuer's key.
+
+use std::num::NonZeroUsize;
+use std::rc::Rc;
+
+use lru::LruCache;
+
+use super::Claims;
+
+/// Tokens remembered in a worker; beyond that the least recently used one is forgotten.
+const MAX_TOKENS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+/// A longer token is verified every time. Together they bound the cache to 16 MiB and the claims.
+const MAX_TOKEN_BYTES: usize = 4096;
+const TAIL_BYTES: usize = 16;
+
+/// Verified tokens.
+pub struct TokenCache(LruCache<[u8; TAIL_BYTES], Remembered>);
+
+struct Remembered {
+    token: Box<str>,
+    claims: Rc<Claims>,
+}
+
+impl Default for TokenCache {
+    fn default() -> Self {
+        Self(LruCache::new(MAX_TOKENS))
+    }
+}
+
+impl TokenCache {
+    /// The claims of exactly this token.
+    pub fn claims(&mut self, token: &str) -> Option<Rc<Claims>> {
+        let found = self.0.get(tail(token)?)?;
+        same(found.token.as_bytes(), token.as_bytes()).then(|| Rc::clone(&found.claims))
+    }
+
+    /// Remembers a token whose signature was found valid.
+    pub fn insert(&mut self, token: &str, claims: Rc<Claims>) {
+        if let Some(tail) = tail(token).filter(|_| token.len() <= MAX_TOKEN_BYTES) {
+            self.0.put(*tail, Remembered { token: token.into(), claims });
+        }
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+/// Eight bytes at a time; the comparison of slices goes byte by byte on wasm32.
+fn same(left: &[u8], right: &[u8]) -> bool {
+    let (left_words, left_rest) = left.as_chunks::<8>();
+    let (right_words, right_rest) = right.as_chunks::<8>();
+    let same_word = |(left, right): (&[u8; 8], &[u8; 8])| u64::from_ne_bytes(*left) == u64::from_ne_bytes(*right);
+    left.len() == right.len() && left_words.iter().zip(right_words).all(same_word) && left_rest == right_rest
+}
+
+fn tail(token: &str) -> Option<&[u8; TAIL_BYTES]> {
+    token.as_bytes().last_chunk()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::token::ClaimRules;
+
+    fn claims(client: &str) -> Rc<Claims> {
+        let payload = json!({"exp": 1, "client_id": client});
+        let rules = ClaimRules { client_id_claims: vec!["client_id".to_owned()], ..ClaimRules::default() };
+        Rc::new(Claims::read(payload.as_object().unwrap(), &rules).unwrap())
+    }
+
+    #[test]
+    fn a_token_is_known_by_all_of_its_text() {
+        let mut cache = TokenCache::default();
+        cache.insert("a.b.0123456789abcdef", claims("a"));
+        assert!(cache.claims("a.b.0123456789abcdef").is_some());
+        for other in
+            ["A.b.0123456789abcdef", "x.a.b.0123456789abcdef", "a.b.0123456789abcdeF", "0123456789abcdef", "short", ""]
+        {
+            assert!(cache.claims(other).is_none(), "{other}");
+        }
+        cache.insert("z.z.0123456789abcdef", claims("z"));
+        assert!(cache.claims("a.b.0123456789abcdef").is_none(), "tokens that end alike replace each other");
+        cache.clear();
+        assert!(cache.claims("z.z.0123456789abcdef").is_none());
+    }
+
+    #[test]
+    fn the_least_recently_used_is_forgotten_and_long_ones_are_not_remembered() {
+        let mut cache = TokenCache::default();
+        for number in 0..=MAX_TOKENS.get() {
+            cache.insert(&format!("{number:016}"), claims("a"));
+            assert!(cache.claims("0000000000000000").is_some() || number == 0);
+        }
+        assert!(cache.claims("0000000000000001").is_none());
+        assert!(cache.claims("0000000000000002").is_some());
+        let long = "a".repeat(MAX_TOKEN_BYTES + 1);
+        cache.insert(&long, claims("a"));
+        assert!(cache.claims(&long).is_none());
+    }
+}

@@ -1,0 +1,85 @@
+//! The token of one request, of which as much is read as the decision asks for.
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+
+use super::{Claims, TokenRules, TokenSource, jws, verified_payload};
+use crate::decision::{Deny, Reason};
+use crate::memory::Memory;
+use crate::proxy::Proxy;
+
+/// A token that came with a request, or its absence.
+pub struct PresentedToken<'a> {
+    rules: &'a TokenRules,
+    memory: &'a Memory,
+    proxy: &'a dyn Proxy,
+    /// Seconds since 1970.
+    now: i64,
+    bearer: Option<&'a str>,
+    /// What `jwt_authn` verified.
+    payload: Option<Map<String, Value>>,
+    claims: Option<Rc<Claims>>,
+}
+
+impl<'a> PresentedToken<'a> {
+    /// Takes up the token of the `Authorization` header.
+    ///
+    /// # Errors
+    /// 400 `authorization_malformed` where it is not the one that `jwt_authn` verified.
+    pub fn new(
+        rules: &'a TokenRules,
+        memory: &'a Memory,
+        proxy: &'a dyn Proxy,
+        now: i64,
+        bearer: Option<&'a str>,
+    ) -> Result<Self, Deny> {
+        let payload = match (&rules.source, bearer) {
+            (TokenSource::JwtAuthn { namespace, key }, Some(_)) => verified_payload(namespace, key, bearer, proxy)?,
+            _ => None,
+        };
+        Ok(Self { rules, memory, proxy, now, bearer, payload, claims: None })
+    }
+
+    /// Its claims, verified and good now.
+    ///
+    /// # Errors
+    /// 401, or 503 `keys_unavailable`.
+    pub fn claims(&mut self) -> Result<Rc<Claims>, Deny> {
+        if let Some(claims) = &self.claims {
+            return Ok(Rc::clone(claims));
+        }
+        let claims = match &self.rules.source {
+            TokenSource::JwtAuthn { namespace, key } => self.left_by_jwt_authn(namespace, key)?,
+            TokenSource::Jwks(_) => self.verified_here()?,
+        };
+        claims.check(&self.rules.claims, self.now)?;
+        Ok(Rc::clone(self.claims.insert(claims)))
+    }
+
+    fn left_by_jwt_authn(&mut self, namespace: &str, key: &str) -> Result<Rc<Claims>, Deny> {
+        let payload = match (self.payload.take(), self.bearer) {
+            (Some(payload), _) => payload,
+            (None, None) => verified_payload(namespace, key, None, self.proxy)?.ok_or(Reason::TokenMissing)?,
+            (None, Some(_)) => {
+                return Err(Deny::new(Reason::TokenMissing).with_note(
+                    "there is a bearer token, but jwt_authn left no payload: it refused the token, or its provider's \
+                     payload_in_metadata is not token.metadata.key",
+                ));
+            }
+        };
+        Claims::read(&payload, &self.rules.claims).map(Rc::new)
+    }
+
+    fn verified_here(&self) -> Result<Rc<Claims>, Deny> {
+        let token = self.bearer.ok_or(Reason::TokenMissing)?;
+        let keys = self.memory.keys(self.now).ok_or(Reason::KeysUnavailable)?;
+        if let Some(claims) = self.memory.tokens().claims(token) {
+            return Ok(claims);
+        }
+        let payload = jws::verify(token, &keys, &self.rules.algorithms, self.proxy)?;
+        let claims = Rc::new(Claims::read(&payload, &self.rules.claims)?);
+        self.memory.tokens().insert(token, Rc::clone(&claims));
+        Ok(claims)
+    }
+}
