@@ -53,6 +53,15 @@ fn with(pointer: &str, value: Value) -> String {
     json.to_string()
 }
 
+/// The key of RFC 8037 appendix A.2.
+fn ed25519() -> Value {
+    json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"})
+}
+
+fn uri(path: &str) -> Value {
+    json!({"cluster": "issuer", "authority": "issuer.example", "path": path})
+}
+
 #[test]
 fn three_lines_a_client_suffice() {
     let json = r#"{
@@ -207,6 +216,54 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
         ("/bypass/0/methods/0", json!("GE T"), "bypass[0].methods[0]", "GE T", "upper case"),
         ("/binding/required_paths/0", json!("x"), "binding.required_paths[0]", "\"x\"", "path pattern"),
         ("/token/source", json!("header"), "token.source", "header", "jwt_authn"),
+        ("/token/jwks", json!({"keys": []}), "token.jwks", "another source", "\"source\": \"jwks\""),
+        ("/token/algorithms", json!(["ES256"]), "token.algorithms", "another source", "\"source\": \"jwks\""),
+        ("/token", json!({"source": "jwks"}), "token", "neither", "exactly one"),
+        ("/token", json!({"source": "jwks", "jwks": {}}), "token.jwks", "cannot be used", "\"keys\""),
+        ("/token", json!({"source": "jwks", "jwks": {"keys": []}}), "token.jwks", "cannot be used", "no usable key"),
+        (
+            "/token",
+            json!({"source": "jwks", "jwks": {"keys": [ed25519(), {"kty": "oct", "kid": "mac", "k": "AA"}]}}),
+            "token.jwks.keys[1]",
+            "mac",
+            "kty and crv",
+        ),
+        (
+            "/token",
+            json!({"source": "jwks", "jwks": {"keys": [ed25519()]}, "metadata": {}}),
+            "token.metadata",
+            "another source",
+            "jwt_authn",
+        ),
+        (
+            "/token",
+            json!({"source": "jwks", "jwks": {"keys": [ed25519()]}, "algorithms": ["none"]}),
+            "token.algorithms[0]",
+            "none",
+            "ES256",
+        ),
+        (
+            "/token",
+            json!({"source": "jwks", "jwks": {"keys": [ed25519()]}, "jwks_uri": uri("/k")}),
+            "token",
+            "both",
+            "exactly one",
+        ),
+        ("/token", json!({"source": "jwks", "jwks_uri": uri("k")}), "token.jwks_uri.path", "\"k\"", "jwks.json"),
+        (
+            "/token",
+            json!({"source": "jwks", "jwks_uri": {"cluster": "c", "authority": "a", "path": "/k", "refresh_seconds": 9, "max_stale_seconds": 1}}),
+            "token.jwks_uri.max_stale_seconds",
+            "1",
+            "refresh_seconds (9)",
+        ),
+        (
+            "/token",
+            json!({"source": "jwks", "jwks_uri": {"cluster": "c", "authority": "a", "path": "/k", "timeout_ms": 0}}),
+            "token.jwks_uri.timeout_ms",
+            "0",
+            "60000",
+        ),
         ("/token/metadata/name", json!("x"), "token.metadata.name", "name", "namespace"),
         ("/token/leeway_seconds", json!("30"), "token.leeway_seconds", "30", "u32"),
         ("/path/semicolons", json!("allow"), "path.semicolons", "allow", "keep"),
@@ -333,6 +390,7 @@ fn the_published_schema_knows_the_same_keys_as_the_filter() {
         ("/binding", r#""binding":"#, ""),
         ("/token", r#""token":"#, ""),
         ("/token/metadata", r#""token": {"metadata":"#, "}"),
+        ("/token/jwks_uri", r#""token": {"jwks_uri":"#, "}"),
         ("/path", r#""path":"#, ""),
         ("/upstream_headers", r#""upstream_headers":"#, ""),
         ("/audit", r#""audit":"#, ""),

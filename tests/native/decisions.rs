@@ -1,7 +1,8 @@
 //! Whole decisions: a policy, a request, a proxy; a verdict.
 
 use mtls_authz::{
-    Binding, Counter, Decision, Enforcement, Header, Policy, Property, Proxy, Reason, Request, Response, Rule, decide,
+    Binding, Counter, Decision, Enforcement, Header, Memory, Policy, Property, Proxy, Reason, Request, Response, Rule,
+    decide,
 };
 use rcgen::DnType;
 use serde_json::{Value, json};
@@ -39,7 +40,7 @@ fn compiled(json: &Value) -> Policy {
 }
 
 fn run(json: &Value, proxy: &dyn Proxy, headers: &[Header<'_>]) -> Decision {
-    decide(&compiled(json), &Request::new(headers), proxy)
+    decide(&compiled(json), &Memory::default(), &Request::new(headers), proxy)
 }
 
 fn verdict(decision: &Decision) -> Result<Rule, Reason> {
@@ -67,7 +68,7 @@ fn a_bound_token_with_its_certificate_passes_and_the_upstream_is_told_who_it_is(
     let headers = headers("GET", "/payments/1", &[("x-client-id", "acme"), ("x_client_id", "evil"), ("accept", "*/*")]);
     let policy = compiled(&policy());
     let request = Request::new(&headers);
-    let decision = decide(&policy, &request, &proxy);
+    let decision = decide(&policy, &Memory::default(), &request, &proxy);
     assert_eq!(verdict(&decision), Ok(Rule::Profile(0)));
     assert_eq!(decision.caller.binding, Some(Binding::Bound));
     let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
@@ -366,7 +367,7 @@ fn shadow_decides_and_lets_pass_without_vouching_for_anybody() {
     let headers = headers("GET", "/admin", &[("x-client-principal", "root"), ("client-cert", ":eA==:")]);
     let policy = compiled(&shadow);
     let request = Request::new(&headers);
-    let decision = decide(&policy, &request, &proxy);
+    let decision = decide(&policy, &Memory::default(), &request, &proxy);
     assert_eq!((verdict(&decision), decision.enforcement), (Err(Reason::PathDenied), Enforcement::Shadow));
     assert!(decision.refusal().is_none());
     assert_eq!(
@@ -436,7 +437,8 @@ fn what_the_upstream_is_told_differs_where_the_certificates_differ() {
         let policy = compiled(&policy);
         let headers = headers("GET", "/", &[]);
         let request = Request::new(&headers);
-        let decision = decide(&policy, &request, &FakeProxy::new().presenting(&Recipe::new().cn(cn).issue()));
+        let decision =
+            decide(&policy, &Memory::default(), &request, &FakeProxy::new().presenting(&Recipe::new().cn(cn).issue()));
         let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
         let value = |name: &str| {
             let (_, value) = sent.iter().find(|(known, _)| *known == name.as_bytes()).unwrap();
@@ -555,7 +557,7 @@ fn only_the_header_that_envoy_itself_wrote_stays() {
             let proxy = proxy.with(Property::LocalUriSan, "spiffe://server/a");
             let headers = headers("GET", path, &value);
             let request = Request::new(&headers);
-            let decision = decide(&policy, &request, &proxy);
+            let decision = decide(&policy, &Memory::default(), &request, &proxy);
             assert!(decision.verdict.is_ok());
             let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision);
             let sent = sent.map_or(request.headers.len(), |sent| {
@@ -588,7 +590,7 @@ fn an_upgraded_request_names_no_further_header_to_be_dropped() {
     let headers = headers("GET", "/payments/1", &more);
     let policy = compiled(&upgrades);
     let request = Request::new(&headers);
-    let decision = decide(&policy, &request, &proxy);
+    let decision = decide(&policy, &Memory::default(), &request, &proxy);
     let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
     let connection: Vec<_> =
         sent.iter().filter(|(name, _)| *name == b"connection").map(|(_, value)| value.as_ref()).collect();
@@ -609,7 +611,7 @@ fn what_goes_on_is_the_path_that_was_decided_on() {
         let proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
         let headers = headers("GET", sent, &[]);
         let request = Request::new(&headers);
-        let decision = decide(&policy, &request, &proxy);
+        let decision = decide(&policy, &Memory::default(), &request, &proxy);
         assert!(decision.verdict.is_ok(), "{sent}");
         let written = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision);
         let path =
@@ -625,7 +627,7 @@ fn a_bypassed_request_carries_no_identity() {
     let proxy = FakeProxy::new().presenting(&leaf);
     let headers = headers("GET", "/health", &[("x-forwarded-client-cert", "junk")]);
     let request = Request::new(&headers);
-    let decision = decide(&policy, &request, &proxy);
+    let decision = decide(&policy, &Memory::default(), &request, &proxy);
     let sent = mtls_authz::upstream_headers(&policy.upstream_headers, &request, &decision).unwrap();
     assert_eq!(sent.len(), 3, "{sent:?}");
 }
@@ -635,7 +637,7 @@ fn the_answer_says_no_more_than_the_caller_may_know() {
     let leaf = acme();
     let refused = |proxy: &FakeProxy, headers: &[Header<'_>]| {
         let request = Request::new(headers);
-        let decision = decide(&compiled(&policy()), &request, proxy);
+        let decision = decide(&compiled(&policy()), &Memory::default(), &request, proxy);
         Response::refuse(decision.refusal().unwrap(), &request)
     };
     let header = |response: &Response, name: &str| {

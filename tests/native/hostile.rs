@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use mtls_authz::{
-    Enforcement, Header, HostError, Policy, Property, Proxy, Request, Response, Rule, Shared, Swap, decide,
-    decision_record, upstream_headers,
+    Enforcement, Header, HostError, Memory, Policy, Property, Proxy, Request, Response, Rule, Shared, SignatureCheck,
+    Swap, decide, decision_record, upstream_headers,
 };
 use proptest::prelude::*;
 use serde_json::json;
@@ -59,6 +59,10 @@ fn failure(status: &u32) -> HostError {
 impl Proxy for Hostile {
     fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
         self.properties.get(&property).cloned().transpose().map_err(|status| failure(&status))
+    }
+
+    fn verify_signature(&self, _: SignatureCheck<'_>) -> Option<bool> {
+        Some(self.swaps)
     }
 
     fn now(&self) -> Result<u64, HostError> {
@@ -166,7 +170,7 @@ proptest! {
         let request = Request::new(&headers);
         POLICIES.with(|policies| -> Result<(), TestCaseError> {
             for policy in policies {
-                let decision = decide(policy, &request, &proxy);
+                let decision = decide(policy, &Memory::default(), &request, &proxy);
                 let record: serde_json::Value = serde_json::from_str(&decision_record(policy.policy_id.as_deref(), &request, &decision)).unwrap();
                 match &decision.verdict {
                     Ok(allow) => {

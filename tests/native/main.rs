@@ -5,5 +5,13 @@
 mod certificates;
 mod configuration;
 mod decisions;
+mod host;
 mod hostile;
+mod issuer;
+mod keys;
 mod proxy;
+mod remembered;
+mod rfc;
+mod signatures;
+mod tokens;
+mod vectors;

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use mtls_authz::{Header, HostError, Property, Proxy, Shared, Swap};
+use mtls_authz::{Header, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
 use serde_json::Value;
 
 use crate::certificates::Leaf;
@@ -48,6 +48,10 @@ impl Proxy for FakeProxy {
             return Err(HostError { call: "proxy_get_property", status: 10 });
         }
         Ok(self.properties.get(&property).cloned())
+    }
+
+    fn verify_signature(&self, _: SignatureCheck<'_>) -> Option<bool> {
+        None
     }
 
     fn now(&self) -> Result<u64, HostError> {

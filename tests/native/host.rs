@@ -1,0 +1,79 @@
+//! A proxy that verifies signatures, as Envoy's BoringSSL does, with an implementation that the filter does not have.
+
+use std::cell::Cell;
+
+use mtls_authz::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
+};
+use x509_parser::asn1_rs::Tag;
+use x509_parser::prelude::FromDer;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use crate::proxy::{FakeProxy, NOW};
+
+/// [`FakeProxy`] with a clock that goes and with signatures.
+pub struct Host {
+    pub fake: FakeProxy,
+    /// Seconds since 1970.
+    pub now: Cell<i64>,
+    /// How many signatures it was asked to verify.
+    pub signatures: Cell<usize>,
+    /// Whether it can.
+    pub verifies: bool,
+}
+
+impl Host {
+    /// One that verifies.
+    pub fn new(fake: FakeProxy) -> Self {
+        Self { fake, now: Cell::new(NOW), signatures: Cell::new(0), verifies: true }
+    }
+
+    /// One that leaves it to the filter.
+    pub fn without_signatures(fake: FakeProxy) -> Self {
+        Self { verifies: false, ..Self::new(fake) }
+    }
+}
+
+impl Proxy for Host {
+    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
+        self.fake.property(property)
+    }
+
+    fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {
+        self.signatures.set(self.signatures.get() + 1);
+        self.verifies.then(|| is_valid(check))
+    }
+
+    fn now(&self) -> Result<u64, HostError> {
+        Ok(self.now.get() as u64 * 1_000_000_000)
+    }
+
+    fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
+        self.fake.shared(key)
+    }
+
+    fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError> {
+        self.fake.swap_shared(key, value, version)
+    }
+}
+
+/// Envoy chooses by the type of the key. What is no key at all is a mistake of the filter, and so is another hash than
+/// that of the algorithm, which BoringSSL would not notice.
+fn is_valid(check: SignatureCheck<'_>) -> bool {
+    let (rest, spki) = SubjectPublicKeyInfo::from_der(check.public_key).unwrap();
+    assert!(rest.is_empty());
+    let parameters = spki.algorithm.parameters.as_ref().unwrap();
+    let curve = (parameters.header.tag() != Tag::Null).then(|| parameters.as_oid().unwrap().to_id_string());
+    let kind = spki.algorithm.algorithm.to_id_string();
+    let algorithm: &dyn VerificationAlgorithm = match (kind.as_str(), curve.as_deref(), check.hash) {
+        ("1.2.840.113549.1.1.1", None, Hash::Sha256) => &RSA_PKCS1_2048_8192_SHA256,
+        ("1.2.840.113549.1.1.1", None, Hash::Sha384) => &RSA_PKCS1_2048_8192_SHA384,
+        ("1.2.840.113549.1.1.1", None, Hash::Sha512) => &RSA_PKCS1_2048_8192_SHA512,
+        ("1.2.840.10045.2.1", Some("1.2.840.10045.3.1.7"), Hash::Sha256) => &ECDSA_P256_SHA256_ASN1,
+        ("1.2.840.10045.2.1", Some("1.3.132.0.34"), Hash::Sha384) => &ECDSA_P384_SHA384_ASN1,
+        other => panic!("{other:?}"),
+    };
+    UnparsedPublicKey::new(algorithm, spki.subject_public_key.data).verify(check.message, check.signature).is_ok()
+}

@@ -1,0 +1,242 @@
+//! What a worker remembers is never a verdict: not of a token with another certificate, at another time or under other
+//! keys, and not of a connection's certificate after its end.
+
+use mtls_authz::{Algorithm, Decision, KeySet, Memory, Policy, Property, Reason, Request, decide};
+use serde_json::{Value, json};
+use time::OffsetDateTime;
+
+use crate::certificates::{Leaf, Recipe, acme};
+use crate::host::Host;
+use crate::issuer::{Issuer, key_set};
+use crate::proxy::{FakeProxy, NOW, headers};
+
+const ID: &str = "spiffe://prod.example/ns/pay/sa/acme";
+
+fn policy(token: Value) -> Policy {
+    let json = json!({
+        "clients": {"acme": {"identities": [ID], "profiles": ["partner"]}},
+        "profiles": {"partner": {"allow": [{"paths": ["/payments"]}]}},
+        "token": token,
+    });
+    Policy::from_json(json.to_string().as_bytes()).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn issuer() -> &'static Issuer {
+    Issuer::of(Algorithm::Es256)
+}
+
+/// The issuer's key stands in the configuration.
+fn inline() -> Policy {
+    policy(json!({"source": "jwks", "jwks": {"keys": [issuer().named_jwk("a")]}}))
+}
+
+/// Keys are fetched.
+fn fetched() -> Policy {
+    policy(json!({
+        "source": "jwks",
+        "jwks_uri": {"cluster": "issuer", "authority": "auth.example", "path": "/jwks.json"},
+    }))
+}
+
+fn keys(jwk: Value) -> KeySet {
+    key_set(&[jwk])
+}
+
+/// Connection number `id` with this certificate.
+fn connection(id: u64, leaf: &Leaf) -> Host {
+    Host::new(FakeProxy::new().presenting(leaf).with(Property::ConnectionId, id.to_le_bytes()))
+}
+
+/// A token of the client, bound to its certificate, for another minute.
+fn token(leaf: &Leaf) -> String {
+    issuer().token_of(&json!({"client_id": "acme", "exp": NOW + 60, "cnf": {"x5t#S256": leaf.thumbprint()}}))
+}
+
+fn request(policy: &Policy, memory: &Memory, host: &Host, token: &str) -> Result<(), Reason> {
+    let authorization = format!("Bearer {token}");
+    let more = [("authorization", authorization.as_str())];
+    let headers = headers("GET", "/payments", &more);
+    let decision: Decision = decide(policy, memory, &Request::new(&headers), host);
+    decision.verdict.map(|_| ()).map_err(|deny| deny.reason)
+}
+
+fn asked(host: &Host, property: Property) -> usize {
+    host.fake.asked.borrow().iter().filter(|asked| **asked == property).count()
+}
+
+#[test]
+fn a_signature_is_verified_once_and_a_certificate_read_once_in_a_connection() {
+    let (policy, leaf) = (inline(), acme());
+    let memory = Memory::new(&policy.token.source);
+    let token = token(&leaf);
+    let first = connection(1, &leaf);
+    for _ in 0..3 {
+        assert_eq!(request(&policy, &memory, &first, &token), Ok(()));
+    }
+    assert_eq!(first.signatures.get(), 1);
+    assert_eq!(asked(&first, Property::PeerCertificate), 1);
+    assert_eq!(asked(&first, Property::PeerCertificateValid), 1);
+
+    let second = connection(2, &leaf);
+    assert_eq!(request(&policy, &memory, &second, &token), Ok(()));
+    assert_eq!(second.signatures.get(), 0, "the token is known on every connection");
+    assert_eq!(asked(&second, Property::PeerCertificate), 1, "the certificate on its own alone");
+}
+
+#[test]
+fn a_remembered_token_is_refused_with_another_certificate() {
+    let (policy, leaf) = (inline(), acme());
+    let memory = Memory::new(&policy.token.source);
+    let token = token(&leaf);
+    assert_eq!(request(&policy, &memory, &connection(1, &leaf), &token), Ok(()));
+    // Of the same client, even, and on a connection that is known.
+    let other = acme();
+    let thief = connection(2, &other);
+    for _ in 0..2 {
+        assert_eq!(request(&policy, &memory, &thief, &token), Err(Reason::SenderBindingMismatch));
+    }
+    let without = Host::new(FakeProxy::new().with(Property::ConnectionId, 3_u64.to_le_bytes()));
+    assert_eq!(request(&policy, &memory, &without, &token), Err(Reason::CertificateMissing));
+    assert_eq!(request(&policy, &memory, &connection(1, &leaf), &token), Ok(()));
+}
+
+#[test]
+fn a_remembered_token_ends_with_exp_and_begins_with_nbf() {
+    let (policy, leaf) = (inline(), acme());
+    let memory = Memory::new(&policy.token.source);
+    let host = connection(1, &leaf);
+    let token = issuer().token_of(&json!({
+        "client_id": "acme", "nbf": NOW, "exp": NOW + 60, "cnf": {"x5t#S256": leaf.thumbprint()},
+    }));
+    for (now, expected) in [
+        (NOW, Ok(())),
+        (NOW + 60 + 29, Ok(())),
+        (NOW + 60 + 30, Err(Reason::TokenExpired)),
+        (NOW - 30, Ok(())),
+        (NOW - 31, Err(Reason::TokenNotYetValid)),
+        (NOW, Ok(())),
+    ] {
+        host.now.set(now);
+        assert_eq!(request(&policy, &memory, &host, &token), expected, "{}", now - NOW);
+    }
+    assert_eq!(host.signatures.get(), 1);
+}
+
+#[test]
+fn a_remembered_certificate_ends_with_its_validity() {
+    let policy = inline();
+    let end = |params: &mut rcgen::CertificateParams| {
+        params.not_after = OffsetDateTime::from_unix_timestamp(NOW + 10).unwrap();
+    };
+    let leaf = Recipe::new().uri(ID).with(end).issue();
+    let memory = Memory::new(&policy.token.source);
+    let host = connection(1, &leaf);
+    let token = token(&leaf);
+    assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
+    host.now.set(NOW + 10 + 3_600);
+    assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::CertificateExpired));
+    assert_eq!(asked(&host, Property::PeerCertificate), 1);
+}
+
+#[test]
+fn a_remembered_token_is_verified_again_when_the_keys_have_changed() {
+    let (policy, leaf) = (fetched(), acme());
+    let memory = Memory::new(&policy.token.source);
+    let host = connection(1, &leaf);
+    let token = token(&leaf);
+    assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::KeysUnavailable));
+    memory.adopt_keys(keys(issuer().jwk()), NOW + 1_000);
+    assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
+    assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
+    assert_eq!(host.signatures.get(), 1);
+
+    memory.adopt_keys(keys(Issuer::new(Algorithm::Es256).jwk()), NOW + 1_000);
+    assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::TokenSignatureInvalid));
+    memory.adopt_keys(keys(Issuer::of(Algorithm::EdDsa).jwk()), NOW + 1_000);
+    assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::TokenKeyUnknown));
+    memory.adopt_keys(keys(issuer().jwk()), NOW + 1_000);
+    assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
+}
+
+#[test]
+fn a_remembered_token_is_worth_nothing_once_the_keys_are_too_old() {
+    let (policy, leaf) = (fetched(), acme());
+    let memory = Memory::new(&policy.token.source);
+    memory.adopt_keys(keys(issuer().jwk()), NOW + 10);
+    let host = connection(1, &leaf);
+    let token = token(&leaf);
+    for (now, expected) in [(NOW + 9, Ok(())), (NOW + 10, Err(Reason::KeysUnavailable)), (NOW + 9, Ok(()))] {
+        host.now.set(now);
+        assert_eq!(request(&policy, &memory, &host, &token), expected, "{}", now - NOW);
+    }
+}
+
+#[test]
+fn no_text_but_the_verified_one_is_remembered() {
+    let (policy, leaf) = (inline(), acme());
+    let memory = Memory::new(&policy.token.source);
+    let host = connection(1, &leaf);
+    let good = token(&leaf);
+    assert_eq!(request(&policy, &memory, &host, &good), Ok(()));
+    // The end of a good token, by which it is found, behind another header and payload.
+    let stranger = Issuer::new(Algorithm::Es256);
+    let forged = stranger.token_of(&json!({"client_id": "acme", "exp": NOW + 9_999}));
+    let (forged, _) = forged.rsplit_once('.').unwrap();
+    let (signed, signature) = good.rsplit_once('.').unwrap();
+    for (name, token, expected) in [
+        ("its signature on another", format!("{forged}.{signature}"), Err(Reason::TokenSignatureInvalid)),
+        ("its signature alone", signature.to_owned(), Err(Reason::TokenMalformed)),
+        ("without its signature", format!("{signed}."), Err(Reason::TokenSignatureInvalid)),
+        ("twice", format!("{good}.{good}"), Err(Reason::TokenMalformed)),
+        ("itself", good.clone(), Ok(())),
+    ] {
+        assert_eq!(request(&policy, &memory, &host, &token), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_refused_token_is_not_remembered() {
+    let (policy, leaf) = (inline(), acme());
+    let memory = Memory::new(&policy.token.source);
+    let host = connection(1, &leaf);
+    let forged = Issuer::new(Algorithm::Es256).token();
+    for times in 1..=3 {
+        assert_eq!(request(&policy, &memory, &host, &forged), Err(Reason::TokenSignatureInvalid));
+        assert_eq!(host.signatures.get(), times);
+    }
+}
+
+#[test]
+fn a_connection_without_an_id_or_an_unverified_one_is_not_remembered() {
+    let (policy, leaf) = (inline(), acme());
+    let memory = Memory::new(&policy.token.source);
+    let token = token(&leaf);
+    for id in [None, Some(vec![]), Some(vec![1; 7]), Some(vec![1; 9])] {
+        let fake = FakeProxy::new().presenting(&leaf);
+        let host = Host::new(match id {
+            Some(id) => fake.with(Property::ConnectionId, id),
+            None => fake,
+        });
+        for times in 1..=2 {
+            assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
+            assert_eq!(asked(&host, Property::PeerCertificate), times);
+        }
+    }
+    let mut host = connection(1, &leaf);
+    host.fake = host.fake.with(Property::PeerCertificateValid, [0]);
+    assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::CertificateUntrusted));
+    assert_eq!(request(&policy, &memory, &connection(1, &leaf), &token), Ok(()));
+}
+
+#[test]
+fn another_request_of_a_connection_is_decided_by_its_own_token() {
+    let (policy, leaf) = (inline(), acme());
+    let memory = Memory::new(&policy.token.source);
+    let host = connection(1, &leaf);
+    assert_eq!(request(&policy, &memory, &host, &token(&leaf)), Ok(()));
+    let claims = |client: &str| json!({"client_id": client, "exp": NOW + 60, "cnf": {"x5t#S256": leaf.thumbprint()}});
+    let other = issuer().token_of(&claims("globex"));
+    assert_eq!(request(&policy, &memory, &host, &other), Err(Reason::ClientProfileMismatch));
+    let unbound = issuer().token_of(&json!({"client_id": "acme", "exp": NOW + 60}));
+    assert_eq!(request(&policy, &memory, &host, &unbound), Err(Reason::SenderBindingMissing));
+}
