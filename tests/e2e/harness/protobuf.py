@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -14,6 +15,38 @@ def message(*fields: tuple[int, bytes]) -> bytes:
 def metadata(data: bytes) -> dict[str, dict[str, Any]]:
     """`envoy.config.core.v3.Metadata` as plain values, by namespace."""
     return {key: _struct(value) for key, value in _entries(data)}
+
+
+def serialized_metadata(namespaces: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """The reverse: JSON values by namespace, as a filter reads them."""
+    return b"".join(message((1, message((1, name.encode()), (2, _to_struct(fields)))))
+                    for name, fields in namespaces.items())
+
+
+def texts(data: bytes, *numbers: int) -> list[bytes]:
+    """The length-delimited fields with these numbers; an absent one is empty."""
+    found = dict(_fields(data))
+    return [found.get(number, b"") for number in numbers]
+
+
+def _to_struct(fields: Mapping[str, Any]) -> bytes:
+    return b"".join(message((1, message((1, name.encode()), (2, _to_value(value))))) for name, value in fields.items())
+
+
+def _to_value(value: Any) -> bytes:
+    match value:
+        case None:
+            return b"\x08\x00"
+        case bool():
+            return bytes([4 << 3, value])
+        case int() | float():
+            return b"\x11" + struct.pack("<d", value)
+        case str():
+            return message((3, value.encode()))
+        case Mapping():
+            return message((5, _to_struct(value)))
+        case _:
+            return message((6, b"".join(message((1, _to_value(item))) for item in value)))
 
 
 def _struct(data: bytes) -> dict[str, Any]:
