@@ -123,7 +123,17 @@ def test_a_forwarded_certificate_that_hashes_to_the_digest_is_used_whoever_wrote
 ) -> None:
     with http(envoy.port("forged"), ClientTls(pinned)) as client:
         assert client_of(client.request("GET", "/", [forwarded(pinned)])) == "pinned"
+    with http(envoy.port("forged"), ClientTls(pinned)) as client:
         assert client_of(client.request()) == "identity_not_mapped"
+
+
+def test_a_certificate_that_was_seen_whole_is_known_for_the_rest_of_its_connection(
+    envoy: Envoy, pinned: Credential, http: Client
+) -> None:
+    with http(envoy.port("forged"), ClientTls(pinned)) as client:
+        assert client_of(client.request()) == "identity_not_mapped"
+        assert client_of(client.request("GET", "/", [forwarded(pinned)])) == "pinned"
+        assert client_of(client.request()) == "pinned"
 
 
 @pytest.mark.parametrize("value", [

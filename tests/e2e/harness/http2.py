@@ -8,6 +8,7 @@ from types import TracebackType
 
 import h2.config
 import h2.connection
+import h2.errors
 import h2.events
 
 from .http1 import AUTHORITY
@@ -95,6 +96,11 @@ class Http2:
             chunk, data = data[:room], data[room:]
             self._connection.send_data(stream, chunk, end_stream=end and not data)
             self._flush()
+
+    def reset(self, stream: int) -> None:
+        """Takes a stream back, as a client does that no longer wants the answer."""
+        self._connection.reset_stream(stream, h2.errors.ErrorCodes.CANCEL)
+        self._flush()
 
     def trailers(self, stream: int, headers: Sequence[Header]) -> None:
         """Ends a stream with exactly these trailers."""

@@ -47,14 +47,25 @@ STATUS = {
 }
 """Every reason and its status; a request alone meets all of them but `internal_error`."""
 
+OWN_TOKENS = {
+    "token_algorithm_not_allowed": 401,
+    "token_key_unknown": 401,
+    "token_signature_invalid": 401,
+    "keys_unavailable": 503,
+}
+"""The further reasons that a token meets where the filter verifies it itself."""
+
 GRPC_STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
     403: grpc.StatusCode.PERMISSION_DENIED,
     405: grpc.StatusCode.UNIMPLEMENTED,
     429: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
     500: grpc.StatusCode.INTERNAL,
 }
+
+_EVERY_STATUS = {**STATUS, **OWN_TOKENS}
 
 _MEMBERS = {"type", "title", "status", "detail", "code", "request_id"}
 
@@ -70,7 +81,7 @@ def refused(response: Response, reason: str) -> dict[str, Any]:
     assert response.header("x-upstream") is None, f"{reason} expected, but the upstream answered"
     assert response.header("content-type") == "application/problem+json", f"{response.status} {response.body!r}"
     problem: dict[str, Any] = response.json()
-    assert (problem["code"], response.status) == (reason, STATUS[reason]), problem
+    assert (problem["code"], response.status) == (reason, _EVERY_STATUS[reason]), problem
     assert set(problem) == _MEMBERS
     assert problem["status"] == response.status
     assert response.header("cache-control") == "no-store"
@@ -79,7 +90,7 @@ def refused(response: Response, reason: str) -> dict[str, Any]:
 
 def refused_grpc(result: GrpcResult, reason: str) -> None:
     """A gRPC caller's view of a refusal for this reason."""
-    assert result.code is GRPC_STATUS[STATUS[reason]], f"{result.code} {result.details}"
+    assert result.code is GRPC_STATUS[_EVERY_STATUS[reason]], f"{result.code} {result.details}"
     assert result.message is None
 
 
