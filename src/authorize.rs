@@ -9,7 +9,7 @@ use crate::decision::{Allow, Binding, Decision, Deny, Reason, Rule};
 use crate::identity::Recognised;
 use crate::memory::{Memory, Seen};
 use crate::policy::{Asked, CanonicalPath, Mode, ProfileId, address};
-use crate::proxy::{Property, Proxy};
+use crate::proxy::{Property, Proxy, seconds};
 use crate::request::{Claimed, Request};
 use crate::token::{self, Claims, PresentedToken};
 
@@ -210,9 +210,4 @@ fn check_token_client(policy: &Policy, client: &Recognised, claims: &Claims) -> 
         _ => "the token names another client than the certificate",
     };
     Err(Deny::new(Reason::ClientProfileMismatch).with_note(note))
-}
-
-/// Seconds since 1970 out of nanoseconds.
-fn seconds(nanoseconds: u64) -> i64 {
-    i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX)
 }

@@ -125,3 +125,8 @@ pub trait Proxy {
     /// Replaces a shared value if it still has the version that was read, or creates it if it is still absent (`None`).
     fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError>;
 }
+
+/// Seconds since 1970, as certificates and tokens count, out of the nanoseconds of [`Proxy::now`].
+pub fn seconds(nanoseconds: u64) -> i64 {
+    i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX)
+}

@@ -8,7 +8,7 @@ use std::cell::{Cell, RefCell};
 use super::host::{self, Host};
 use crate::memory::Memory;
 use crate::pairs;
-use crate::proxy::Proxy;
+use crate::proxy::{Proxy, seconds};
 use crate::token::{KeyFetch, KeySet, MAX_SET_BYTES};
 
 /// How often fetches and waiting requests are looked after.
@@ -158,11 +158,6 @@ impl KeyFetcher {
         waiting.retain(|waiting| !done(waiting));
         taken
     }
-}
-
-/// Seconds since 1970 out of nanoseconds.
-fn seconds(nanoseconds: u64) -> i64 {
-    i64::try_from(nanoseconds / SECOND).unwrap_or(i64::MAX)
 }
 
 /// The key set in the answer that has just come.

@@ -137,7 +137,7 @@ fn remember_accepted(json: &[u8]) -> Result<(), HostError> {
     let key = accepted_key(json);
     if Host.shared(&key)?.is_none() {
         Host.swap_shared(&key, b"1", None)?;
-        host::info(format_args!("mtls_authz {}: the configuration is accepted", env!("CARGO_PKG_VERSION")));
+        host::info(format_args!("version {}: the configuration is accepted", env!("CARGO_PKG_VERSION")));
     }
     Ok(())
 }
