@@ -51,17 +51,17 @@ fn authorize(
         return Ok(Allow { rule: Rule::Bypass(entry) });
     }
     let claimed = request.claimed()?;
-    let bearer = match policy.uses_tokens() {
+    let credentials = match policy.uses_tokens {
         true if request.has_query_token() => {
             return Err(Deny::new(Reason::AuthorizationMalformed)
                 .with_detail("A token belongs into the Authorization header, not into the query."));
         }
-        true => token::bearer(&request.authorization)?,
+        true => token::credentials(&request.authorization)?,
         false => None,
     };
 
     let now = seconds(proxy.now()?);
-    let mut token = PresentedToken::new(&policy.token, memory, proxy, now, bearer)?;
+    let mut token = PresentedToken::new(&policy.token, memory, proxy, now, credentials)?;
 
     // 401: the certificate, then the token, then whether they belong together.
     let needs_binding = !policy.required_paths.matches_either_slash(&path).is_empty();
@@ -74,7 +74,7 @@ fn authorize(
             found.caller.identity = Some(resolved.identity);
             resolved.client
         }
-        None if needs_binding || !policy.accepts_tokens_alone() => return Err(Reason::CertificateMissing.into()),
+        None if needs_binding || !policy.accepts_tokens_alone => return Err(Reason::CertificateMissing.into()),
         None => {
             let claims = token.claims().map_err(|deny| match policy.mode {
                 // Only a token could have told that the caller's profile is a more lenient one.
@@ -89,8 +89,7 @@ fn authorize(
         }
     };
     let profile = client.as_ref().map_err(Deny::clone).and_then(|client| {
-        found.caller.client_id = Some(client.client_id.clone());
-        found.caller.principal.clone_from(&client.principal);
+        found.caller.client = Some(Rc::clone(client));
         choose_profile(policy, client, claimed)
     });
     let chosen = profile.as_ref().ok().and_then(|id| policy.profiles.get(*id));

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use crate::certificate::{Certificate, Thumbprint};
+use crate::identity::Recognised;
 use crate::proxy::HostError;
 
 /// Declares [`Reason`] with the code, the HTTP status and the public detail of each variant side by side.
@@ -227,18 +228,28 @@ impl Binding {
 /// Who is calling, as far as the decision came: all of it on an allowed request, what was found before the refusal otherwise.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Caller {
-    /// The name of the client.
-    pub client_id: Option<String>,
+    /// The client.
+    pub client: Option<Rc<Recognised>>,
     /// The name of the profile in force.
     pub profile_id: Option<String>,
-    /// The client's canonical ARN.
-    pub principal: Option<String>,
     /// The typed name by which the certificate was recognised, such as `spiffe://…` or `cn:…`.
-    pub identity: Option<String>,
+    pub identity: Option<Rc<str>>,
     /// `x5t#S256` of the certificate.
     pub thumbprint: Option<Thumbprint>,
     /// Set once possession was proved.
     pub binding: Option<Binding>,
+}
+
+impl Caller {
+    /// The name of the client.
+    pub fn client_id(&self) -> Option<&str> {
+        self.client.as_ref().map(|client| client.client_id.as_str())
+    }
+
+    /// The client's canonical ARN.
+    pub fn principal(&self) -> Option<&str> {
+        self.client.as_ref().and_then(|client| client.principal.as_deref())
+    }
 }
 
 /// Whether a refusal is carried out.
@@ -249,6 +260,16 @@ pub enum Enforcement {
     Enforce,
     /// Decide, record and count, but let the request go on.
     Shadow,
+}
+
+impl Enforcement {
+    /// The word in the configuration and in the decision record.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Enforce => "enforce",
+            Self::Shadow => "shadow",
+        }
+    }
 }
 
 /// The verdict on one request with everything that explains it.

@@ -39,10 +39,10 @@ pub use memory::Memory;
 pub use metrics::Counter;
 pub use proxy::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
 pub use record::{LogBudget, json as decision_record, log_line};
-pub use request::{Header, Request};
+pub use request::{Header, Repeated, Request, Values};
 pub use response::Response;
 pub use token::{
     Algorithm, Family, Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable, verify as verify_token,
     verify_signature,
 };
-pub use upstream::{headers as upstream_headers, strips_certificate, trailers as upstream_trailers};
+pub use upstream::{Change as UpstreamChange, headers as upstream_headers, trailers as upstream_trailers};

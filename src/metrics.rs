@@ -2,8 +2,6 @@
 //! `mtls_auth_failure_total.reason.path_denied` into `mtls_auth_failure_total{reason="path_denied"}`.
 
 use crate::decision::{Decision, Enforcement, Reason, Rule};
-use crate::request::Request;
-use crate::upstream;
 
 /// A counter. Their number is fixed: labels are reasons, never names of callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,14 +21,14 @@ pub enum Counter {
 }
 
 impl Counter {
-    /// Every counter.
+    /// Every counter, those of ordinary requests first.
     pub fn all() -> impl Iterator<Item = Self> {
         let by_reason = Reason::ALL.iter().flat_map(|reason| [Self::Failure(*reason), Self::ShadowDenied(*reason)]);
         [Self::Success, Self::Bypassed, Self::PopMismatch, Self::ForwardedCertStripped].into_iter().chain(by_reason)
     }
 
-    /// What a decision about a request counts as.
-    pub fn of(request: &Request<'_>, decision: &Decision) -> impl Iterator<Item = Self> {
+    /// What a decision counts as, about a request from which a forwarded certificate was removed or not.
+    pub fn of(decision: &Decision, strips_certificate: bool) -> impl Iterator<Item = Self> {
         let counter = match (&decision.verdict, decision.enforcement) {
             (Ok(allow), _) => match allow.rule {
                 Rule::Bypass(_) => Self::Bypassed,
@@ -40,8 +38,7 @@ impl Counter {
             (Err(deny), Enforcement::Shadow) => Self::ShadowDenied(deny.reason),
         };
         let stolen = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::SenderBindingMismatch);
-        let stripped = upstream::strips_certificate(request, decision);
-        [Some(counter), stolen.then_some(Self::PopMismatch), stripped.then_some(Self::ForwardedCertStripped)]
+        [Some(counter), stolen.then_some(Self::PopMismatch), strips_certificate.then_some(Self::ForwardedCertStripped)]
             .into_iter()
             .flatten()
     }

@@ -31,20 +31,20 @@ pub enum Property {
 }
 
 impl Property {
-    /// The segments of the property's path.
-    pub const fn path(self) -> &'static [&'static str] {
+    /// The property's path: its segments, each ended by a NUL but the last.
+    pub const fn path(self) -> &'static str {
         match self {
-            Self::PeerCertificateValid => &["connection", "peer_certificate_valid"],
-            Self::PeerCertificate => &["connection", "peer_certificate"],
-            Self::PeerCertificateDigest => &["connection", "sha256_peer_certificate_digest"],
-            Self::PeerSubject => &["connection", "subject_peer_certificate"],
-            Self::PeerUriSan => &["connection", "uri_san_peer_certificate"],
-            Self::PeerDnsSan => &["connection", "dns_san_peer_certificate"],
-            Self::LocalUriSan => &["connection", "uri_san_local_certificate"],
-            Self::ConnectionId => &["connection", "id"],
-            Self::DynamicMetadata => &["metadata"],
-            Self::DirectRemoteAddress => &["filter_state", "mtls_authz.direct_remote_address"],
-            Self::SourceAddress => &["source", "address"],
+            Self::PeerCertificateValid => "connection\0peer_certificate_valid",
+            Self::PeerCertificate => "connection\0peer_certificate",
+            Self::PeerCertificateDigest => "connection\0sha256_peer_certificate_digest",
+            Self::PeerSubject => "connection\0subject_peer_certificate",
+            Self::PeerUriSan => "connection\0uri_san_peer_certificate",
+            Self::PeerDnsSan => "connection\0dns_san_peer_certificate",
+            Self::LocalUriSan => "connection\0uri_san_local_certificate",
+            Self::ConnectionId => "connection\0id",
+            Self::DynamicMetadata => "metadata",
+            Self::DirectRemoteAddress => "filter_state\0mtls_authz.direct_remote_address",
+            Self::SourceAddress => "source\0address",
         }
     }
 }

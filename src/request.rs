@@ -18,20 +18,71 @@ pub const FORWARDED_CLIENT_CERT: &str = "x-forwarded-client-cert";
 pub struct Request<'a> {
     /// Every header, in order.
     pub headers: &'a [Header<'a>],
-    method: Vec<&'a [u8]>,
-    path: Vec<&'a [u8]>,
-    protocol: Vec<&'a [u8]>,
-    connection: Vec<&'a [u8]>,
-    upgrade: Vec<&'a [u8]>,
-    content_type: Vec<&'a [u8]>,
-    request_id: Vec<&'a [u8]>,
-    client_id: Vec<&'a [u8]>,
-    profile_id: Vec<&'a [u8]>,
+    method: Values<'a>,
+    path: Values<'a>,
+    protocol: Values<'a>,
+    connection: Values<'a>,
+    upgrade: Values<'a>,
+    content_type: Values<'a>,
+    request_id: Values<'a>,
+    client_id: Values<'a>,
+    profile_id: Values<'a>,
     /// Values of `authorization`.
-    pub authorization: Vec<&'a [u8]>,
+    pub authorization: Values<'a>,
     /// Values of `x-forwarded-client-cert`.
-    pub forwarded_client_cert: Vec<&'a [u8]>,
+    pub forwarded_client_cert: Values<'a>,
 }
+
+/// The values of one header. Ordinary requests hold each once, and one needs no memory of its own.
+#[derive(Debug, Clone, Default)]
+pub struct Values<'a> {
+    first: Option<&'a [u8]>,
+    others: Vec<&'a [u8]>,
+}
+
+impl<'a> Values<'a> {
+    fn push(&mut self, value: &'a [u8]) {
+        match self.first {
+            None => self.first = Some(value),
+            Some(_) => self.others.push(value),
+        }
+    }
+
+    /// Does the header not stand at all?
+    pub const fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+        self.first.iter().chain(&self.others).copied()
+    }
+
+    /// The value of a header that may stand once.
+    ///
+    /// # Errors
+    /// It stands more than once.
+    pub fn at_most_one(&self) -> Result<Option<&'a [u8]>, Repeated> {
+        if self.others.is_empty() { Ok(self.first) } else { Err(Repeated) }
+    }
+
+    /// The value of a header that stands exactly once.
+    pub fn exactly_one(&self) -> Option<&'a [u8]> {
+        self.at_most_one().ok().flatten()
+    }
+}
+
+impl<'a> FromIterator<&'a [u8]> for Values<'a> {
+    fn from_iter<T: IntoIterator<Item = &'a [u8]>>(values: T) -> Self {
+        let mut collected = Self::default();
+        values.into_iter().for_each(|value| collected.push(value));
+        collected
+    }
+}
+
+/// A header stands more than once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Repeated;
 
 /// What the client says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -68,7 +119,8 @@ impl<'a> Request<'a> {
 
     /// The method: there must be exactly one, a token of RFC 9110.
     pub fn method(&self) -> Result<&'a str, Deny> {
-        exactly_one(&self.method)
+        self.method
+            .exactly_one()
             .and_then(|method| std::str::from_utf8(method).ok())
             .filter(|method| !method.is_empty() && method.bytes().all(is_token_byte))
             .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":method is absent, repeated or not a token"))
@@ -76,17 +128,18 @@ impl<'a> Request<'a> {
 
     /// The path as it was sent: there must be exactly one. CONNECT has none (RFC 9110 section 9.3.6) and counts as `/`.
     pub fn path(&self) -> Result<&'a [u8], Deny> {
-        if self.path.is_empty() && exactly_one(&self.method) == Some(b"CONNECT") {
+        if self.path.is_empty() && self.method.exactly_one() == Some(b"CONNECT") {
             return Ok(b"/");
         }
-        exactly_one(&self.path)
+        self.path
+            .exactly_one()
             .filter(|path| !path.is_empty())
             .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":path is absent, empty or repeated"))
     }
 
     /// Does the query hold a token (RFC 6750 section 2.3)?
     pub fn has_query_token(&self) -> bool {
-        let path = exactly_one(&self.path).unwrap_or_default();
+        let path = self.path.exactly_one().unwrap_or_default();
         let query = path.iter().position(|byte| *byte == b'?').and_then(|at| path.get(at..)).unwrap_or_default();
         let mut members = query.split(|byte| matches!(byte, b'?' | b'&' | b';' | b'#'));
         members.any(|member| {
@@ -97,6 +150,9 @@ impl<'a> Request<'a> {
 
     /// The protocol that the connection is to become (RFC 9110 section 7.8, RFC 8441), in lower case.
     pub fn upgrade(&self) -> Option<String> {
+        if self.protocol.is_empty() && self.upgrade.is_empty() {
+            return None;
+        }
         let asked = self
             .connection
             .iter()
@@ -109,7 +165,7 @@ impl<'a> Request<'a> {
         } else {
             return None;
         };
-        let joined = protocols.join(&b","[..]);
+        let joined = protocols.iter().collect::<Vec<_>>().join(&b","[..]);
         Some(String::from_utf8_lossy(&joined).trim().to_ascii_lowercase())
     }
 
@@ -126,38 +182,27 @@ impl<'a> Request<'a> {
         if self.path.is_empty() {
             return false;
         }
-        let kind = self.content_type.first().and_then(|kind| kind.strip_prefix(b"application/grpc"));
+        let kind = self.content_type.first.and_then(|kind| kind.strip_prefix(b"application/grpc"));
         kind.is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
     }
 
     /// Did the caller send something that means to be a bearer token?
     pub fn has_bearer(&self) -> bool {
-        let scheme = |value: &&[u8]| value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
+        let scheme = |value: &[u8]| value.get(..6).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"));
         self.authorization.iter().any(scheme)
     }
 
     /// The request's id where it is a plain one: at most 128 visible ASCII characters.
     pub fn id(&self) -> Option<&'a str> {
         self.request_id
-            .first()
+            .first
             .filter(|id| id.len() <= 128 && id.iter().all(u8::is_ascii_graphic))
             .and_then(|id| std::str::from_utf8(id).ok())
     }
 }
 
-fn exactly_one<'a>(values: &[&'a [u8]]) -> Option<&'a [u8]> {
-    match values {
-        [value] => Some(value),
-        _ => None,
-    }
-}
-
-fn at_most_one<'a>(values: &[&'a [u8]], otherwise: &'static str) -> Result<Option<&'a [u8]>, Deny> {
-    match values {
-        [] => Ok(None),
-        [value] => Ok(Some(value)),
-        _ => Err(Deny::new(Reason::RequestMalformed).with_note(otherwise)),
-    }
+fn at_most_one<'a>(values: &Values<'a>, otherwise: &'static str) -> Result<Option<&'a [u8]>, Deny> {
+    values.at_most_one().map_err(|Repeated| Deny::new(Reason::RequestMalformed).with_note(otherwise))
 }
 
 /// A character of a token, RFC 9110 section 5.6.2.

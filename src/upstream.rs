@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::certificate::Thumbprint;
 use crate::decision::{Allow, Caller, Decision, Rule};
 use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, Header, PROFILE_ID, Request};
 
@@ -50,41 +51,66 @@ impl UpstreamHeaders {
     }
 
     /// What an allowed caller's request carries.
-    fn values(&self, caller: &Caller, der: Option<&[u8]>) -> Vec<(&str, String)> {
+    fn values<'a>(&'a self, caller: &'a Caller, der: Option<&[u8]>) -> impl Iterator<Item = Written<'a>> {
         // Names and ARNs are visible ASCII by construction; what a certificate says of itself is anything.
+        let found = |name: &'a Option<String>, value: Option<&'a str>| Some((name.as_deref()?, Cow::Borrowed(value?)));
         let values = [
-            (&self.client_id, caller.client_id.clone()),
-            (&self.profile_id, caller.profile_id.clone()),
-            (&self.principal, caller.principal.clone()),
-            (&self.identity, caller.identity.as_deref().map(visible)),
-            (&self.thumbprint, caller.thumbprint.map(|thumbprint| thumbprint.to_string())),
-            (&self.client_cert, der.map(|der| format!(":{}:", STANDARD.encode(der)))),
+            found(&self.client_id, caller.client_id()),
+            found(&self.profile_id, caller.profile_id.as_deref()),
+            found(&self.principal, caller.principal()),
+            self.identity.as_deref().zip(caller.identity.as_deref().map(visible)),
+            found(&self.thumbprint, caller.thumbprint.as_ref().map(Thumbprint::as_str)),
+            self.client_cert
+                .as_deref()
+                .zip(der)
+                .map(|(name, der)| (name, format!(":{}:", STANDARD.encode(der)).into())),
         ];
-        let written = values.into_iter().filter_map(|(name, value)| Some((name.as_deref()?, value?)));
-        written.collect()
+        values.into_iter().flatten().map(|(name, value)| (name.as_bytes(), bytes(value)))
+    }
+}
+
+fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
     }
 }
 
 /// A header as the upstream will see it.
 pub type Written<'a> = (&'a [u8], Cow<'a, [u8]>);
 
-/// The headers with which an allowed (or shadowed) request goes on: everything inbound but what only this filter may say,
-/// then what it says. `None` where that changes nothing.
-pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: &Decision) -> Option<Vec<Written<'a>>> {
+/// How the headers of a request change before it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// They gain these, under names that did not stand there. This, the ordinary change, costs a proxy the least.
+    Add(Vec<Written<'a>>),
+    /// They become these.
+    Replace {
+        /// All of them.
+        headers: Vec<Written<'a>>,
+        /// Did the request bring a forwarded certificate that is not passed on?
+        strips_certificate: bool,
+    },
+}
+
+/// The change with which an allowed (or shadowed) request goes on: everything inbound stays but what only this filter may
+/// say, then comes what it says.
+pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: &'a Decision) -> Change<'a> {
     let kept = |name: &[u8]| {
         !is_identity_header(name, names) || (decision.forwarded_is_own && name == FORWARDED_CLIENT_CERT.as_bytes())
     };
     let written = match &decision.verdict {
         Ok(Allow { rule: Rule::Profile(_) }) => {
             let certificate = decision.certificate.as_ref();
-            names.values(&decision.caller, certificate.and_then(|certificate| certificate.der.as_deref()))
+            let der = certificate.and_then(|certificate| certificate.der.as_deref());
+            names.values(&decision.caller, der).collect()
         }
         Ok(Allow { rule: Rule::Bypass(_) }) | Err(_) => Vec::new(),
     };
     let upgraded = request.upgrade().is_some();
     let path = decided_path(request, decision);
-    if written.is_empty() && !upgraded && path.is_none() && request.headers.iter().all(|(name, _)| kept(name)) {
-        return None;
+    if !upgraded && path.is_none() && request.headers.iter().all(|(name, _)| kept(name)) {
+        return Change::Add(written);
     }
     let inbound = request.headers.iter().filter(|(name, _)| kept(name)).map(|(name, value)| match *name {
         // A caller may name further headers here, which a hop behind would then drop: those written below.
@@ -92,8 +118,10 @@ pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: 
         b":path" if let Some(path) = &path => (*name, Cow::Owned(path.clone())),
         name => (name, Cow::Borrowed(*value)),
     });
-    let written = written.into_iter().map(|(name, value)| (name.as_bytes(), Cow::Owned(value.into_bytes())));
-    Some(inbound.chain(written).collect())
+    Change::Replace {
+        headers: inbound.chain(written).collect(),
+        strips_certificate: request.headers.iter().any(|(name, _)| is_certificate_header(name) && !kept(name)),
+    }
 }
 
 /// The path that was decided on, with the query that was sent, where an allowed request came with another spelling:
@@ -129,26 +157,25 @@ const CERTIFICATE_HEADERS: &[&str] = &[CLIENT_CERT, "client-cert-chain", FORWARD
 const CERTIFICATE_PREFIXES: &[&str] =
     &["x-forwarded-tls-client-cert", "ssl-client-", "x-ssl-client-", "x-amzn-mtls-clientcert"];
 
-/// Did the request bring a forwarded certificate that is not passed on?
-pub fn strips_certificate(request: &Request<'_>, decision: &Decision) -> bool {
-    let own = |name: &[u8]| decision.forwarded_is_own && name == FORWARDED_CLIENT_CERT.as_bytes();
-    decision.refusal().is_none()
-        && request
-            .headers
-            .iter()
-            .any(|(name, _)| is_one_of(name, CERTIFICATE_HEADERS, CERTIFICATE_PREFIXES) && !own(name))
-}
-
 /// Could an upstream take this header for a word about the client's identity?
 fn is_identity_header(name: &[u8], names: &UpstreamHeaders) -> bool {
-    is_one_of(name, FINDING_HEADERS, &[])
-        || is_one_of(name, CERTIFICATE_HEADERS, CERTIFICATE_PREFIXES)
-        || names.names().any(|known| name.len() == known.len() && begins_with(name, known))
+    is_finding_header(name) || is_certificate_header(name) || names.names().any(|known| is_spelled(name, known))
 }
 
-fn is_one_of(name: &[u8], names: &[&str], prefixes: &[&str]) -> bool {
-    names.iter().any(|known| name.len() == known.len() && begins_with(name, known))
-        || prefixes.iter().any(|prefix| begins_with(name, prefix))
+// Most headers of a request begin with another letter than any of the known ones.
+
+fn is_finding_header(name: &[u8]) -> bool {
+    matches!(name.first(), Some(b'x' | b'X')) && FINDING_HEADERS.iter().any(|known| is_spelled(name, known))
+}
+
+fn is_certificate_header(name: &[u8]) -> bool {
+    matches!(name.first(), Some(b'c' | b's' | b'x' | b'C' | b'S' | b'X'))
+        && (CERTIFICATE_HEADERS.iter().any(|known| is_spelled(name, known))
+            || CERTIFICATE_PREFIXES.iter().any(|prefix| begins_with(name, prefix)))
+}
+
+fn is_spelled(name: &[u8], known: &str) -> bool {
+    name.len() == known.len() && begins_with(name, known)
 }
 
 /// Underscores and dots count as dashes, because CGI, WSGI and their descendants cannot tell them apart.
@@ -159,16 +186,20 @@ fn begins_with(name: &[u8], known: &str) -> bool {
 
 /// A text as a header value: visible ASCII as it is, everything else percent-encoded, so that no name in a certificate
 /// can end a line, be read as two, or lose a space at its end and become another.
-fn visible(text: &str) -> String {
+fn visible(text: &str) -> Cow<'_, str> {
     use std::fmt::Write;
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
+    if text.bytes().all(is_plain) {
+        return Cow::Borrowed(text);
+    }
     let mut value = String::with_capacity(text.len());
     for byte in text.bytes() {
-        if byte.is_ascii_graphic() && byte != b'%' {
+        if is_plain(byte) {
             value.push(char::from(byte));
         } else {
             // Writing to a String cannot fail.
             let _ = write!(value, "%{byte:02X}");
         }
     }
-    value
+    Cow::Owned(value)
 }

@@ -3,6 +3,7 @@
 use super::{Certificate, DistinguishedName, Malformed, Thumbprint, xfcc};
 use crate::decision::{Deny, Reason};
 use crate::proxy::{Property, Proxy};
+use crate::request::Values;
 
 /// How it is known that Envoy verified the certificate (`certificate.validation`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -22,7 +23,7 @@ pub enum Validation {
 pub fn from_connection(
     proxy: &dyn Proxy,
     validation: Validation,
-    forwarded: &[&[u8]],
+    forwarded: &Values<'_>,
 ) -> Result<Option<Certificate>, Deny> {
     let Some(presented) = presented(proxy, forwarded)? else {
         return Ok(None);
@@ -51,7 +52,7 @@ pub fn from_connection(
 }
 
 /// Is the `x-forwarded-client-cert` of a request what Envoy wrote for this connection, whose certificate this is?
-pub fn forwarded_is_own(proxy: &dyn Proxy, forwarded: &[&[u8]], certificate: &Certificate) -> bool {
+pub fn forwarded_is_own(proxy: &dyn Proxy, forwarded: &Values<'_>, certificate: &Certificate) -> bool {
     xfcc::is_own(forwarded, certificate, || proxy.property(Property::LocalUriSan).ok().flatten())
 }
 
@@ -62,7 +63,7 @@ enum Presented {
     Properties { digest: Vec<u8>, subject: Vec<u8>, uri_san: Vec<u8>, dns_san: Vec<u8> },
 }
 
-fn presented(proxy: &dyn Proxy, forwarded: &[&[u8]]) -> Result<Option<Presented>, Deny> {
+fn presented(proxy: &dyn Proxy, forwarded: &Values<'_>) -> Result<Option<Presented>, Deny> {
     if let Some(pem) = non_empty(proxy, Property::PeerCertificate)? {
         return Ok(Some(Presented::Whole(pem)));
     }

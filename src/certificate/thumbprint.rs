@@ -5,7 +5,7 @@ use std::fmt;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::escape::hex_byte;
 
@@ -42,6 +42,11 @@ impl Thumbprint {
         digits.next().is_none().then(|| Self::from(bytes))
     }
 
+    /// The unpadded base64url form.
+    pub fn as_str(&self) -> &str {
+        str::from_utf8(&self.text).unwrap_or_default()
+    }
+
     /// 64 lowercase hexadecimal digits, as in Envoy's properties.
     pub fn to_hex(self) -> String {
         self.hash.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -59,7 +64,10 @@ impl From<[u8; 32]> for Thumbprint {
 
 impl PartialEq for Thumbprint {
     fn eq(&self, other: &Self) -> bool {
-        self.hash.ct_eq(&other.hash).into()
+        // In words: that takes the same time for all of them, too, and four steps instead of 32.
+        let (one, other) = (self.hash.as_chunks::<8>().0, other.hash.as_chunks::<8>().0);
+        let words = one.iter().zip(other).map(|(one, other)| (u64::from_ne_bytes(*one), u64::from_ne_bytes(*other)));
+        words.fold(Choice::from(1), |same, (one, other)| same & one.ct_eq(&other)).into()
     }
 }
 
@@ -67,7 +75,7 @@ impl Eq for Thumbprint {}
 
 impl fmt::Display for Thumbprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(str::from_utf8(&self.text).unwrap_or_default())
+        f.write_str(self.as_str())
     }
 }
 

@@ -6,6 +6,7 @@
 
 use super::{Certificate, DistinguishedName, Thumbprint, encoding};
 use crate::escape::percent_decode;
+use crate::request::Values;
 
 /// One `key=value`.
 struct Pair {
@@ -23,10 +24,10 @@ type Element = Vec<Pair>;
 const MAX_PARTS: usize = 64;
 
 /// The DER in one of the `Cert` values that hashes to `thumbprint`. Whoever wrote it, it is that certificate.
-pub(super) fn certificate(values: &[&[u8]], thumbprint: Thumbprint) -> Option<Vec<u8>> {
+pub(super) fn certificate(values: &Values<'_>, thumbprint: Thumbprint) -> Option<Vec<u8>> {
     values
         .iter()
-        .filter_map(|value| parse(value))
+        .filter_map(parse)
         .flatten()
         .flatten()
         .filter(|pair| pair.key == "cert")
@@ -38,8 +39,8 @@ pub(super) fn certificate(values: &[&[u8]], thumbprint: Thumbprint) -> Option<Ve
 /// connection confirm? `server` is the first URI of this Envoy's own certificate, which Envoy writes as `By`.
 ///
 /// Of `Chain` the leaf in front is checked and that certificates follow; which ones, the leaf cannot tell.
-pub(super) fn is_own(values: &[&[u8]], certificate: &Certificate, server: impl FnOnce() -> Option<Vec<u8>>) -> bool {
-    let [value] = values else {
+pub(super) fn is_own(values: &Values<'_>, certificate: &Certificate, server: impl FnOnce() -> Option<Vec<u8>>) -> bool {
+    let Some(value) = values.exactly_one() else {
         return false;
     };
     let Some(elements) = parse(value) else {

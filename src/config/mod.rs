@@ -29,7 +29,7 @@ use raw::{Raw, RawBypass, RawClient, RawIdentity};
 use strict::{Entries, Object};
 
 /// A whole configuration, checked and compiled.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Policy {
     /// The user's own label for this version.
     pub policy_id: Option<String>,
@@ -61,6 +61,10 @@ pub struct Policy {
     pub upstream_headers: UpstreamHeaders,
     /// What is logged.
     pub audit_log: AuditLog,
+    /// Can any request need a token?
+    pub uses_tokens: bool,
+    /// Can a token suffice without a certificate, for some client at least?
+    pub accepts_tokens_alone: bool,
 }
 
 impl Policy {
@@ -97,7 +101,10 @@ impl Policy {
             label("policy_id", id)?;
         }
         let profiles = profiles::compile(raw.profiles, raw.collections, raw.mode, raw.enforcement, path)?;
-        let needs_client_claim = accepts_tokens_alone(raw.mode, &profiles);
+        let any_mode =
+            |wanted: fn(Mode) -> bool| wanted(raw.mode) || profiles.iter().any(|profile| wanted(profile.mode));
+        let uses_tokens = any_mode(|mode| mode != Mode::Mtls);
+        let accepts_tokens_alone = any_mode(|mode| mode == Mode::BearerPlusMtlsOptional);
         let identities = identities(raw.identity.0, raw.clients, &profiles)?;
         Ok(Self {
             policy_id: raw.policy_id,
@@ -110,28 +117,15 @@ impl Policy {
             profiles,
             bypass: bypass(raw.bypass, path)?,
             required_paths: patterns("binding.required_paths", &raw.binding.0.required_paths, path)?,
-            token: token::compile(raw.token.0, needs_client_claim)?,
+            token: token::compile(raw.token.0, accepts_tokens_alone)?,
             path,
             source_address: raw.source_address,
             upstream_headers: headers::compile(raw.upstream_headers.0)?,
             audit_log: raw.audit.0.log,
+            uses_tokens,
+            accepts_tokens_alone,
         })
     }
-
-    /// Can a token suffice without a certificate, for some client at least?
-    pub fn accepts_tokens_alone(&self) -> bool {
-        accepts_tokens_alone(self.mode, &self.profiles)
-    }
-
-    /// Can any request need a token?
-    pub fn uses_tokens(&self) -> bool {
-        self.mode != Mode::Mtls || self.profiles.iter().any(|profile| profile.mode != Mode::Mtls)
-    }
-}
-
-fn accepts_tokens_alone(mode: Mode, profiles: &Profiles) -> bool {
-    let optional = Mode::BearerPlusMtlsOptional;
-    mode == optional || profiles.iter().any(|profile| profile.mode == optional)
 }
 
 fn identities(

@@ -47,6 +47,13 @@ unsafe extern "C" {
     fn proxy_set_property(path: *const u8, path_size: usize, value: *const u8, value_size: usize) -> u32;
     fn proxy_get_header_map_pairs(map: u32, pairs: *mut *mut u8, pairs_size: *mut usize) -> u32;
     fn proxy_set_header_map_pairs(map: u32, pairs: *const u8, pairs_size: usize) -> u32;
+    fn proxy_add_header_map_value(
+        map: u32,
+        name: *const u8,
+        name_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
     fn proxy_get_buffer_bytes(buffer: u32, start: usize, max_size: usize, data: *mut *mut u8, size: *mut usize) -> u32;
     fn proxy_get_current_time_nanoseconds(time: *mut u64) -> u32;
     fn proxy_get_shared_data(
@@ -100,7 +107,7 @@ pub(super) struct Host;
 
 impl Proxy for Host {
     fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
-        let path = property.path().join("\0");
+        let path = property.path();
         let mut value = Returned::new();
         // SAFETY: the path outlives the call; the host writes an allocation and its size.
         let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut value.data, &mut value.size) };
@@ -274,6 +281,14 @@ pub(super) fn map(map: Map) -> Result<Vec<u8>, HostError> {
     // SAFETY: the host writes an allocation and its size.
     let status = unsafe { proxy_get_header_map_pairs(map.0, &mut value.data, &mut value.size) };
     check("proxy_get_header_map_pairs", status).map(|()| value.take())
+}
+
+/// Adds a header to the request.
+pub(super) fn add_header(name: &[u8], value: &[u8]) -> Result<(), HostError> {
+    // SAFETY: name and value outlive the call.
+    let status =
+        unsafe { proxy_add_header_map_value(HEADERS.0, name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    check("proxy_add_header_map_value", status)
 }
 
 /// Replaces a whole map of the request.

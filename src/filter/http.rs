@@ -8,6 +8,7 @@ use crate::metrics::Counter;
 use crate::proxy::{HostError, Proxy};
 use crate::request::Request;
 use crate::response::Response;
+use crate::upstream::Change;
 use crate::{authorize, pairs, record, upstream};
 
 /// Filter state that the guard behind this filter demands: `wasm.mtls_authz.verdict`.
@@ -76,10 +77,15 @@ fn conclude(worker: &Worker, wait: impl FnOnce(Reason) -> bool) -> Action {
         return Action::Pause;
     }
     // The record is written last, so that it says what has really happened.
-    if let (Some(policy), None) = (policy, decision.refusal())
-        && let Err(problem) = pass(policy, &request, &decision)
-    {
-        decision = Decision::failed(problem.into());
+    let mut strips_certificate = false;
+    if let (Some(policy), None) = (policy, decision.refusal()) {
+        match pass(policy, &request, &decision) {
+            Ok(stripped) => strips_certificate = stripped,
+            Err(problem) => decision = Decision::failed(problem.into()),
+        }
+    }
+    for counter in Counter::of(&decision, strips_certificate) {
+        worker.count(counter);
     }
     record(worker, &request, &decision);
     match decision.refusal() {
@@ -105,12 +111,20 @@ fn unknown_map() -> Deny {
     Deny::new(Reason::InternalError).with_note("the proxy's header map has an unknown form")
 }
 
-/// Lets a request go on: with the headers that are due, and with the verdict that the guard waits for.
-fn pass(policy: &Policy, request: &Request<'_>, decision: &Decision) -> Result<(), HostError> {
-    if let Some(headers) = upstream::headers(&policy.upstream_headers, request, decision) {
-        host::set_map(host::HEADERS, headers.iter().map(|(name, value)| (*name, value.as_ref())))?;
-    }
-    host::set_filter_state(VERDICT, b"allow")
+/// Lets a request go on: with the headers that are due, and with the verdict that the guard waits for. Tells whether a
+/// forwarded certificate was removed.
+fn pass(policy: &Policy, request: &Request<'_>, decision: &Decision) -> Result<bool, HostError> {
+    let stripped = match upstream::headers(&policy.upstream_headers, request, decision) {
+        Change::Add(headers) => {
+            headers.iter().try_for_each(|(name, value)| host::add_header(name, value))?;
+            false
+        }
+        Change::Replace { headers, strips_certificate } => {
+            host::set_map(host::HEADERS, headers.iter().map(|(name, value)| (*name, value.as_ref())))?;
+            strips_certificate
+        }
+    };
+    host::set_filter_state(VERDICT, b"allow").map(|()| stripped)
 }
 
 fn refuse(deny: &Deny, request: &Request<'_>) -> Action {
@@ -124,14 +138,9 @@ fn refuse(deny: &Deny, request: &Request<'_>) -> Action {
     Action::Pause
 }
 
-/// Counts, records, logs. None of it can change the decision, so a failure is only told.
+/// Records and logs. None of it can change the decision, so a failure is only told.
 fn record(worker: &Worker, request: &Request<'_>, decision: &Decision) {
     let policy = worker.policy.as_ref();
-    for counter in Counter::of(request, decision) {
-        if let Some(Err(problem)) = worker.counters.get(&counter).map(|id| host::increment(*id)) {
-            host::error(format_args!("{}: {problem}", counter.name()));
-        }
-    }
     let record = record::json(policy.and_then(|policy| policy.policy_id.as_deref()), request, decision);
     if let Err(problem) = host::set_filter_state(DECISION, record.as_bytes()) {
         host::error(format_args!("the decision record could not be written: {problem}"));

@@ -1,7 +1,6 @@
 //! The plugin in one worker: its configuration, its counters.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 
 use super::host::{self, Host};
 use super::http;
@@ -21,19 +20,20 @@ pub(super) struct Worker {
     pub memory: Memory,
     /// Where keys are fetched.
     pub keys: Option<KeyFetcher>,
-    pub counters: HashMap<Counter, u32>,
+    /// The host's numbers for them, the ones that are most used in front.
+    counters: Vec<(Counter, u32)>,
     pub log_budget: RefCell<LogBudget>,
 }
 
 impl Default for Worker {
     /// Not configured yet.
     fn default() -> Self {
-        Self::new(None, HashMap::new())
+        Self::new(None, Vec::new())
     }
 }
 
 impl Worker {
-    fn new(policy: Option<Policy>, counters: HashMap<Counter, u32>) -> Self {
+    fn new(policy: Option<Policy>, counters: Vec<(Counter, u32)>) -> Self {
         let rules = policy.as_ref().map(|policy| policy.token.source.clone());
         let source = rules.unwrap_or_else(|| TokenRules::default().source);
         Self {
@@ -45,6 +45,14 @@ impl Worker {
             },
             counters,
             log_budget: RefCell::default(),
+        }
+    }
+
+    /// Adds one to a counter. Without it a decision is still a decision.
+    pub fn count(&self, counter: Counter) {
+        let id = self.counters.iter().find(|(known, _)| *known == counter).map(|(_, id)| *id);
+        if let Some(Err(problem)) = id.map(host::increment) {
+            host::error(format_args!("{}: {problem}", counter.name()));
         }
     }
 
@@ -148,13 +156,11 @@ fn accepted_key(json: &[u8]) -> String {
 }
 
 /// Without a counter a decision is still a decision.
-fn define_counters() -> HashMap<Counter, u32> {
-    let mut counters = HashMap::new();
+fn define_counters() -> Vec<(Counter, u32)> {
+    let mut counters = Vec::new();
     for counter in Counter::all() {
         match host::define_counter(&counter.name()) {
-            Ok(id) => {
-                counters.insert(counter, id);
-            }
+            Ok(id) => counters.push((counter, id)),
             Err(problem) => host::error(format_args!("no counter {}: {problem}", counter.name())),
         }
     }

@@ -14,6 +14,8 @@ pub use registry::{Client, Registry};
 pub use spiffe::{SpiffeId, is_trust_domain};
 pub use template::{CaptureName, Template};
 
+use std::rc::Rc;
+
 use crate::certificate::Certificate;
 use crate::decision::{Deny, Reason};
 use crate::policy::{ProfileId, Profiles};
@@ -50,9 +52,9 @@ pub struct Recognised {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolved {
     /// The typed name by which the certificate is known.
-    pub identity: String,
+    pub identity: Rc<str>,
     /// The client, or why there is none. Not known yet to be the caller: that needs the token, too.
-    pub client: Result<Recognised, Deny>,
+    pub client: Result<Rc<Recognised>, Deny>,
 }
 
 impl Identities {
@@ -67,24 +69,25 @@ impl Identities {
         let known_as = |fallback: String| names.typed.first().cloned().unwrap_or(fallback);
         if let Some((client, identity)) = registered {
             let identity = if names.typed.contains(&identity) { identity } else { known_as(identity) };
-            return Ok(Resolved { identity, client: pinned(client, certificate).map(|()| Recognised::from(client)) });
+            let client = pinned(client, certificate).map(|()| Rc::new(Recognised::from(client)));
+            return Ok(Resolved { identity: identity.into(), client });
         }
         let mapped = self.mappings.iter().find_map(|mapping| mapping.apply(certificate, names.spiffe.as_ref()));
         if let Some(mapped) = mapped {
             return Ok(Resolved {
-                identity: known_as(format!("subject:{}", certificate.subject)),
-                client: self.mapped(mapped, certificate, profiles),
+                identity: known_as(format!("subject:{}", certificate.subject)).into(),
+                client: self.mapped(mapped, certificate, profiles).map(Rc::new),
             });
         }
         match names.typed.into_iter().next() {
-            Some(identity) => Ok(Resolved { identity, client: Err(Reason::IdentityNotMapped.into()) }),
+            Some(identity) => Ok(Resolved { identity: identity.into(), client: Err(Reason::IdentityNotMapped.into()) }),
             None => Err(Reason::IdentityMissing.into()),
         }
     }
 
     /// The client that a token names, in a mode where that suffices.
-    pub fn named(&self, client_id: &str) -> Result<Recognised, Deny> {
-        self.registry.by_id(client_id).map(Recognised::from).ok_or_else(|| {
+    pub fn named(&self, client_id: &str) -> Result<Rc<Recognised>, Deny> {
+        self.registry.by_id(client_id).map(Recognised::from).map(Rc::new).ok_or_else(|| {
             Deny::new(Reason::IdentityNotMapped).with_note("the token names a client that is not registered")
         })
     }

@@ -1,5 +1,6 @@
 //! The canonical path: the one spelling on which every decision is made.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write};
 
 use crate::escape::{hex_byte, percent_decode};
@@ -72,11 +73,11 @@ impl PathError {
 /// A path without query and fragment, dot segments resolved, percent-encoded unreserved characters decoded, all other
 /// escapes in upper case (RFC 3986 section 6.2.2). Equal canonical paths are equal resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CanonicalPath(String);
+pub struct CanonicalPath<'a>(Cow<'a, str>);
 
-impl CanonicalPath {
+impl<'a> CanonicalPath<'a> {
     /// Reads the value of `:path`.
-    pub fn parse(raw: &[u8], rules: PathRules) -> Result<Self, PathError> {
+    pub fn parse(raw: &'a [u8], rules: PathRules) -> Result<Self, PathError> {
         let end = raw.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(raw.len());
         let raw = raw.get(..end).unwrap_or(raw);
         if raw.len() > MAX_PATH_BYTES {
@@ -84,6 +85,9 @@ impl CanonicalPath {
         }
         if raw.first() != Some(&b'/') {
             return Err(PathError::NotAbsolute);
+        }
+        if is_plain(raw) {
+            return std::str::from_utf8(raw).map(|path| Self(Cow::Borrowed(path))).map_err(|_| PathError::Utf8);
         }
         let decoded = percent_decode(raw).ok_or(PathError::PercentEncoding)?;
         if std::str::from_utf8(&decoded).is_err() {
@@ -93,7 +97,7 @@ impl CanonicalPath {
         if normal.contains("//") {
             return Err(PathError::EmptySegment);
         }
-        resolve_dot_segments(&normal).map(Self)
+        resolve_dot_segments(&normal).map(|path| Self(Cow::Owned(path)))
     }
 
     /// The text of the path.
@@ -112,10 +116,27 @@ impl CanonicalPath {
     }
 }
 
-impl fmt::Display for CanonicalPath {
+impl fmt::Display for CanonicalPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Is this its own canonical spelling, as most paths are? Nothing in it means anything but itself, and no segment is empty or
+/// begins with a dot. Whatever cannot be told at a glance is read byte by byte.
+fn is_plain(path: &[u8]) -> bool {
+    let mut before = b'a';
+    path.iter().all(|byte| {
+        let begins_segment = std::mem::replace(&mut before, *byte) == b'/';
+        match byte {
+            b'/' | b'.' => !begins_segment,
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
+            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => {
+                true
+            }
+            _ => false,
+        }
+    })
 }
 
 /// Brings every byte into its canonical spelling and refuses those that have none. The escapes are known to be whole.
@@ -191,7 +212,7 @@ mod tests {
     const KEEP: PathRules = PathRules { encoded_slashes: Ambiguous::Keep, semicolons: Ambiguous::Keep };
 
     fn canonical(raw: &str) -> Result<String, PathError> {
-        CanonicalPath::parse(raw.as_bytes(), PathRules::default()).map(|path| path.0)
+        CanonicalPath::parse(raw.as_bytes(), PathRules::default()).map(|path| path.to_string())
     }
 
     #[test]
@@ -260,7 +281,7 @@ mod tests {
 
     #[test]
     fn kept_separators_never_separate_and_never_climb() {
-        let canonical = |raw: &str| CanonicalPath::parse(raw.as_bytes(), KEEP).map(|path| path.0);
+        let canonical = |raw: &str| CanonicalPath::parse(raw.as_bytes(), KEEP).map(|path| path.to_string());
         assert_eq!(canonical("/a%2fb;v=1/c").as_deref(), Ok("/a%2Fb;v=1/c"));
         assert_eq!(CanonicalPath::parse(b"/a%2fb;v=1/c", KEEP).unwrap().segments().count(), 2);
         for raw in ["/a/..;/b", "/a%2f..%2fb", "/..%5cb", "/a/.;x", "/a/%2e%2e%3b"] {
@@ -274,7 +295,16 @@ mod tests {
             let rules = if keep { KEEP } else { PathRules::default() };
             if let Ok(once) = CanonicalPath::parse(raw.as_bytes(), rules) {
                 prop_assert!(!once.segments().any(|segment| matches!(segment, "." | "..")));
-                prop_assert_eq!(CanonicalPath::parse(once.as_str().as_bytes(), rules), Ok(once));
+                prop_assert_eq!(CanonicalPath::parse(once.as_str().as_bytes(), rules), Ok(once.clone()));
+            }
+        }
+
+        #[test]
+        fn a_path_that_is_its_own_spelling_at_a_glance_is_so_when_read_byte_by_byte(path in "/[a-c./*:@;%2_~]{0,16}") {
+            if is_plain(path.as_bytes()) {
+                let normal = normalise_escapes(path.as_bytes(), PathRules::default()).unwrap();
+                prop_assert!(!normal.contains("//"));
+                prop_assert_eq!(resolve_dot_segments(&normal), Ok(path));
             }
         }
 

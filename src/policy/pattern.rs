@@ -3,7 +3,7 @@
 //! A set is a tree over segments, walked once whatever the number of patterns: its cost is the length of the path times
 //! the few branches that are alive, not the number of rules.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 use super::path::{CanonicalPath, PathRules};
 
@@ -55,7 +55,7 @@ pub struct PatternSet {
 
 #[derive(Debug, Clone, Default)]
 struct Node {
-    exact: HashMap<String, usize>,
+    exact: BTreeMap<Box<str>, usize>,
     one: Option<usize>,
     any: Option<usize>,
     /// This node stands behind `**`: it stays alive whatever segment comes.
@@ -84,7 +84,7 @@ impl PatternSet {
             return at;
         };
         let child = match segment {
-            Segment::Exact(text) => *node.exact.entry(text.clone()).or_insert(next),
+            Segment::Exact(text) => *node.exact.entry(text.as_str().into()).or_insert(next),
             Segment::One => *node.one.get_or_insert(next),
             Segment::Any => *node.any.get_or_insert(next),
         };
@@ -95,12 +95,15 @@ impl PatternSet {
     }
 
     /// The values of all patterns that match, ascending and each once.
-    pub fn matches(&self, path: &CanonicalPath) -> Vec<usize> {
+    pub fn matches(&self, path: &CanonicalPath<'_>) -> Vec<usize> {
         self.matches_segments(path.segments())
     }
 
     /// The same for the path with and without a slash at its end. For what restricts: many upstreams serve both alike.
-    pub fn matches_either_slash(&self, path: &CanonicalPath) -> Vec<usize> {
+    pub fn matches_either_slash(&self, path: &CanonicalPath<'_>) -> Vec<usize> {
+        if self.nodes.is_empty() {
+            return Vec::new();
+        }
         let mut values = self.matches(path);
         let without = path.segments().filter(|segment| !segment.is_empty());
         values.extend(match path.ends_with_slash() {
@@ -117,11 +120,12 @@ impl PatternSet {
             return Vec::new();
         }
         let mut alive = Alive::default();
+        let mut before = Vec::new();
         self.enter(0, &mut alive);
         for segment in segments {
-            let nodes = std::mem::take(&mut alive.nodes);
+            std::mem::swap(&mut before, &mut alive.nodes);
             let repeating = alive.repeating.len();
-            for at in nodes {
+            for at in before.drain(..) {
                 self.step(at, segment, &mut alive);
             }
             for index in 0..repeating {
@@ -138,7 +142,7 @@ impl PatternSet {
     }
 
     /// Does any pattern match?
-    pub fn contains(&self, path: &CanonicalPath) -> bool {
+    pub fn contains(&self, path: &CanonicalPath<'_>) -> bool {
         !self.matches(path).is_empty()
     }
 
@@ -193,7 +197,7 @@ mod tests {
 
     use super::*;
 
-    fn path(text: &str) -> CanonicalPath {
+    fn path(text: &str) -> CanonicalPath<'_> {
         CanonicalPath::parse(text.as_bytes(), PathRules::default()).unwrap()
     }
 

@@ -85,7 +85,7 @@ pub struct Asked<'a> {
     /// The method.
     pub method: &'a str,
     /// Where.
-    pub path: &'a CanonicalPath,
+    pub path: &'a CanonicalPath<'a>,
     /// The protocol that the connection is to become.
     pub upgrade: Option<&'a str>,
     /// The token's scopes.

@@ -1,41 +1,51 @@
 //! The `Authorization` header: at most one bearer token (RFC 6750 section 2.1).
 
 use crate::decision::{Deny, Reason};
+use crate::request::{Repeated, Values};
 
 /// A longer token is not read.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// The bearer token in the header, or `None` where there is no header or one of another scheme.
+/// What stands behind `Bearer ` in the header, or `None` where there is no header or one of another scheme.
 ///
 /// # Errors
-/// 400 `authorization_malformed`: several headers, several credentials in one, a token that is too long or not spelled as
-/// RFC 6750 demands. What two readers could read differently is not read at all.
-pub fn bearer<'a>(values: &[&'a [u8]]) -> Result<Option<&'a str>, Deny> {
-    let value = match values {
-        [] => return Ok(None),
-        [value] => *value,
-        _ => return Err(malformed("there are several Authorization headers")),
+/// 400 `authorization_malformed`: several headers, several credentials in one, a scheme that is not followed by one space, or
+/// more than a token may hold. What two readers could read differently is not read at all.
+pub fn credentials<'a>(values: &Values<'a>) -> Result<Option<&'a [u8]>, Deny> {
+    const SCHEME: &[u8] = b"Bearer ";
+    let several = |Repeated| malformed("there are several Authorization headers");
+    let Some(value) = values.at_most_one().map_err(several)? else {
+        return Ok(None);
     };
-    let is_bearer = |credentials: &[u8]| {
-        let scheme = credentials.trim_ascii_start().split(|byte| byte.is_ascii_whitespace() || *byte == b',').next();
-        scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
-    };
-    if !is_bearer(value) {
-        return if value.split(|byte| *byte == b',').any(is_bearer) {
+    match value.split_at_checked(SCHEME.len()) {
+        Some((_, token)) if token.len() > MAX_TOKEN_BYTES && is_bearer(value) => {
+            Err(malformed("the token is longer than 16 KiB"))
+        }
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(Some(token)),
+        _ if is_bearer(value) => Err(misspelled()),
+        _ if value.split(|byte| *byte == b',').any(is_bearer) => {
             Err(malformed("a bearer token is joined to other credentials by a comma"))
-        } else {
-            Ok(None)
-        };
+        }
+        _ => Ok(None),
     }
-    if value.len() > MAX_TOKEN_BYTES + b"Bearer ".len() {
-        return Err(malformed("the token is longer than 16 KiB"));
-    }
-    let token = value.get(b"Bearer".len()..).and_then(|rest| rest.strip_prefix(b" "));
-    token
-        .filter(|token| !token.is_empty() && token.iter().copied().all(is_token68_byte))
-        .and_then(|token| std::str::from_utf8(token).ok())
-        .map(Some)
-        .ok_or_else(|| malformed("\"Bearer\", one space and a token of RFC 6750's characters are expected"))
+}
+
+/// The token that such credentials are.
+///
+/// # Errors
+/// 400 `authorization_malformed`: they are not spelled as RFC 6750 demands.
+pub fn token(credentials: &[u8]) -> Result<&str, Deny> {
+    let token = Some(credentials).filter(|token| !token.is_empty() && token.iter().copied().all(is_token68_byte));
+    token.and_then(|token| std::str::from_utf8(token).ok()).ok_or_else(misspelled)
+}
+
+fn is_bearer(credentials: &[u8]) -> bool {
+    let scheme = credentials.trim_ascii_start().split(|byte| byte.is_ascii_whitespace() || *byte == b',').next();
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+}
+
+fn misspelled() -> Deny {
+    malformed("\"Bearer\", one space and a token of RFC 6750's characters are expected")
 }
 
 fn is_token68_byte(byte: u8) -> bool {
@@ -50,6 +60,11 @@ fn malformed(note: &'static str) -> Deny {
 mod tests {
     use super::*;
 
+    /// The token of headers with these values.
+    fn bearer(values: &[&'static str]) -> Result<Option<&'static str>, Deny> {
+        credentials(&values.iter().map(|value| value.as_bytes()).collect())?.map(token).transpose()
+    }
+
     #[test]
     fn one_bearer_token_is_read_and_other_schemes_are_none() {
         for (values, expected) in [
@@ -61,14 +76,13 @@ mod tests {
             (&["Bearerabc"], None),
             (&[""], None),
         ] {
-            let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
-            assert_eq!(bearer(&values), Ok(expected), "{values:?}");
+            assert_eq!(bearer(values), Ok(expected), "{values:?}");
         }
     }
 
     #[test]
     fn what_two_readers_could_read_differently_is_refused() {
-        let long = format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1));
+        let long: &str = Box::leak(format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1)).into_boxed_str());
         for values in [
             &["Bearer a", "Bearer b"][..],
             &["Bearer a", "Basic b"],
@@ -84,10 +98,9 @@ mod tests {
             &["Bearer a b"],
             &[" Bearer a"],
             &["Bearer a\u{a1}"],
-            &[long.as_str()],
+            &[long],
         ] {
-            let values: Vec<&[u8]> = values.iter().map(|value| value.as_bytes()).collect();
-            assert_eq!(bearer(&values).map_err(|deny| deny.reason), Err(Reason::AuthorizationMalformed), "{values:?}");
+            assert_eq!(bearer(values).map_err(|deny| deny.reason), Err(Reason::AuthorizationMalformed), "{values:?}");
         }
     }
 }

@@ -37,14 +37,14 @@ impl Default for TokenCache {
 
 impl TokenCache {
     /// The claims of exactly this token.
-    pub fn claims(&mut self, token: &str) -> Option<Rc<Claims>> {
+    pub fn claims(&mut self, token: &[u8]) -> Option<Rc<Claims>> {
         let found = self.0.get(tail(token)?)?;
-        same(found.token.as_bytes(), token.as_bytes()).then(|| Rc::clone(&found.claims))
+        same(found.token.as_bytes(), token).then(|| Rc::clone(&found.claims))
     }
 
     /// Remembers a token whose signature was found valid.
     pub fn insert(&mut self, token: &str, claims: Rc<Claims>) {
-        if let Some(tail) = tail(token).filter(|_| token.len() <= MAX_TOKEN_BYTES) {
+        if let Some(tail) = tail(token.as_bytes()).filter(|_| token.len() <= MAX_TOKEN_BYTES) {
             self.0.put(*tail, Remembered { token: token.into(), claims });
         }
     }
@@ -63,8 +63,8 @@ fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left_words.iter().zip(right_words).all(same_word) && left_rest == right_rest
 }
 
-fn tail(token: &str) -> Option<&[u8; TAIL_BYTES]> {
-    token.as_bytes().last_chunk()
+fn tail(token: &[u8]) -> Option<&[u8; TAIL_BYTES]> {
+    token.last_chunk()
 }
 
 #[cfg(test)]
@@ -84,16 +84,16 @@ mod tests {
     fn a_token_is_known_by_all_of_its_text() {
         let mut cache = TokenCache::default();
         cache.insert("a.b.0123456789abcdef", claims("a"));
-        assert!(cache.claims("a.b.0123456789abcdef").is_some());
+        assert!(cache.claims(b"a.b.0123456789abcdef").is_some());
         for other in
             ["A.b.0123456789abcdef", "x.a.b.0123456789abcdef", "a.b.0123456789abcdeF", "0123456789abcdef", "short", ""]
         {
-            assert!(cache.claims(other).is_none(), "{other}");
+            assert!(cache.claims(other.as_bytes()).is_none(), "{other}");
         }
         cache.insert("z.z.0123456789abcdef", claims("z"));
-        assert!(cache.claims("a.b.0123456789abcdef").is_none(), "tokens that end alike replace each other");
+        assert!(cache.claims(b"a.b.0123456789abcdef").is_none(), "tokens that end alike replace each other");
         cache.clear();
-        assert!(cache.claims("z.z.0123456789abcdef").is_none());
+        assert!(cache.claims(b"z.z.0123456789abcdef").is_none());
     }
 
     #[test]
@@ -101,12 +101,12 @@ mod tests {
         let mut cache = TokenCache::default();
         for number in 0..=MAX_TOKENS.get() {
             cache.insert(&format!("{number:016}"), claims("a"));
-            assert!(cache.claims("0000000000000000").is_some() || number == 0);
+            assert!(cache.claims(b"0000000000000000").is_some() || number == 0);
         }
-        assert!(cache.claims("0000000000000001").is_none());
-        assert!(cache.claims("0000000000000002").is_some());
+        assert!(cache.claims(b"0000000000000001").is_none());
+        assert!(cache.claims(b"0000000000000002").is_some());
         let long = "a".repeat(MAX_TOKEN_BYTES + 1);
         cache.insert(&long, claims("a"));
-        assert!(cache.claims(&long).is_none());
+        assert!(cache.claims(long.as_bytes()).is_none());
     }
 }

@@ -14,7 +14,7 @@ mod presented;
 mod signature;
 
 pub use algorithm::{Algorithm, Family};
-pub use authorization::bearer;
+pub use authorization::credentials;
 pub use cache::TokenCache;
 pub use claims::{ClaimRules, Claims};
 pub use json::StrictObject;

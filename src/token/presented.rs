@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::{Claims, TokenRules, TokenSource, jws, verified_payload};
+use super::{Claims, TokenRules, TokenSource, authorization, jws, verified_payload};
 use crate::decision::{Deny, Reason};
 use crate::memory::Memory;
 use crate::proxy::Proxy;
@@ -16,29 +16,38 @@ pub struct PresentedToken<'a> {
     proxy: &'a dyn Proxy,
     /// Seconds since 1970.
     now: i64,
+    /// As it came, unless it is known.
     bearer: Option<&'a str>,
+    /// What it claims, where exactly this text was verified here before.
+    known: Option<Rc<Claims>>,
     /// What `jwt_authn` verified.
     payload: Option<Map<String, Value>>,
     claims: Option<Rc<Claims>>,
 }
 
 impl<'a> PresentedToken<'a> {
-    /// Takes up the token of the `Authorization` header.
+    /// Takes up the bearer credentials of the `Authorization` header.
     ///
     /// # Errors
-    /// 400 `authorization_malformed` where it is not the one that `jwt_authn` verified.
+    /// 400 `authorization_malformed` where they are no token, or not the one that `jwt_authn` verified.
     pub fn new(
         rules: &'a TokenRules,
         memory: &'a Memory,
         proxy: &'a dyn Proxy,
         now: i64,
-        bearer: Option<&'a str>,
+        credentials: Option<&'a [u8]>,
     ) -> Result<Self, Deny> {
+        let known = match rules.source {
+            TokenSource::Jwks(_) => credentials.and_then(|text| memory.tokens().claims(text)),
+            TokenSource::JwtAuthn { .. } => None,
+        };
+        // What equals a token that was verified is spelled as a token.
+        let bearer = credentials.filter(|_| known.is_none()).map(authorization::token).transpose()?;
         let payload = match (&rules.source, bearer) {
             (TokenSource::JwtAuthn { namespace, key }, Some(_)) => verified_payload(namespace, key, bearer, proxy)?,
             _ => None,
         };
-        Ok(Self { rules, memory, proxy, now, bearer, payload, claims: None })
+        Ok(Self { rules, memory, proxy, now, bearer, known, payload, claims: None })
     }
 
     /// Its claims, verified and good now.
@@ -72,11 +81,14 @@ impl<'a> PresentedToken<'a> {
     }
 
     fn verified_here(&self) -> Result<Rc<Claims>, Deny> {
-        let token = self.bearer.ok_or(Reason::TokenMissing)?;
-        let keys = self.memory.keys(self.now).ok_or(Reason::KeysUnavailable)?;
-        if let Some(claims) = self.memory.tokens().claims(token) {
-            return Ok(claims);
+        if self.bearer.is_none() && self.known.is_none() {
+            return Err(Reason::TokenMissing.into());
         }
+        let keys = self.memory.keys(self.now).ok_or(Reason::KeysUnavailable)?;
+        if let Some(claims) = &self.known {
+            return Ok(Rc::clone(claims));
+        }
+        let token = self.bearer.ok_or(Reason::TokenMissing)?;
         let payload = jws::verify(token, &keys, &self.rules.algorithms, self.proxy)?;
         let claims = Rc::new(Claims::read(&payload, &self.rules.claims)?);
         self.memory.tokens().insert(token, Rc::clone(&claims));

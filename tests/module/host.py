@@ -350,6 +350,17 @@ class Vm:
             headers = stream.headers if number == _REQUEST_HEADERS else stream.trailers
         return self._return(caller, self.garbage.get(call, encode(headers)), pairs, pairs_size)
 
+    def _proxy_add_header_map_value(
+        self, caller: wasmtime.Caller, number: int, name: int, name_size: int, value: int, value_size: int
+    ) -> int:
+        header = self._read(caller, name, name_size)
+        if status := self._begin(f"add_header_map_value {header.decode()}"):
+            return status
+        if (stream := self._stream()) is None or number != _REQUEST_HEADERS:
+            return BAD_ARGUMENT
+        stream.headers = [*stream.headers, (header, self._read(caller, value, value_size))]
+        return OK
+
     def _proxy_set_header_map_pairs(self, caller: wasmtime.Caller, number: int, pairs: int, pairs_size: int) -> int:
         if status := self._begin(f"set_header_map_pairs {_map_name(number)}"):
             return status

@@ -16,8 +16,16 @@ EXPORTS = {
     "proxy_on_request_headers", "proxy_on_request_trailers", "proxy_on_delete",
 }
 
+ADDED = [
+    "add_header_map_value x-client-id",
+    "add_header_map_value x-profile-id",
+    "add_header_map_value x-client-identity",
+    "add_header_map_value x-client-cert-thumbprint",
+]
+"""What the upstream is told of a client that has no principal."""
+
 ALLOWED = [
-    "set_header_map_pairs request_headers",
+    *ADDED,
     "set_property mtls_authz.verdict",
     "increment_metric mtls_auth_success_total",
     "set_property mtls_authz.decision",
@@ -117,6 +125,16 @@ def test_a_token_that_was_never_seen() -> None:
         "call_foreign_function verify_signature",
         *ALLOWED,
     ]
+
+
+def test_a_request_from_which_something_is_removed() -> None:
+    # Taking the map back whole is dearer than adding to it, so only these do.
+    vm, token = scene.start(), scene.token()
+    _known(vm, token)
+    spoofed = scene.headers("/payments/1", token, "GET", (b"X_Client_Id", b"other"))
+    stream = vm.request(spoofed, scene.connection())
+    assert stream.values("x-client-id") == [b"acme"] and not stream.values("x_client_id")
+    assert vm.calls == [*HOT[:3], "set_header_map_pairs request_headers", *ALLOWED[len(ADDED):]]
 
 
 def test_a_bypassed_request() -> None:

@@ -20,8 +20,8 @@ from host import STATUSES, Header, Stream, Vm, encode
 Request = tuple[list[Header], dict[str, bytes]]
 SPOOFED: tuple[Header, ...] = ((b"x-client-id", b"acme"), (b"x-client-identity", b"cn:somebody-else"))
 REQUEST_CALLS = [
-    "get_header_map_pairs", "set_header_map_pairs", "get_property", "set_property", "get_current_time_nanoseconds",
-    "increment_metric", "log", "send_local_response", "call_foreign_function", "get_shared_data", "set_shared_data",
+    "get_header_map_pairs", "set_header_map_pairs", "add_header_map_value", "get_property", "set_property",
+    "get_current_time_nanoseconds", "increment_metric", "log", "send_local_response", "call_foreign_function", "get_shared_data", "set_shared_data",
 ]
 MAY_FAIL = ("increment_metric", "log", "call_foreign_function")
 """Calls without which a good request passes all the same: what they would have told is told otherwise or not needed."""
@@ -51,8 +51,8 @@ def _token(**more: Any) -> str:
     return scene.token(jti=str(next(_numbers)), **more)
 
 
-def _good() -> Request:
-    return scene.headers("/payments/1", _token(), "GET", *SPOOFED), _connection("acme")
+def _good(*more: Header) -> Request:
+    return scene.headers("/payments/1", _token(), "GET", *more), _connection("acme")
 
 
 def _bad() -> Iterator[Request]:
@@ -81,9 +81,11 @@ def _failing(name: str, status: int) -> Callable[[str], int | None]:
 @pytest.mark.parametrize("name", REQUEST_CALLS)
 def test_a_call_that_fails_with_any_status(name: str) -> None:
     vm = scene.start(_policy())
+    # The headers of a request that brings names of ours are replaced as a whole, others are added to.
+    more = () if name == "add_header_map_value" else SPOOFED
     for status in STATUSES[1:]:
         vm.sabotage = _failing(name, status)
-        stream = vm.request(*_good())
+        stream = vm.request(*_good(*more))
         _is_safe(stream)
         # set_shared_data: 8 is another worker that was faster. Status 1 is a property or value that is not there.
         if name in MAY_FAIL:
@@ -99,17 +101,18 @@ def test_a_call_that_fails_with_any_status(name: str) -> None:
     assert vm.request(*_good()).passed, "the worker has recovered"
 
 
-def test_each_call_of_a_request_that_fails_alone() -> None:
+@pytest.mark.parametrize("more", [(), SPOOFED], ids=["added to", "replaced"])
+def test_each_call_of_a_request_that_fails_alone(more: tuple[Header, ...]) -> None:
     """By its place, because a function that is called twice may fail the second time only."""
     vm = scene.start(_policy())
-    vm.request(*_good())
+    vm.request(*_good(*more))
     count = len(vm.calls)
     assert count > 10
     for place in range(count):
         for status in STATUSES[1:]:
             scene.forget(vm)
             vm.sabotage = lambda call: status if len(vm.calls) == place + 1 else None  # noqa: B023
-            stream = vm.request(*_good())
+            stream = vm.request(*_good(*more))
             _is_safe(stream)
             assert stream.passed or stream.response is not None
             if not stream.passed and "mtls_authz.decision" in stream.filter_state:
@@ -120,7 +123,7 @@ def test_a_property_that_is_not_there_is_none_that_may_be_guessed() -> None:
     vm = scene.start(_policy())
     for absent in ("connection.peer_certificate_valid", "connection.id",
                    "filter_state.mtls_authz.direct_remote_address"):
-        headers, properties = _good()
+        headers, properties = _good(*SPOOFED)
         del properties[absent]
         stream = vm.request(headers, properties)
         _is_safe(stream)
@@ -154,7 +157,7 @@ def test_nonsense_in_a_property(name: str) -> None:
     vm = scene.start(_policy())
     by_properties = scene.start(_policy() | {"certificate": {"validation": "listener"}})
     for value in _nonsense(1):
-        headers, properties = _good()
+        headers, properties = _good(*SPOOFED)
         _is_safe(vm.request(headers, properties | {name: value}))
         del properties["connection.peer_certificate"]
         _is_safe(by_properties.request(headers, properties | {name: value}))

@@ -95,7 +95,10 @@ def test_a_request_waits_for_the_first_set_and_goes_on() -> None:
         "get_current_time_nanoseconds",
         "get_property connection.id",
         "call_foreign_function verify_signature",
-        "set_header_map_pairs request_headers",
+        "add_header_map_value x-client-id",
+        "add_header_map_value x-profile-id",
+        "add_header_map_value x-client-identity",
+        "add_header_map_value x-client-cert-thumbprint",
         "set_property mtls_authz.verdict",
         "increment_metric mtls_auth_success_total",
         "set_property mtls_authz.decision",
@@ -270,7 +273,7 @@ def test_no_more_than_a_thousand_wait() -> None:
 
 
 CALLS = ["get_current_time_nanoseconds", "http_call", "get_header_map_pairs", "get_buffer_bytes", "log",
-         "set_effective_context", "continue_stream", "set_header_map_pairs", "set_property", "get_property",
+         "set_effective_context", "continue_stream", "add_header_map_value", "set_property", "get_property",
          "call_foreign_function", "increment_metric"]
 
 
@@ -286,7 +289,7 @@ def test_a_call_that_fails_while_keys_come(name: str) -> None:
             vm.answer(call, GOOD, _key_set(scene.signer()))
         vm.http_calls.clear()
         assert not stream.passed or stream.has_verdict
-        if name in ("continue_stream", "set_effective_context", "set_header_map_pairs"):
+        if name in ("continue_stream", "set_effective_context", "add_header_map_value"):
             assert not stream.passed
         vm.sabotage = lambda call: None
         vm.tick(20_000)

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use mtls_authz::{
     Enforcement, Header, HostError, Memory, Policy, Property, Proxy, Request, Response, Rule, Shared, SignatureCheck,
-    Swap, decide, decision_record, upstream_headers,
+    Swap, decide, decision_record,
 };
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::certificates::acme;
-use crate::proxy::{NOW, metadata};
+use crate::proxy::{NOW, metadata, sent};
 
 const NAMES: &[&str] = &[
     ":method",
@@ -174,7 +174,7 @@ proptest! {
                 let record: serde_json::Value = serde_json::from_str(&decision_record(policy.policy_id.as_deref(), &request, &decision)).unwrap();
                 match &decision.verdict {
                     Ok(allow) => {
-                        prop_assert!(matches!(allow.rule, Rule::Bypass(0)) || decision.caller.client_id.as_deref() == Some("acme"));
+                        prop_assert!(matches!(allow.rule, Rule::Bypass(0)) || decision.caller.client_id() == Some("acme"));
                         prop_assert!(record["rule"].is_string());
                     }
                     Err(deny) => {
@@ -186,12 +186,9 @@ proptest! {
                     }
                 }
                 if decision.refusal().is_none() {
-                    let written = decision.verdict.is_ok() && decision.caller.client_id.is_some();
-                    let sent = upstream_headers(&policy.upstream_headers, &request, &decision);
-                    let sent: Vec<&[u8]> = match &sent {
-                        Some(sent) => sent.iter().map(|(name, _)| *name).collect(),
-                        None => headers.iter().map(|(name, _)| *name).collect(),
-                    };
+                    let written = decision.verdict.is_ok() && decision.caller.client.is_some();
+                    let sent = sent(policy, &request, &decision);
+                    let sent: Vec<&[u8]> = sent.iter().map(|(name, _)| *name).collect();
                     let ids = sent.iter().filter(|name| name.eq_ignore_ascii_case(b"x-client-id")).count();
                     prop_assert_eq!(ids, usize::from(written));
                     prop_assert!(!sent.contains(&&b"x_client_id"[..]));

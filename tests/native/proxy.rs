@@ -1,9 +1,13 @@
 //! A proxy whose every answer a test chooses.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use mtls_authz::{Header, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
+use mtls_authz::{
+    Decision, Header, HostError, Policy, Property, Proxy, Request, Shared, SignatureCheck, Swap, UpstreamChange,
+    upstream_headers,
+};
 use serde_json::Value;
 
 use crate::certificates::Leaf;
@@ -78,6 +82,20 @@ pub fn headers<'a>(method: &'a str, path: &'a str, more: &'a [(&'a str, &'a str)
     let pseudo = [(":method", method), (":path", path), (":authority", "api.example")];
     pseudo.iter().chain(more).map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
 }
+
+/// The headers with which a request goes on.
+pub fn sent<'a>(policy: &'a Policy, request: &Request<'a>, decision: &'a Decision) -> Vec<Written<'a>> {
+    match upstream_headers(&policy.upstream_headers, request, decision) {
+        UpstreamChange::Replace { headers, .. } => headers,
+        UpstreamChange::Add(more) => {
+            let inbound = request.headers.iter().map(|(name, value)| (*name, Cow::Borrowed(*value)));
+            inbound.chain(more).collect()
+        }
+    }
+}
+
+/// A header's name and its value.
+type Written<'a> = (&'a [u8], Cow<'a, [u8]>);
 
 /// `envoy.config.core.v3.Metadata` with one payload, by hand: field numbers and lengths.
 pub fn metadata(namespace: &str, key: &str, payload: &Value) -> Vec<u8> {
