@@ -61,7 +61,7 @@ bench: wasm ## measure on a real Envoy, beside the alternatives: a quarter of an
 	@for crate in $(bench_modules); do $(tools)/wasm.sh $$crate dist/bench/$${crate##*/}.wasm; done
 	@cargo build $(bench_crate) --release
 	@$(find_envoy); python=$$($(tools)/python.sh); \
-	QUICK="$(QUICK)" ROUNDS="$(ROUNDS)" SEED="$(SEED)" PARTIAL="$(PARTIAL)" $$python benches/run.py
+	QUICK="$(QUICK)" ROUNDS="$(ROUNDS)" SEED="$(SEED)" $$python benches/run.py
 
 clean: ## remove what was built; .tools/ (Envoy, Python packages, Debian's Rust) stays
 	rm -rf dist target envoy/certs envoy/demo/out $(addsuffix /target,$(fixtures))

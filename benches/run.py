@@ -1,7 +1,6 @@
 """`make bench`: what the filter costs beside its alternatives, on a real Envoy.
 
-Settings, from the environment: QUICK=1 a smoke run of about a minute that writes nothing; ROUNDS; SEED;
-PARTIAL=1 leaves out the variants whose configuration the module refuses, and writes nothing.
+Settings, from the environment: QUICK=1 a smoke run of about a minute that writes nothing; ROUNDS; SEED.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ from harness.envoy import EnvoyFailed
 from suite import footprint, plot, report, rounds
 from suite.goals import goals
 from suite.parties import Callers
-from suite.processes import BenchFailed, PinnedEnvoy, cores
-from suite.variants import Variant, all_variants, quick
+from suite.processes import BenchFailed, cores
+from suite.variants import all_variants, quick
 
 DOCUMENT = artifacts.REPOSITORY / "docs" / "performance.md"
 PLOT = DOCUMENT.with_suffix(".svg")
@@ -35,7 +34,7 @@ def main() -> None:
     """The whole benchmark."""
     # Ended by a signal, it ends what it has started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
-    is_quick, is_partial = (os.environ.get(name) == "1" for name in ("QUICK", "PARTIAL"))
+    is_quick = os.environ.get("QUICK") == "1"
     count = int(os.environ.get("ROUNDS") or (2 if is_quick else ROUNDS))
     seed = int(os.environ.get("SEED") or 1)
     started = time.monotonic()
@@ -44,10 +43,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="mtls-authz-bench-") as folder:
         directory = Path(folder)
         callers = Callers(directory / "pki")
-        source = "jwks" if is_accepted(binary, directory, callers, is_partial) else "jwt_authn"
-        chosen = [each for each in all_variants(callers) if source == "jwks" or not needs_jwks(each)]
+        chosen = all_variants(callers)
         say("reading configurations of 10 and 100,000 clients")
-        loads = footprint.measure(binary, directory, callers, source, 1 if is_quick else 7)
+        loads = footprint.measure(binary, directory, callers, 1 if is_quick else 7)
         variants = [quick(each) for each in chosen] if is_quick else chosen
         results = rounds.measure(binary, directory / "requests", callers, variants, count, seed, say)
     reached = goals(results, loads, size)
@@ -55,36 +53,11 @@ def main() -> None:
     print(f"\n{measured}\n")
     for goal in reached:
         print(f"goal: {goal.line()}")
-    if not (is_quick or is_partial):
+    if not is_quick:
         report.replace_measured(DOCUMENT, measured)
         PLOT.write_text(plot.svg(results))
         say(f"written: {DOCUMENT.relative_to(artifacts.REPOSITORY)}, {PLOT.relative_to(artifacts.REPOSITORY)}")
     say(f"{(time.monotonic() - started) / 60:.1f} minutes")
-
-
-def is_accepted(binary: Path, directory: Path, callers: Callers, is_partial: bool) -> bool:
-    """Whether the module takes the configurations of this benchmark."""
-    listeners = [each.listener for each in all_variants(callers) if needs_jwks(each)]
-    folder = directory / "accepted"
-    folder.mkdir()
-    try:
-        with PinnedEnvoy(
-            binary, folder, listeners[:1], authority=callers.authority, server=callers.server, clusters=[]
-        ):
-            return True
-    except EnvoyFailed as error:
-        refusals = [line for line in str(error).splitlines() if "configuration is refused" in line]
-        if not refusals:
-            raise
-        if not is_partial:
-            raise BenchFailed(f"the module does not take the benchmark's configuration: {refusals[0]}") from error
-        say(f"left out what needs token.source jwks: {refusals[0]}")
-        return False
-
-
-def needs_jwks(variant: Variant) -> bool:
-    """Whether our filter verifies tokens in it."""
-    return variant.listener.policy is not None and variant.listener.policy["token"]["source"] == "jwks"
 
 
 def version(binary: Path) -> str:

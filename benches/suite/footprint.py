@@ -32,9 +32,9 @@ class Footprint:
     json: int
 
 
-def measure(binary: Path, directory: Path, callers: Callers, source: str, times: int) -> dict[str, Footprint]:
+def measure(binary: Path, directory: Path, callers: Callers, times: int) -> dict[str, Footprint]:
     """Gives each configuration to a running Envoy, a fresh one each time."""
-    few, many = (policy(callers.signer, source, clients) for clients in (10, 100_000))
+    few, many = (policy(callers.signer, "jwks", clients) for clients in (10, 100_000))
     configurations = {
         EMPTY: (module("empty"), ""),
         OURS_10: (artifacts.module(), few),

@@ -20,6 +20,7 @@ NO_FILTER = "no_filter"
 NO_FILTER_AGAIN = "no_filter_again"
 FLOOR = "wasm_floor"
 EMPTY = "wasm_empty"
+CALLS = "wasm_calls"
 RBAC = "rbac"
 JWT_CACHED = "jwt_cached"
 JWT_UNCACHED = "jwt_uncached"
@@ -86,6 +87,7 @@ def all_variants(callers: Callers) -> list[Variant]:
         Variant(NO_FILTER_AGAIN, "no filter, another listener", listener(NO_FILTER_AGAIN)),
         Variant(FLOOR, "Wasm, one empty callback (no SDK)", listener(FLOOR, [_wasm("floor")])),
         Variant(EMPTY, "**empty Wasm filter** (SDK)", listener(EMPTY, [_wasm("empty")]), in_round=3),
+        Variant(CALLS, "Wasm, our host calls and nothing else", listener(CALLS, [_wasm("calls")])),
         Variant(RBAC, "native RBAC: URI SAN, path, method", listener(RBAC, [_rbac()])),
         Variant(JWT_CACHED, "`jwt_authn`, token cache", listener(JWT_CACHED, [_jwt(signer, cached=True)])),
         Variant(JWT_UNCACHED, "`jwt_authn`, no cache", listener(JWT_UNCACHED, [_jwt(signer)]), 250, 500, fresh=True),
