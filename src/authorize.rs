@@ -147,16 +147,18 @@ fn presented(
     let id =
         proxy.property(Property::ConnectionId)?.and_then(|id| <[u8; 8]>::try_from(id).ok()).map(u64::from_le_bytes);
     if let Some(known) = id.and_then(|id| memory.connection(id)) {
-        return Ok(known);
+        // A certificate of which only properties are known may yet come whole, with a later request's header.
+        let is_whole = known.as_ref().is_none_or(|seen| seen.certificate.der.is_some());
+        if is_whole || request.forwarded_client_cert.is_empty() {
+            return Ok(known);
+        }
     }
     let certificate = certificate::from_connection(proxy, policy.validation, &request.forwarded_client_cert)?;
     let seen = certificate.map(|certificate| {
         let resolved = policy.identities.resolve(&certificate, &policy.profiles);
         Rc::new(Seen { certificate: Rc::new(certificate), resolved })
     });
-    // A certificate of which only properties are known may yet come whole, with a later request's header.
-    let settled = seen.as_ref().is_none_or(|seen| seen.certificate.der.is_some());
-    if let Some(id) = id.filter(|_| settled) {
+    if let Some(id) = id {
         memory.remember_connection(id, seen.clone());
     }
     Ok(seen)

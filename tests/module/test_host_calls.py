@@ -6,6 +6,7 @@ A call into Envoy costs more than most of what the filter computes, so each is a
 from __future__ import annotations
 
 from collections import Counter
+from urllib.parse import quote
 
 import scene
 from host import Vm
@@ -108,10 +109,22 @@ def test_the_first_request_of_a_connection_before_envoy_1_38() -> None:
     ]
     assert vm.request(scene.headers(bearer=token), connection).passed
     assert vm.calls == [*by_properties, "call_foreign_function verify_signature", *ALLOWED]
-    # The certificate may yet come whole, so nothing is remembered.
     scene.forget(vm)
     assert vm.request(scene.headers(bearer=token), connection).passed
-    assert vm.calls == [*by_properties, *ALLOWED]
+    assert vm.calls == HOT
+    # The certificate may yet come whole, so a request that could bring it is looked at.
+    scene.forget(vm)
+    stranger = f'Cert="{quote(scene.credential("other").pem)}"'.encode()
+    forwarded = scene.headers("/payments/1", token, "GET", (b"x-forwarded-client-cert", stranger))
+    assert vm.request(forwarded, connection).passed
+    assert vm.calls[: len(by_properties)] == by_properties
+    scene.forget(vm)
+    whole = f'Cert="{quote(scene.credential("acme").pem)}"'.encode()
+    assert vm.request(scene.headers("/payments/1", token, "GET", (b"x-forwarded-client-cert", whole)), connection).passed
+    assert vm.calls[: len(by_properties) - 3] == by_properties[:-3], "no property is needed but the digest"
+    scene.forget(vm)
+    assert vm.request(scene.headers("/payments/1", token, "GET", (b"x-forwarded-client-cert", stranger)), connection).passed
+    assert vm.calls[3] == "set_header_map_pairs request_headers", "and from then on it is known"
 
 
 def test_a_token_that_was_never_seen() -> None:
