@@ -17,10 +17,18 @@ pub struct SpiffeId {
 impl SpiffeId {
     /// Reads a SPIFFE ID exactly as the specification spells one; nothing is normalised.
     pub fn parse(text: &str) -> Option<Self> {
+        let trust_domain = Self::trust_domain_of(text)?;
+        Some(Self { text: text.to_owned(), path_start: SCHEME.len() + trust_domain.len() })
+    }
+
+    /// The trust domain of a text that is a SPIFFE ID.
+    pub fn trust_domain_of(text: &str) -> Option<&str> {
         let rest = text.strip_prefix(SCHEME)?;
-        let (trust_domain, path) = rest.split_once('/')?;
-        let valid = text.len() <= MAX_BYTES && is_trust_domain(trust_domain) && path.split('/').all(is_segment);
-        valid.then(|| Self { text: text.to_owned(), path_start: SCHEME.len() + trust_domain.len() })
+        let (trust_domain, path) = rest.split_at_checked(rest.bytes().position(|byte| byte == b'/')?)?;
+        // The path begins with its slash, so the first piece is what stands before that: nothing.
+        let mut segments = path.as_bytes().split(|byte| *byte == b'/').skip(1);
+        let valid = text.len() <= MAX_BYTES && is_trust_domain(trust_domain) && segments.all(is_segment);
+        valid.then_some(trust_domain)
     }
 
     /// The trust domain's name.
@@ -59,9 +67,9 @@ pub fn is_trust_domain(name: &str) -> bool {
             .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
-fn is_segment(segment: &str) -> bool {
-    !matches!(segment, "" | "." | "..")
-        && segment.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+fn is_segment(segment: &[u8]) -> bool {
+    !matches!(segment, b"" | b"." | b"..")
+        && segment.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
 #[cfg(test)]
