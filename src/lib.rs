@@ -15,6 +15,7 @@ mod certificate;
 mod config;
 mod decision;
 mod escape;
+mod fingerprint;
 mod identity;
 mod memory;
 mod metrics;

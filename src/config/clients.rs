@@ -1,61 +1,226 @@
 //! `clients`: the registry.
+//!
+//! Read straight into it, while the rest of the configuration is read, so that there is never another copy of 100,000
+//! clients beside the configuration itself. What they name is checked when all of it is known.
 
-use super::raw::RawClient;
-use super::strict::{Entries, Object};
-use super::{ConfigError, label, one_of};
+use std::borrow::Cow;
+use std::fmt;
+use std::mem;
+use std::rc::Rc;
+
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
+
+use super::raw::{Raw, RawClient};
+use super::strict::{Object, Text};
+use super::{ConfigError, label, one_of, unreadable};
 use crate::certificate::{DistinguishedName, Thumbprint};
-use crate::identity::{Client, NameKind, Registry, SpiffeId};
+use crate::identity::{Draft, NameKind, Registry, SpiffeId};
 use crate::policy::Profiles;
 
+const CLIENTS: &str = "clients";
 const DN_EXPECTED: &str =
     "an RFC 4514 name such as CN=acme,O=Example (as `openssl x509 -noout -subject -nameopt RFC2253` prints it)";
 
-pub(super) fn compile(
-    raw: Entries<Object<RawClient>>,
-    profiles: &Profiles,
-    precedence: &[NameKind],
-    trust_domains: &[String],
-) -> Result<Registry, ConfigError> {
-    let mut registry = Registry::default();
-    for (id, Object(raw)) in raw.0 {
-        let path = format!("clients.{id}");
-        label(path.as_str(), &id)?;
-        if let Some(principal) = &raw.principal {
-            label(format!("{path}.principal"), principal)?;
+/// Reads a whole configuration: the clients, and all the rest.
+pub(super) fn read(text: String) -> Result<(Raw, Clients), ConfigError> {
+    let text = Rc::new(text);
+    let mut clients =
+        Clients { draft: Draft::new(Rc::clone(&text)), are_read: false, without_profile: None, problem: None };
+    let mut deserializer = serde_json::Deserializer::from_str(&text);
+    let raw = deserializer.deserialize_map(Document(&mut clients)).and_then(|raw| deserializer.end().map(|()| raw));
+    match raw {
+        Ok(raw) => Ok((raw, clients)),
+        Err(problem) => Err(clients.problem.unwrap_or_else(|| unreadable(&text, &problem))),
+    }
+}
+
+/// The whole configuration.
+struct Document<'a>(&'a mut Clients);
+
+impl<'de> Visitor<'de> for Document<'_> {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Raw, A::Error> {
+        Raw::deserialize(MapAccessDeserializer::new(Members { map, clients: self.0 }))
+    }
+}
+
+/// The members of the configuration but for the clients, which are read on the way to the next of the others.
+struct Members<'a, A> {
+    map: A,
+    clients: &'a mut Clients,
+}
+
+impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
+    type Error = A::Error;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
+        while let Some(Text(key)) = self.map.next_key()? {
+            if key != CLIENTS {
+                return seed.deserialize(key.into_deserializer()).map(Some);
+            }
+            if mem::replace(&mut self.clients.are_read, true) {
+                return Err(A::Error::duplicate_field(CLIENTS));
+            }
+            self.map.next_value_seed(&mut *self.clients)?;
         }
-        if raw.profiles.is_empty() && !raw.identities.is_empty() {
-            let expected = one_of("profile", profiles.iter().map(|profile| profile.name.as_str()));
-            return Err(ConfigError::new(format!("{path}.profiles"), raw.profiles, expected));
+        Ok(None)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
+        self.map.next_value_seed(seed)
+    }
+}
+
+/// The clients that were read.
+pub(super) struct Clients {
+    draft: Draft,
+    are_read: bool,
+    /// The first that has identities and no profile.
+    without_profile: Option<String>,
+    /// What is wrong with one of them. serde's own errors know no path.
+    problem: Option<ConfigError>,
+}
+
+impl<'de> DeserializeSeed<'de> for &mut Clients {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for &mut Clients {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((Text(id), Object(client))) = map.next_entry()? {
+            if let Err(problem) = self.add(&id, &client) {
+                self.problem = Some(problem);
+                return Err(A::Error::custom("a client that cannot be used"));
+            }
         }
-        let mut bound = Vec::new();
-        for (index, name) in raw.profiles.iter().enumerate() {
-            bound.push(profiles.by_name(name).ok_or_else(|| {
-                let expected = one_of("profile", profiles.iter().map(|profile| profile.name.as_str()));
-                ConfigError::new(format!("{path}.profiles[{index}]"), name, expected)
+        Ok(())
+    }
+}
+
+impl Clients {
+    fn add(&mut self, id: &str, client: &RawClient<'_>) -> Result<(), ConfigError> {
+        let path = |key: &str, index: usize| format!("clients.{id}.{key}[{index}]");
+        label(format_args!("clients.{id}"), id)?;
+        let principal = client.principal.as_ref().map(|Text(principal)| principal.as_ref());
+        if let Some(principal) = principal {
+            label(format_args!("clients.{id}.principal"), principal)?;
+        }
+        if !self.draft.add(id, principal) {
+            let problem = format!("the key {id:?} stands twice");
+            return Err(ConfigError { path: format!("clients.{id}"), problem });
+        }
+        if client.profiles.is_empty() && !client.identities.is_empty() {
+            self.without_profile.get_or_insert_with(|| id.to_owned());
+        }
+        for name in client.profiles.iter() {
+            self.draft.add_profile(name);
+        }
+        for (index, text) in client.issuers.iter().enumerate() {
+            let issuer = DistinguishedName::parse(text)
+                .ok_or_else(|| ConfigError::new(path("issuers", index), text, DN_EXPECTED))?;
+            self.draft.add_issuer(&spelled(text, issuer.to_string()));
+        }
+        for (index, text) in client.identities.iter().enumerate() {
+            let identity =
+                canonical(text).map_err(|expected| ConfigError::new(path("identities", index), text, expected))?;
+            self.draft.add_identity(&identity).map_err(|owner| {
+                let expected = format!("an identity that no other client has; client {owner:?} has it");
+                ConfigError::new(path("identities", index), text, expected)
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The registry, if everything that the clients name is there.
+    pub(super) fn check(
+        self,
+        profiles: &Profiles,
+        precedence: &[NameKind],
+        trust_domains: &[String],
+    ) -> Result<Registry, ConfigError> {
+        let one_of_profiles = || one_of("profile", profiles.iter().map(|profile| profile.name.as_str()));
+        if let Some(id) = self.without_profile {
+            let none: [&str; 0] = [];
+            return Err(ConfigError::new(format!("clients.{id}.profiles"), none, one_of_profiles()));
+        }
+        let draft = self.draft;
+        let mut known = Vec::new();
+        for (number, name) in draft.profiles().enumerate() {
+            known.push(profiles.by_name(name).ok_or_else(|| {
+                let (id, index) = draft.first_with_profile(number);
+                ConfigError::new(format!("clients.{id}.profiles[{index}]"), name, one_of_profiles())
             })?);
         }
-        let mut issuers = Vec::new();
-        for (index, text) in raw.issuers.iter().enumerate() {
-            issuers.push(distinguished_name(format!("{path}.issuers[{index}]"), text)?);
+        for (number, identity) in draft.identities().enumerate() {
+            usable(identity, precedence, trust_domains).map_err(|expected| {
+                let (id, index) = draft.whose(number);
+                ConfigError::new(format!("clients.{id}.identities[{index}]"), identity, expected)
+            })?;
         }
-        let mut identities = Vec::new();
-        for (index, text) in raw.identities.iter().enumerate() {
-            let identity = canonical_identity(text).and_then(|identity| usable(identity, precedence, trust_domains));
-            identities.push(
-                identity.map_err(|expected| ConfigError::new(format!("{path}.identities[{index}]"), text, expected))?,
-            );
-        }
-        let client = Client { id, principal: raw.principal, profiles: bound, issuers };
-        registry.insert(client, identities).map_err(|(index, owner)| {
-            let found = raw.identities.get(index).map(String::as_str).unwrap_or_default();
-            ConfigError::new(
-                format!("{path}.identities[{index}]"),
-                found,
-                format!("an identity that no other client has; client {owner:?} has it"),
-            )
-        })?;
+        Ok(draft.finish(known))
     }
-    Ok(registry)
+}
+
+/// The spelling in which an identity is looked up.
+fn canonical(text: &str) -> Result<Cow<'_, str>, &'static str> {
+    let named = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
+    if text.starts_with("spiffe:") {
+        return SpiffeId::trust_domain_of(text)
+            .map(|_| Cow::Borrowed(text))
+            .ok_or("a valid SPIFFE ID such as spiffe://prod.example/ns/pay/sa/api");
+    }
+    match text.split_once(':') {
+        Some(("dns", name)) if named(name) => Ok(spelled(text, text.to_ascii_lowercase())),
+        Some(("cn", name)) if named(name) => Ok(Cow::Borrowed(text)),
+        Some(("email", name)) if named(name) && name.contains('@') => Ok(Cow::Borrowed(text)),
+        Some(("sha256", hash)) => thumbprint(hash)
+            .map(|thumbprint| spelled(text, format!("sha256:{}", thumbprint.to_hex())))
+            .ok_or("sha256: and 64 hexadecimal digits or 43 characters of base64url"),
+        Some(("subject", name)) => {
+            DistinguishedName::parse(name).map(|name| spelled(text, format!("subject:{name}"))).ok_or(DN_EXPECTED)
+        }
+        _ => Err("a typed identity: spiffe://…, dns:…, cn:…, email:…, sha256:… or subject:…"),
+    }
+}
+
+/// An identity that could never match is a mistake.
+fn usable(identity: &str, precedence: &[NameKind], trust_domains: &[String]) -> Result<(), &'static str> {
+    let kind = if let Some(rest) = identity.strip_prefix("spiffe://") {
+        let within = |domain: &String| rest.strip_prefix(domain).is_some_and(|path| path.starts_with('/'));
+        if !trust_domains.is_empty() && !trust_domains.iter().any(within) {
+            return Err("a trust domain that identity.trust_domains lists");
+        }
+        NameKind::UriSan
+    } else if identity.starts_with("dns:") {
+        NameKind::DnsSan
+    } else if identity.starts_with("cn:") {
+        NameKind::SubjectCn
+    } else {
+        return Ok(());
+    };
+    if precedence.contains(&kind) { Ok(()) } else { Err("a kind of name that identity.precedence lists") }
+}
+
+/// A canonical spelling; what was written itself, where that is it.
+fn spelled(written: &str, canonical: String) -> Cow<'_, str> {
+    if canonical == written { Cow::Borrowed(written) } else { Cow::Owned(canonical) }
 }
 
 pub(super) fn distinguished_name(path: String, text: &str) -> Result<DistinguishedName, ConfigError> {
@@ -66,44 +231,135 @@ pub(super) fn thumbprint(text: &str) -> Option<Thumbprint> {
     Thumbprint::from_hex(text).or_else(|| Thumbprint::from_base64url(text))
 }
 
-/// The spelling in which an identity is looked up.
-fn canonical_identity(text: &str) -> Result<String, &'static str> {
-    let named = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
-    if text.starts_with("spiffe:") {
-        return SpiffeId::parse(text)
-            .map(|id| id.to_string())
-            .ok_or("a valid SPIFFE ID such as spiffe://prod.example/ns/pay/sa/api");
-    }
-    match text.split_once(':') {
-        Some(("dns", name)) if named(name) => Ok(format!("dns:{}", name.to_ascii_lowercase())),
-        Some(("cn", name)) if named(name) => Ok(text.to_owned()),
-        Some(("email", name)) if named(name) && name.contains('@') => Ok(text.to_owned()),
-        Some(("sha256", hash)) => thumbprint(hash)
-            .map(|thumbprint| format!("sha256:{}", thumbprint.to_hex()))
-            .ok_or("sha256: and 64 hexadecimal digits or 43 characters of base64url"),
-        Some(("subject", name)) => {
-            DistinguishedName::parse(name).map(|name| format!("subject:{name}")).ok_or(DN_EXPECTED)
-        }
-        _ => Err("a typed identity: spiffe://…, dns:…, cn:…, email:…, sha256:… or subject:…"),
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::fmt::Write;
 
-/// An identity that could never match is a mistake.
-fn usable(identity: String, precedence: &[NameKind], trust_domains: &[String]) -> Result<String, &'static str> {
-    let kind = match identity.split_once(':') {
-        Some(("spiffe", _)) => {
-            let id = SpiffeId::parse(&identity);
-            let trusted = |id: &SpiffeId| {
-                trust_domains.is_empty() || trust_domains.iter().any(|known| known == id.trust_domain())
-            };
-            if !id.as_ref().is_some_and(trusted) {
-                return Err("a trust domain that identity.trust_domains lists");
+    use proptest::prelude::*;
+
+    use crate::config::{ConfigError, Policy};
+
+    /// A client as a test makes it up. Names are few, so that many stand twice.
+    #[derive(Debug, Clone)]
+    struct Made {
+        id: String,
+        identities: Vec<String>,
+        profiles: Vec<usize>,
+        principal: Option<String>,
+        escaped: bool,
+    }
+
+    fn made() -> impl Strategy<Value = Made> {
+        let identity = prop_oneof![
+            "cn:[a-c\u{e9}]{1,4}",
+            "email:[a-c]{1,2}@[ab]",
+            "dns:[a-cA-C]{1,4}",
+            "spiffe://td/[a-c]{1,4}",
+            "subject:CN=[ab]{1,2},[oO]=x",
+        ];
+        let parts = (
+            "[a-e]{1,2}",
+            prop::collection::vec(identity, 0..3),
+            prop::collection::vec(0..3_usize, 1..4),
+            prop::option::of("[a-c]{1,3}"),
+            any::<bool>(),
+        );
+        parts.prop_map(|(id, identities, profiles, principal, escaped)| Made {
+            id,
+            identities,
+            profiles,
+            principal,
+            escaped,
+        })
+    }
+
+    fn string(text: &str, escaped: bool) -> String {
+        let mut json = String::from("\"");
+        for character in text.chars() {
+            if escaped {
+                write!(json, "\\u{:04x}", u32::from(character)).unwrap();
+            } else {
+                json.push(character);
             }
-            NameKind::UriSan
         }
-        Some(("dns", _)) => NameKind::DnsSan,
-        Some(("cn", _)) => NameKind::SubjectCn,
-        _ => return Ok(identity),
-    };
-    if precedence.contains(&kind) { Ok(identity) } else { Err("a kind of name that identity.precedence lists") }
+        json + "\""
+    }
+
+    fn list(texts: impl Iterator<Item = String>, escaped: bool) -> String {
+        format!("[{}]", texts.map(|text| string(&text, escaped)).collect::<Vec<_>>().join(","))
+    }
+
+    fn read(clients: &[Made]) -> Result<Policy, ConfigError> {
+        let written = clients.iter().map(|client| {
+            let escaped = client.escaped;
+            let principal = client.principal.as_ref().map(|text| format!(r#","principal":{}"#, string(text, escaped)));
+            format!(
+                r#"{}:{{"profiles":{},"identities":{}{}}}"#,
+                string(&client.id, escaped),
+                list(client.profiles.iter().map(|number| format!("p{number}")), escaped),
+                list(client.identities.iter().cloned(), escaped),
+                principal.unwrap_or_default(),
+            )
+        });
+        let written = written.collect::<Vec<_>>().join(",");
+        Policy::from_json(format!(r#"{{"clients":{{{written}}},"profiles":{{"p0":{{}},"p1":{{}},"p2":{{}}}}}}"#))
+    }
+
+    /// As it is looked up.
+    fn canonical(identity: &str) -> String {
+        match identity.split_once(':') {
+            Some(("dns", _)) => identity.to_ascii_lowercase(),
+            Some(("subject", _)) => identity.replace(",o=", ",O="),
+            _ => identity.to_owned(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_registry_agrees_with_plain_maps(clients in prop::collection::vec(made(), 0..12)) {
+            let mut by_id = HashMap::new();
+            let mut owners: HashMap<String, String> = HashMap::new();
+            let mut wrong = None;
+            for client in &clients {
+                if by_id.insert(client.id.clone(), client.clone()).is_some() {
+                    wrong = wrong.or(Some(format!("clients.{}", client.id)));
+                }
+                for (index, identity) in client.identities.iter().enumerate() {
+                    let owner = owners.entry(canonical(identity)).or_insert_with(|| client.id.clone());
+                    if *owner != client.id {
+                        wrong = wrong.or(Some(format!("clients.{}.identities[{index}]", client.id)));
+                    }
+                }
+            }
+            let policy = match (read(&clients), wrong) {
+                (Ok(policy), None) => policy,
+                (read, wrong) => {
+                    prop_assert_eq!(read.err().map(|problem| problem.path), wrong);
+                    return Ok(());
+                }
+            };
+            let registry = &policy.identities.registry;
+            for (id, made) in &by_id {
+                let client = registry.by_id(id).unwrap();
+                let named = |number: &usize| policy.profiles.by_name(&format!("p{number}")).unwrap();
+                prop_assert_eq!((client.id(), client.principal()), (id.as_str(), made.principal.as_deref()));
+                prop_assert!(client.profiles().eq(made.profiles.iter().map(named)));
+            }
+            for (identity, owner) in &owners {
+                prop_assert_eq!(registry.by_identity(identity).unwrap().id(), owner);
+            }
+            prop_assert!(registry.by_id("f").is_none() && registry.by_identity("cn:d").is_none());
+        }
+    }
+
+    #[test]
+    fn a_name_is_the_same_however_it_is_spelled() {
+        let twice = Policy::from_json(r#"{"clients": {"acme": {}, "\u0061cme": {}}}"#).unwrap_err();
+        assert_eq!(twice.to_string(), r#"clients.acme: the key "acme" stands twice"#);
+        let json = r#"{"\u0063lients": {"\u0061cme": {"issuers": ["cn=\u0061"]}}}"#;
+        let policy = Policy::from_json(json).unwrap();
+        let client = policy.identities.registry.by_id("acme").unwrap();
+        assert!(client.issuers().eq(["CN=a"]));
+    }
 }

@@ -13,13 +13,17 @@ enum Step<'a> {
     Index(usize),
 }
 
-/// The path of the value that stands at, or was read just before, `column` bytes into `line` (from 1).
-pub(super) fn path_at(json: &[u8], line: usize, column: usize) -> String {
-    let starts = json.iter().enumerate().filter(|(_, byte)| **byte == b'\n').map(|(place, _)| place + 1);
+/// The place that is `column` bytes into `line` (from 1).
+pub(super) fn place_of(json: &str, line: usize, column: usize) -> usize {
+    let starts = json.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(place, _)| place + 1);
     let start = std::iter::once(0).chain(starts).nth(line.saturating_sub(1)).unwrap_or_default();
-    let end = start.saturating_add(column).min(json.len());
+    start.saturating_add(column)
+}
+
+/// The path of the value that stands at this place, or was read just before.
+pub(super) fn path_to(json: &[u8], place: usize) -> String {
     let mut steps: Vec<Step<'_>> = Vec::new();
-    let mut rest = json.get(..end).unwrap_or(json);
+    let mut rest = json.get(..place).unwrap_or(json);
     while let Some((first, after)) = rest.split_first() {
         rest = after;
         match first {
@@ -86,7 +90,7 @@ mod tests {
         let json = "{\"a\": {\"b\\\"\": [1, {\"c\": \"x,{\"}]},\n \"d\": 7}";
         let at = |line, text: &str| {
             let line_text = json.lines().nth(line - 1).unwrap();
-            path_at(json.as_bytes(), line, line_text.find(text).unwrap() + text.len())
+            path_to(json.as_bytes(), place_of(json, line, line_text.find(text).unwrap() + text.len()))
         };
         for (line, text, expected) in [
             (1, "{\"a\"", "a"),
@@ -104,7 +108,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_text_and_no_place_panics(json in "[\\[\\]{}\",:\\\\a\n]{0,40}", line in 0_usize..6, column in 0_usize..60) {
-            let _ = path_at(json.as_bytes(), line, column);
+            let _ = path_to(json.as_bytes(), place_of(&json, line, column));
         }
     }
 }

@@ -14,6 +14,9 @@ mod words;
 pub use error::ConfigError;
 pub use raw::AuditLog;
 
+use std::fmt;
+use std::string::FromUtf8Error;
+
 use prost::Message;
 use serde_json::Value;
 
@@ -25,8 +28,9 @@ use crate::protobuf::Struct;
 use crate::request::is_token_byte;
 use crate::token::TokenRules;
 use crate::upstream::UpstreamHeaders;
-use raw::{Raw, RawBypass, RawClient, RawIdentity};
-use strict::{Entries, Object};
+use clients::Clients;
+use raw::{Raw, RawBypass, RawIdentity};
+use strict::Object;
 
 /// A whole configuration, checked and compiled.
 #[derive(Debug)]
@@ -73,11 +77,17 @@ impl Policy {
     ///
     /// # Errors
     /// The first thing that is wrong with it, by its JSON path.
-    pub fn read(configuration: &[u8]) -> Result<Self, ConfigError> {
-        // The two cannot be confused: a member of a Struct needs a byte (0x12, its value) that JSON text never holds.
-        match Struct::decode(configuration) {
-            Ok(object) if !object.fields.is_empty() && configuration.contains(&0x12) => {
-                Self::from_json(Value::Object(object.into_json()).to_string().as_bytes())
+    pub fn read(configuration: Vec<u8>) -> Result<Self, ConfigError> {
+        // The two cannot be confused: a member of a Struct begins with 0x0a, which in JSON text is a line's end, and
+        // needs another byte (0x12, its value) that JSON text never holds.
+        let object = match configuration.first() {
+            Some(0x0a) => Struct::decode(configuration.as_slice()).ok(),
+            _ => None,
+        };
+        match object {
+            Some(object) if !object.fields.is_empty() && configuration.contains(&0x12) => {
+                drop(configuration);
+                Self::from_json(Value::Object(object.into_json()).to_string())
             }
             _ => Self::from_json(configuration),
         }
@@ -87,25 +97,23 @@ impl Policy {
     ///
     /// # Errors
     /// The first thing that is wrong with it, by its JSON path.
-    pub fn from_json(json: &[u8]) -> Result<Self, ConfigError> {
-        let Object(raw) = serde_json::from_slice(json).map_err(|problem| ConfigError {
-            path: location::path_at(json, problem.line(), problem.column()),
-            problem: problem.to_string(),
-        })?;
-        Self::compile(raw)
+    pub fn from_json(json: impl Into<Vec<u8>>) -> Result<Self, ConfigError> {
+        let text = String::from_utf8(json.into()).map_err(|problem| not_utf8(&problem))?;
+        let (raw, clients) = clients::read(text)?;
+        Self::compile(raw, clients)
     }
 
-    fn compile(raw: Raw) -> Result<Self, ConfigError> {
+    fn compile(raw: Raw, clients: Clients) -> Result<Self, ConfigError> {
         let path = PathRules { encoded_slashes: raw.path.0.encoded_slashes, semicolons: raw.path.0.semicolons };
         if let Some(id) = &raw.policy_id {
-            label("policy_id", id)?;
+            label(format_args!("policy_id"), id)?;
         }
         let profiles = profiles::compile(raw.profiles, raw.collections, raw.mode, raw.enforcement, path)?;
         let any_mode =
             |wanted: fn(Mode) -> bool| wanted(raw.mode) || profiles.iter().any(|profile| wanted(profile.mode));
         let uses_tokens = any_mode(|mode| mode != Mode::Mtls);
         let accepts_tokens_alone = any_mode(|mode| mode == Mode::BearerPlusMtlsOptional);
-        let identities = identities(raw.identity.0, raw.clients, &profiles)?;
+        let identities = identities(raw.identity.0, clients, &profiles)?;
         Ok(Self {
             policy_id: raw.policy_id,
             mode: raw.mode,
@@ -128,11 +136,7 @@ impl Policy {
     }
 }
 
-fn identities(
-    raw: RawIdentity,
-    clients: Entries<Object<RawClient>>,
-    profiles: &Profiles,
-) -> Result<Identities, ConfigError> {
+fn identities(raw: RawIdentity, clients: Clients, profiles: &Profiles) -> Result<Identities, ConfigError> {
     let precedence = raw.precedence.unwrap_or_else(|| vec![NameKind::UriSan, NameKind::DnsSan, NameKind::SubjectCn]);
     if precedence.is_empty() {
         return Err(ConfigError::new(
@@ -151,7 +155,7 @@ fn identities(
             ));
         }
     }
-    let registry = clients::compile(clients, profiles, &precedence, &raw.trust_domains)?;
+    let registry = clients.check(profiles, &precedence, &raw.trust_domains)?;
     let mappings = mappings::compile(raw.mappings, &registry, profiles, raw.allow_unregistered)?;
     Ok(Identities {
         precedence,
@@ -172,15 +176,30 @@ fn bypass(raw: Vec<Object<RawBypass>>, rules: PathRules) -> Result<PathEntries, 
 }
 
 /// A name or an ARN: it stands in headers, records and metrics.
-fn label(path: impl Into<String>, text: &str) -> Result<(), ConfigError> {
+fn label(path: fmt::Arguments<'_>, text: &str) -> Result<(), ConfigError> {
     let fits = !text.is_empty()
         && text.len() <= 256
         && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
-        && text.trim() == text;
+        && !text.starts_with(' ')
+        && !text.ends_with(' ');
     if fits {
         Ok(())
     } else {
-        Err(ConfigError::new(path, text, "1 to 256 visible ASCII characters, no space at either end"))
+        Err(ConfigError::new(path.to_string(), text, "1 to 256 visible ASCII characters, no space at either end"))
+    }
+}
+
+/// What serde says, and where.
+fn unreadable(text: &str, problem: &serde_json::Error) -> ConfigError {
+    let place = location::place_of(text, problem.line(), problem.column());
+    ConfigError { path: location::path_to(text.as_bytes(), place), problem: problem.to_string() }
+}
+
+fn not_utf8(problem: &FromUtf8Error) -> ConfigError {
+    let place = problem.utf8_error().valid_up_to();
+    ConfigError {
+        path: location::path_to(problem.as_bytes(), place),
+        problem: format!("found bytes that are not UTF-8, expected text (byte {place} of the configuration)"),
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) fn compile(
     let mut known = Collections::new();
     for (name, texts) in collections.0 {
         let path = format!("collections.{name}");
-        label(path.as_str(), &name)?;
+        label(format_args!("{path}"), &name)?;
         let patterns = path_list(&path, &texts, rules)?;
         for pattern in &patterns {
             profiles.collections.insert(pattern, 0);
@@ -33,7 +33,7 @@ pub(super) fn compile(
     }
     for (name, Object(raw)) in raw.0 {
         let path = format!("profiles.{name}");
-        label(path.as_str(), &name)?;
+        label(format_args!("{path}"), &name)?;
         let mut profile = Profile {
             mode: raw.mode.unwrap_or(mode),
             enforcement: raw.enforcement.unwrap_or(enforcement),

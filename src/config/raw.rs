@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
-use super::strict::{Entries, Object, TextOr, given};
+use super::strict::{Entries, Object, Text, TextList, TextOr, given};
 
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
@@ -23,7 +23,9 @@ pub(super) struct Raw {
     pub certificate: Object<RawCertificate>,
     pub identity: Object<RawIdentity>,
     pub require_client_headers: bool,
-    pub clients: Entries<Object<RawClient>>,
+    /// Here for its name alone: [`super::clients`] reads them, straight into the registry.
+    #[serde(rename = "clients")]
+    pub _clients: (),
     pub profiles: Entries<Object<RawProfile>>,
     pub collections: Entries<Vec<String>>,
     pub bypass: Vec<Object<RawBypass>>,
@@ -96,12 +98,15 @@ pub(super) enum RawIssuer {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct RawClient {
-    pub identities: Vec<String>,
-    pub issuers: Vec<String>,
-    pub profiles: Vec<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub principal: Option<String>,
+pub(super) struct RawClient<'a> {
+    #[serde(borrow)]
+    pub identities: TextList<'a>,
+    #[serde(borrow)]
+    pub issuers: TextList<'a>,
+    #[serde(borrow)]
+    pub profiles: TextList<'a>,
+    #[serde(borrow, default, deserialize_with = "given")]
+    pub principal: Option<Text<'a>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

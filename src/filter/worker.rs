@@ -102,22 +102,22 @@ impl Worker {
 /// refused again: whatever goes wrong then leaves a worker that refuses every request.
 pub(super) fn configure() -> Option<Worker> {
     let configuration = host::configuration();
-    let policy = match configuration.as_deref().map(Policy::read) {
-        Ok(Ok(policy)) => Some(policy),
-        Ok(Err(problem)) if is_refused(&problem, configuration.as_deref().unwrap_or_default()) => return None,
-        Ok(Err(_)) => None,
+    let policy = match configuration.map(|bytes| (accepted_key(&bytes), Policy::read(bytes))) {
+        Ok((key, Ok(policy))) => {
+            if let Err(problem) = remember_accepted(&key) {
+                host::error(format_args!(
+                    "{problem}; should a worker fail to read this configuration, Envoy would skip the filter there"
+                ));
+            }
+            Some(policy)
+        }
+        Ok((key, Err(problem))) if is_refused(&problem, &key) => return None,
+        Ok((_, Err(_))) => None,
         Err(problem) => {
             host::error(format_args!("the configuration cannot be read: {problem}; every request is refused"));
             None
         }
     };
-    if policy.is_some()
-        && let Err(problem) = configuration.and_then(|json| remember_accepted(&json))
-    {
-        host::error(format_args!(
-            "{problem}; should a worker fail to read this configuration, Envoy would skip the filter there"
-        ));
-    }
     let worker = Worker::new(policy, define_counters());
     if worker.keys.is_some()
         && let Err(problem) = host::set_tick_period(keys::TICK_MILLISECONDS)
@@ -128,8 +128,8 @@ pub(super) fn configure() -> Option<Worker> {
 }
 
 /// Says what is wrong, and whether the configuration is to be refused: not if it was accepted before.
-fn is_refused(problem: &ConfigError, json: &[u8]) -> bool {
-    let refused = !matches!(Host.shared(&accepted_key(json)), Ok(Some(_)) | Err(_));
+fn is_refused(problem: &ConfigError, key: &str) -> bool {
+    let refused = !matches!(Host.shared(key), Ok(Some(_)) | Err(_));
     if refused {
         host::error(format_args!("the configuration is refused: {problem}"));
     } else {
@@ -141,18 +141,17 @@ fn is_refused(problem: &ConfigError, json: &[u8]) -> bool {
 }
 
 /// Tells the workers that this configuration was accepted.
-fn remember_accepted(json: &[u8]) -> Result<(), HostError> {
-    let key = accepted_key(json);
-    if Host.shared(&key)?.is_none() {
-        Host.swap_shared(&key, b"1", None)?;
+fn remember_accepted(key: &str) -> Result<(), HostError> {
+    if Host.shared(key)?.is_none() {
+        Host.swap_shared(key, b"1", None)?;
         host::info(format_args!("version {}: the configuration is accepted", env!("CARGO_PKG_VERSION")));
     }
     Ok(())
 }
 
 /// Of this version of the filter: a newer one may well refuse what an older one accepted.
-fn accepted_key(json: &[u8]) -> String {
-    format!("mtls_authz.accepted.{}.{}", env!("CARGO_PKG_VERSION"), Thumbprint::of(json))
+fn accepted_key(configuration: &[u8]) -> String {
+    format!("mtls_authz.accepted.{}.{}", env!("CARGO_PKG_VERSION"), Thumbprint::of(configuration))
 }
 
 /// Without a counter a decision is still a decision.

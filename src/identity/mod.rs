@@ -1,22 +1,27 @@
 //! Who is calling: from a certificate's names to a client.
 
+mod draft;
+mod index;
 mod mapping;
 mod name;
 mod pattern;
 mod registry;
 mod spiffe;
 mod template;
+mod texts;
 
+pub use draft::Draft;
 pub use mapping::{Mapped, Mapping, Matcher};
 pub use name::{NameKind, Names};
 pub use pattern::NamePattern;
-pub use registry::{Client, Registry};
+use registry::Client;
+pub use registry::Registry;
 pub use spiffe::{SpiffeId, is_trust_domain};
 pub use template::{CaptureName, Template};
 
 use std::rc::Rc;
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, DistinguishedName};
 use crate::decision::{Deny, Reason};
 use crate::policy::{ProfileId, Profiles};
 
@@ -93,7 +98,7 @@ impl Identities {
     }
 
     /// The one registered client to which any identity of the certificate belongs, and that identity.
-    fn registered(&self, certificate: &Certificate, names: &Names) -> Result<Option<(&Client, String)>, Deny> {
+    fn registered(&self, certificate: &Certificate, names: &Names) -> Result<Option<(Client<'_>, String)>, Deny> {
         let kinds = self.registry.kinds();
         let mut identities = names.typed.clone();
         if kinds.sha256 {
@@ -105,14 +110,14 @@ impl Identities {
         if kinds.email {
             identities.extend(certificate.email_sans.iter().map(|email| format!("email:{email}")));
         }
-        let mut found: Option<(&Client, String)> = None;
+        let mut found: Option<(Client<'_>, String)> = None;
         for identity in identities {
             let Some(client) = self.registry.by_identity(&identity) else {
                 continue;
             };
             match &found {
                 None => found = Some((client, identity)),
-                Some((other, _)) if other.id == client.id => {}
+                Some((other, _)) if other.id() == client.id() => {}
                 Some(_) => {
                     return Err(Deny::new(Reason::IdentityInvalid)
                         .with_note("identities of the certificate belong to several clients"));
@@ -152,20 +157,24 @@ impl Identities {
     }
 }
 
-impl From<&Client> for Recognised {
-    fn from(client: &Client) -> Self {
+impl From<Client<'_>> for Recognised {
+    fn from(client: Client<'_>) -> Self {
         Self {
-            client_id: client.id.clone(),
-            principal: client.principal.clone(),
-            profiles: client.profiles.clone(),
+            client_id: client.id().to_owned(),
+            principal: client.principal().map(str::to_owned),
+            profiles: client.profiles().collect(),
             registered: true,
         }
     }
 }
 
-fn pinned(client: &Client, certificate: &Certificate) -> Result<(), Deny> {
-    let issuer = certificate.issuer.as_ref();
-    if client.issuers.is_empty() || issuer.is_some_and(|issuer| client.issuers.contains(issuer)) {
+fn pinned(client: Client<'_>, certificate: &Certificate) -> Result<(), Deny> {
+    let mut pins = client.issuers();
+    let is_pinned = |issuer: &DistinguishedName| {
+        let issuer = issuer.to_string();
+        pins.any(|pin| pin == issuer)
+    };
+    if client.issuers().len() == 0 || certificate.issuer.as_ref().is_some_and(is_pinned) {
         Ok(())
     } else {
         Err(Deny::new(Reason::IdentityNotMapped)

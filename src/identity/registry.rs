@@ -1,30 +1,42 @@
-//! The registry of clients. Every look-up is by hash, so that 100,000 clients cost a request no more than ten.
+//! The registry of clients. Every look-up is by hash, so that 100,000 clients cost a request no more than ten; and it
+//! keeps numbers and places only, so that they take little more memory than the configuration that lists them.
 
-use std::collections::HashMap;
-
-use crate::certificate::DistinguishedName;
+use super::index::Index;
+use super::texts::{Place, Texts};
 use crate::policy::ProfileId;
 
-/// A registered client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Client {
-    /// Its name.
-    pub id: String,
-    /// Its canonical ARN.
-    pub principal: Option<String>,
-    /// The profiles it may use.
-    pub profiles: Vec<ProfileId>,
-    /// Where not empty, only certificates of these issuers are this client's.
-    pub issuers: Vec<DistinguishedName>,
-}
-
-/// All registered clients, by name and by typed identity.
+/// All registered clients, by name and by typed identity. A [`Draft`](super::Draft) becomes one.
 #[derive(Debug, Default)]
 pub struct Registry {
-    clients: Vec<Client>,
-    by_id: HashMap<String, usize>,
-    by_identity: HashMap<String, usize>,
-    kinds: Kinds,
+    pub(super) texts: Texts,
+    pub(super) clients: Vec<Entry>,
+    pub(super) identities: Vec<Identity>,
+    /// The profiles of the first client, then those of the second, and so on: places in `known_profiles`.
+    pub(super) profiles: Vec<usize>,
+    pub(super) known_profiles: Vec<ProfileId>,
+    /// The issuers of the first client, and so on.
+    pub(super) issuers: Vec<Place>,
+    pub(super) by_id: Index,
+    pub(super) by_identity: Index,
+    pub(super) kinds: Kinds,
+}
+
+/// What is kept of a client.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub id: Place,
+    pub principal: Option<Place>,
+    /// Where its profiles begin. They end where those of the next client begin.
+    pub first_profile: usize,
+    /// Its issuers likewise.
+    pub first_issuer: usize,
+}
+
+/// A typed identity, and whose it is.
+#[derive(Debug)]
+pub(super) struct Identity {
+    pub text: Place,
+    pub client: usize,
 }
 
 /// Which of the costlier identity kinds are registered at all; the others need not be made to be looked up.
@@ -39,38 +51,61 @@ pub struct Kinds {
 }
 
 impl Registry {
-    /// Adds a client. `identities` are in their canonical spelling.
-    ///
-    /// # Errors
-    /// The index of an identity that another client has already, and that client's name.
-    pub fn insert(&mut self, client: Client, identities: Vec<String>) -> Result<(), (usize, String)> {
-        let place = self.clients.len();
-        for (index, identity) in identities.into_iter().enumerate() {
-            self.kinds.sha256 |= identity.starts_with("sha256:");
-            self.kinds.subject |= identity.starts_with("subject:");
-            self.kinds.email |= identity.starts_with("email:");
-            if let Some(other) = self.by_identity.insert(identity, place).filter(|other| *other != place) {
-                let owner = self.clients.get(other).map(|client| client.id.clone());
-                return Err((index, owner.unwrap_or_default()));
-            }
-        }
-        self.by_id.insert(client.id.clone(), place);
-        self.clients.push(client);
-        Ok(())
-    }
-
     /// The client of this name.
-    pub fn by_id(&self, id: &str) -> Option<&Client> {
-        self.clients.get(*self.by_id.get(id)?)
+    pub fn by_id(&self, id: &str) -> Option<Client<'_>> {
+        let id_of = |number: usize| self.clients.get(number).map_or("", |client| self.texts.get(client.id));
+        self.client(self.by_id.find(id, &id_of)?)
     }
 
     /// The client that has this typed identity.
-    pub fn by_identity(&self, identity: &str) -> Option<&Client> {
-        self.clients.get(*self.by_identity.get(identity)?)
+    pub fn by_identity(&self, identity: &str) -> Option<Client<'_>> {
+        let text_of = |number: usize| self.identities.get(number).map_or("", |known| self.texts.get(known.text));
+        let number = self.by_identity.find(identity, &text_of)?;
+        self.client(self.identities.get(number)?.client)
     }
 
     /// Which costlier kinds of identity need to be looked up.
     pub const fn kinds(&self) -> Kinds {
         self.kinds
+    }
+
+    fn client(&self, number: usize) -> Option<Client<'_>> {
+        Some(Client { registry: self, entry: self.clients.get(number)?, next: self.clients.get(number + 1) })
+    }
+}
+
+/// A registered client.
+#[derive(Debug, Clone, Copy)]
+pub struct Client<'a> {
+    registry: &'a Registry,
+    entry: &'a Entry,
+    next: Option<&'a Entry>,
+}
+
+impl<'a> Client<'a> {
+    /// Its name.
+    pub fn id(self) -> &'a str {
+        self.registry.texts.get(self.entry.id)
+    }
+
+    /// Its canonical ARN.
+    pub fn principal(self) -> Option<&'a str> {
+        self.entry.principal.map(|place| self.registry.texts.get(place))
+    }
+
+    /// The profiles it may use.
+    pub fn profiles(self) -> impl Iterator<Item = ProfileId> {
+        let all = &self.registry.profiles;
+        let end = self.next.map_or(all.len(), |next| next.first_profile);
+        let own = all.get(self.entry.first_profile..end).unwrap_or_default();
+        own.iter().filter_map(move |number| self.registry.known_profiles.get(*number).copied())
+    }
+
+    /// Where there are any, only certificates of these issuers are this client's. Printed as RFC 4514.
+    pub fn issuers(self) -> impl ExactSizeIterator<Item = &'a str> {
+        let all = &self.registry.issuers;
+        let end = self.next.map_or(all.len(), |next| next.first_issuer);
+        let own = all.get(self.entry.first_issuer..end).unwrap_or_default();
+        own.iter().map(move |place| self.registry.texts.get(*place))
     }
 }

@@ -137,6 +137,33 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
             "acme",
         ),
         ("/clients/b\n", json!({}), "clients.b\n", "b\\n", "visible ASCII"),
+        ("/clients", json!([]), "clients", "sequence", "an object"),
+        ("/clients", json!(null), "clients", "null", "an object"),
+        ("/clients/b", json!([["cn:b"]]), "clients.b", "sequence", "an object"),
+        ("/clients/b", json!({"identities": null}), "clients.b.identities", "null", "a sequence"),
+        ("/clients/b", json!({"identities": ["cn:b", 5]}), "clients.b.identities[1]", "5", "a string"),
+        ("/clients/b", json!({"principal": null}), "clients.b.principal", "null", "a string"),
+        (
+            "/clients/b",
+            json!({"identities": ["cn:b", "cn:b", "spiffe://other/b"], "profiles": ["partner"]}),
+            "clients.b.identities[2]",
+            "spiffe://other/b",
+            "trust_domains",
+        ),
+        (
+            "/identity/precedence",
+            json!(["dns_san"]),
+            "clients.acme.identities[0]",
+            "spiffe://td/a",
+            "identity.precedence",
+        ),
+        (
+            "/clients/b",
+            json!({"identities": ["cn:b"], "profiles": ["partner", "none"]}),
+            "clients.b.profiles[1]",
+            "none",
+            "the name of a profile: partner",
+        ),
         ("/clients/acme/profiles/0", json!("partners"), "clients.acme.profiles[0]", "partners", "partner"),
         ("/clients/acme/issuers/0", json!("O=x, CN=y"), "clients.acme.issuers[0]", "O=x, CN=y", "nameopt RFC2253"),
         ("/clients/acme/identities/0", json!("acme"), "clients.acme.identities[0]", "acme", "typed"),
@@ -311,12 +338,12 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
 #[test]
 fn a_struct_of_protobuf_is_read_like_json() {
     let json: Value = serde_json::from_str(&with("/policy_id", json!("v2"))).unwrap();
-    assert_eq!(Policy::read(&crate::proxy::protobuf_struct(&json)).unwrap().policy_id.as_deref(), Some("v2"));
-    assert_eq!(Policy::read(format!("\n{json}").as_bytes()).unwrap().policy_id.as_deref(), Some("v2"));
+    assert_eq!(Policy::read(crate::proxy::protobuf_struct(&json)).unwrap().policy_id.as_deref(), Some("v2"));
+    assert_eq!(Policy::read(format!("\n{json}").into_bytes()).unwrap().policy_id.as_deref(), Some("v2"));
     let wrong: Value = serde_json::from_str(&with("/token/leeway_seconds", json!(0.5))).unwrap();
-    let problem = Policy::read(&crate::proxy::protobuf_struct(&wrong)).err().unwrap();
+    let problem = Policy::read(crate::proxy::protobuf_struct(&wrong)).err().unwrap();
     assert_eq!(problem.path, "token.leeway_seconds");
-    assert!(Policy::read(b"").is_err());
+    assert!(Policy::read(Vec::new()).is_err());
 }
 
 #[test]
@@ -348,6 +375,9 @@ fn what_is_not_one_json_object_is_refused() {
     ] {
         refused(json);
     }
+    let bytes = [br#"{"clients": {"a": {"principal": ""#.as_slice(), b"\xff", br#""}}}"#].concat();
+    assert_eq!(Policy::from_json(bytes).err().map(|problem| problem.path).as_deref(), Some("clients.a.principal"));
+    assert_eq!(refused(r#"{"clients": {}, "clients": {}}"#).path, "clients");
     let twice = refused(r#"{"clients": {"a": {}, "a": {}}}"#);
     assert!(twice.to_string().contains("\"a\" stands twice"), "{twice}");
 }

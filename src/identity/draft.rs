@@ -1,0 +1,131 @@
+//! A registry that is being written, while the profiles are not known yet but by name.
+
+use std::rc::Rc;
+
+use super::index::Index;
+use super::registry::{Entry, Identity, Kinds, Registry};
+use super::texts::{Place, Texts};
+use crate::policy::ProfileId;
+
+/// About what a client takes in a configuration.
+const TYPICAL_BYTES: usize = 100;
+
+/// The clients that were read so far, and what they name.
+#[derive(Debug)]
+pub struct Draft {
+    registry: Registry,
+    /// What the registry's numbers of profiles stand for.
+    profiles: Vec<Place>,
+    by_profile: Index,
+}
+
+impl Draft {
+    /// An empty one for the clients of this configuration.
+    ///
+    /// Room is made at once, because memory that a growing list leaves behind stays with the VM for ever.
+    pub fn new(configuration: Rc<String>) -> Self {
+        let clients = configuration.len() / TYPICAL_BYTES;
+        let registry = Registry {
+            texts: Texts::new(configuration),
+            clients: Vec::with_capacity(clients),
+            // Most clients have one of each.
+            identities: Vec::with_capacity(clients),
+            profiles: Vec::with_capacity(clients),
+            by_id: Index::with_capacity(clients),
+            by_identity: Index::with_capacity(clients),
+            ..Registry::default()
+        };
+        Self { registry, profiles: Vec::new(), by_profile: Index::default() }
+    }
+
+    /// Adds a client, unless there is one of this name: `false`. What is added next is this client's.
+    pub fn add(&mut self, id: &str, principal: Option<&str>) -> bool {
+        let Registry { texts, clients, by_id, profiles, issuers, .. } = &mut self.registry;
+        let id_of = |number: usize| clients.get(number).map_or("", |client| texts.get(client.id));
+        if by_id.insert(id, clients.len(), &id_of).is_some() {
+            return false;
+        }
+        clients.push(Entry {
+            id: texts.keep(id),
+            principal: principal.map(|principal| texts.keep(principal)),
+            first_profile: profiles.len(),
+            first_issuer: issuers.len(),
+        });
+        true
+    }
+
+    /// The client may use the profile of this name.
+    pub fn add_profile(&mut self, name: &str) {
+        let (texts, names) = (&mut self.registry.texts, &mut self.profiles);
+        let name_of = |number: usize| names.get(number).map_or("", |place| texts.get(*place));
+        let (next, named) = (names.len(), &mut self.registry.profiles);
+        // Neighbours mostly name the same.
+        let known = named.last().copied().filter(|last| name_of(*last) == name);
+        let number = known.or_else(|| self.by_profile.insert(name, next, &name_of)).unwrap_or_else(|| {
+            names.push(texts.keep(name));
+            next
+        });
+        named.push(number);
+    }
+
+    /// Certificates of this issuer are the client's, and others are not. The name is printed as certificates' are.
+    pub fn add_issuer(&mut self, issuer: &str) {
+        let place = self.registry.texts.keep(issuer);
+        self.registry.issuers.push(place);
+    }
+
+    /// The client has this identity, in its canonical spelling.
+    ///
+    /// # Errors
+    /// The name of another client that has it.
+    pub fn add_identity(&mut self, identity: &str) -> Result<(), &str> {
+        let Registry { texts, clients, identities, by_identity, kinds, .. } = &mut self.registry;
+        let client = clients.len().saturating_sub(1);
+        let text_of = |number: usize| identities.get(number).map_or("", |known| texts.get(known.text));
+        let known = by_identity.insert(identity, identities.len(), &text_of);
+        if let Some(owner) = known.and_then(|number| identities.get(number)).filter(|known| known.client != client) {
+            return Err(clients.get(owner.client).map_or("", |owner| texts.get(owner.id)));
+        }
+        kinds.add(identity);
+        identities.push(Identity { text: texts.keep(identity), client });
+        Ok(())
+    }
+
+    /// Every profile that clients name, once.
+    pub fn profiles(&self) -> impl Iterator<Item = &str> {
+        self.profiles.iter().map(|place| self.registry.texts.get(*place))
+    }
+
+    /// Every identity.
+    pub fn identities(&self) -> impl Iterator<Item = &str> {
+        self.registry.identities.iter().map(|identity| self.registry.texts.get(identity.text))
+    }
+
+    /// The first client that names a profile, and the index in its list.
+    pub fn first_with_profile(&self, number: usize) -> (&str, usize) {
+        let first = self.registry.profiles.iter().position(|named| *named == number).unwrap_or_default();
+        let client = self.registry.clients.iter().rfind(|client| client.first_profile <= first);
+        client.map_or(("", 0), |client| (self.registry.texts.get(client.id), first - client.first_profile))
+    }
+
+    /// The client that has an identity, and the index in its list.
+    pub fn whose(&self, number: usize) -> (&str, usize) {
+        let owner = self.registry.identities.get(number).map_or(0, |identity| identity.client);
+        let first = self.registry.identities.iter().position(|identity| identity.client == owner);
+        let id = self.registry.clients.get(owner).map_or("", |client| self.registry.texts.get(client.id));
+        (id, number.saturating_sub(first.unwrap_or_default()))
+    }
+
+    /// The registry, now that there is a profile for each of the names.
+    pub fn finish(self, profiles: Vec<ProfileId>) -> Registry {
+        Registry { known_profiles: profiles, ..self.registry }
+    }
+}
+
+impl Kinds {
+    fn add(&mut self, identity: &str) {
+        self.sha256 |= identity.starts_with("sha256:");
+        self.subject |= identity.starts_with("subject:");
+        self.email |= identity.starts_with("email:");
+    }
+}
