@@ -5,8 +5,8 @@ use std::cell::RefCell;
 use super::host::{self, Host};
 use super::http;
 use super::keys::{self, KeyFetcher};
-use crate::certificate::Thumbprint;
 use crate::config::{ConfigError, Policy};
+use crate::fingerprint::fingerprint;
 use crate::memory::Memory;
 use crate::metrics::Counter;
 use crate::proxy::{HostError, Proxy};
@@ -150,8 +150,12 @@ fn remember_accepted(key: &str) -> Result<(), HostError> {
 }
 
 /// Of this version of the filter: a newer one may well refuse what an older one accepted.
+///
+/// No digest that withstands an enemy, which takes longer over a large registry than reading it: configurations are the
+/// operator's. Had two of them the same key, a wrong one would leave requests refused instead of being refused itself.
 fn accepted_key(configuration: &[u8]) -> String {
-    format!("mtls_authz.accepted.{}.{}", env!("CARGO_PKG_VERSION"), Thumbprint::of(configuration))
+    let (length, fingerprint) = (configuration.len(), fingerprint(configuration));
+    format!("mtls_authz.accepted.{}.{length}.{fingerprint:016x}", env!("CARGO_PKG_VERSION"))
 }
 
 /// Without a counter a decision is still a decision.
