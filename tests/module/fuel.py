@@ -6,6 +6,7 @@ run of the same module, so it shows what a change costs where a stopwatch shows 
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 import scene  # noqa: E402  # after the path is known
+from harness import artifacts  # noqa: E402
 from harness.tokens import Algorithm, Signer  # noqa: E402
-from host import Header, Stream, Vm  # noqa: E402
+from host import Header, Stream, Vm, compiled  # noqa: E402
 
 PAGE_KIB = 64
 
@@ -26,6 +28,10 @@ class Cost(NamedTuple):
     name: str
     host_calls: int
     fuel: int
+
+
+PLAIN_STRUCTS = artifacts.REPOSITORY / "dist" / "bench" / "registry.wasm"
+"""Reads the same configuration with `serde_json` and keeps it; `make bench` builds it."""
 
 
 class Load(NamedTuple):
@@ -78,14 +84,17 @@ def own_signatures(algorithms: Sequence[Algorithm]) -> Iterator[Cost]:
 
 def sizes(clients: Sequence[int], rules: Sequence[int]) -> Iterator[tuple[Load, Cost]]:
     """Larger policies: what it costs to load them, and the hot request."""
-    empty = scene.load().pages
     for count, rule_count in [*((count, 1) for count in clients), *((clients[0], count) for count in rules)]:
-        vm = scene.load(_large(count, rule_count))
-        before = vm.fuel
-        assert vm.configure(), vm.log
         name = f"{count:,} clients, {rule_count:,} rules"
-        load = Load(name, len(vm.configuration), (vm.pages - empty) * PAGE_KIB * 1024, vm.fuel - before)
-        yield load, _cost(f"hot, {name}", vm, scene.token(), times=2)
+        vm = scene.load(large(count, rule_count))
+        yield load(name, vm), _cost(f"hot, {name}", vm, scene.token(), times=2)
+
+
+def load(name: str, vm: Vm) -> Load:
+    """What it costs a machine to read its configuration."""
+    pages, fuel = vm.pages, vm.fuel
+    assert vm.configure(), vm.log
+    return Load(name, len(vm.configuration), (vm.pages - pages) * PAGE_KIB * 1024, vm.fuel - fuel)
 
 
 def segments(vm: Vm, stream: Stream, before: int) -> Iterator[tuple[str, int]]:
@@ -97,7 +106,8 @@ def segments(vm: Vm, stream: Stream, before: int) -> Iterator[tuple[str, int]]:
     yield "to the end", vm.fuel - before
 
 
-def _large(clients: int, rules: int) -> scene.Config:
+def large(clients: int, rules: int = 1) -> scene.Config:
+    """So many clients, and so many rules of their profile."""
     config = scene.policy()
     config["clients"] |= {
         f"client-{number:06}": {
@@ -107,7 +117,8 @@ def _large(clients: int, rules: int) -> scene.Config:
     }
     # The rule that allows stands last.
     others = [{"paths": [f"/other/{number}/*"], "methods": ["GET"]} for number in range(rules - 1)]
-    config["profiles"]["partner"]["allow"] = others + config["profiles"]["partner"]["allow"]
+    allow = others + config["profiles"]["partner"]["allow"]
+    config["profiles"]["partner"]["allow"] = [{"scopes": []} | rule for rule in allow]
     return config
 
 
@@ -128,9 +139,12 @@ def main() -> None:
     """Prints everything as tables of Markdown."""
     measured = [*costs(), *own_signatures(["RS256", "PS256", "ES256", "ES384", "EdDSA"])]
     loads = []
-    for load, cost in sizes((10, 1_000, 100_000), (1_000,)):
-        loads.append(load)
+    for loaded, cost in sizes((10, 1_000, 100_000), (1_000,)):
+        loads.append(loaded)
         measured.append(cost)
+    if PLAIN_STRUCTS.exists():
+        plain = Vm(compiled(PLAIN_STRUCTS), json.dumps(large(100_000)).encode())
+        loads.append(load("the same 100,000 clients into plain structs", plain))
     print("| request | host calls | fuel |\n|---|--:|--:|")
     for cost in measured:
         print(f"| {cost.name} | {cost.host_calls} | {cost.fuel:,} |")
@@ -144,9 +158,9 @@ def main() -> None:
         print(f"| {name} | {fuel:,} |")
     print(f"\nMemory before a configuration: {scene.load().pages * PAGE_KIB} KiB.")
     print("\n| configuration | JSON | memory | memory/JSON | fuel | fuel/JSON byte |\n|---|--:|--:|--:|--:|--:|")
-    for load in loads:
-        print(f"| {load.name} | {load.json_bytes / 1024:,.0f} KiB | {load.memory_bytes / 1024:,.0f} KiB "
-              f"| {load.memory_bytes / load.json_bytes:.2f} | {load.fuel:,} | {load.fuel / load.json_bytes:.0f} |")
+    for each in loads:
+        print(f"| {each.name} | {each.json_bytes / 1024:,.0f} KiB | {each.memory_bytes / 1024:,.0f} KiB "
+              f"| {each.memory_bytes / each.json_bytes:.2f} | {each.fuel:,} | {each.fuel / each.json_bytes:.0f} |")
 
 
 if __name__ == "__main__":

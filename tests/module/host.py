@@ -264,7 +264,7 @@ class Vm:
     def _implementation(self, needed: wasmtime.ImportType) -> wasmtime.Func:
         name = str(needed.name)
         assert isinstance(needed.type, wasmtime.FuncType), f"{name} is not a function"
-        return wasmtime.Func(self._store, needed.type, getattr(self, f"_{name}"), access_caller=True)
+        return wasmtime.Func(self._store, needed.type, getattr(self, f"_{name}", _unknown(name)), access_caller=True)
 
     def _begin(self, call: str) -> int | None:
         """Writes a call down; a number is the status with which it fails."""
@@ -516,6 +516,13 @@ class Vm:
 
     def _proc_exit(self, caller: wasmtime.Caller, code: int) -> None:
         raise AssertionError(f"the filter ends its machine with {code}; the log: {self.log}")
+
+
+def _unknown(name: str) -> Callable[..., None]:
+    """A call that a module of the SDK imports, whether or not it makes it."""
+    def call(*_: object) -> None:
+        raise AssertionError(f"the module calls {name}, which this host does not have")
+    return call
 
 
 def _map_name(number: int) -> str:
