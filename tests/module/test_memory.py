@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+
+import fuel
+import pytest
 import scene
-from host import Vm
+from host import Vm, compiled
+from harness import artifacts
 
 
 def _requests(vm: Vm, count: int) -> None:
@@ -46,3 +52,37 @@ def test_configurations_leave_nothing_behind() -> None:
         assert vm.configure_again()
     # One configuration is some twenty pages; what hash seeds and the allocator make of it varies by a few.
     assert vm.pages <= before + 10
+
+
+def _with_escapes(text: str) -> str:
+    return text.replace("/", "\\/")
+
+
+def _with_more_of_each(text: str) -> str:
+    config = json.loads(text)
+    for name, client in config["clients"].items():
+        client["identities"] += [f"dns:{name}.example.org", f"cn:{name}"]
+        client["profiles"] += ["second", "third"]
+        client["principal"] = f"arn:example:iam::bench:client/{name}"
+    config["profiles"] |= {"second": {}, "third": {}}
+    return json.dumps(config)
+
+
+def _short(text: str) -> str:
+    config = json.loads(text)
+    config["clients"] = {f"c{number}": {"identities": [f"cn:c{number}"], "profiles": ["partner"]}
+                         for number in range(len(config["clients"]))}
+    return json.dumps(config, separators=(",", ":"))
+
+
+@pytest.mark.parametrize(
+    ("written", "limit"),
+    # Unescaped texts are copies, and of short clients the numbers weigh more than the text.
+    [(str, 1.8), (_with_more_of_each, 2.2), (_with_escapes, 3), (_short, 3)],
+)
+def test_a_large_registry_takes_little_more_memory_than_its_text(written: Callable[[str], str], limit: float) -> None:
+    configuration = written(json.dumps(fuel.large(100_000))).encode()
+    vm = Vm(compiled(artifacts.module()), configuration)
+    assert vm.configure(), vm.log
+    # The text itself is part of it, and whatever was needed only while it was read.
+    assert vm.pages * fuel.PAGE_KIB * 1024 <= limit * len(configuration)
