@@ -5,8 +5,6 @@
 
 use std::fmt;
 
-use x509_parser::asn1_rs::{Any, FromDer};
-
 use super::leaf;
 use crate::escape::hex_byte;
 
@@ -143,11 +141,7 @@ impl Reader<'_> {
         let value = match self.rest.first()? {
             b'#' => {
                 self.next();
-                let der = self.hex_string()?;
-                match Any::from_der(&der) {
-                    Ok(([], any)) => leaf::value(&any),
-                    _ => return None,
-                }
+                leaf::value(&self.hex_string()?)?
             }
             b' ' => return None,
             _ => Value::Text(self.string()?),

@@ -1,12 +1,13 @@
 //! The leaf certificate: DER in, what the decision needs out. The one decoder of certificates.
+//!
+//! It walks the fields of RFC 5280 section 4.1 in their order. Signature, key and serial number only have to be
+//! well-formed: it is Envoy that verified the chain.
 
-use x509_parser::asn1_rs::{Any, Tag, ToDer};
-use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::{GeneralName, ParsedExtension};
-use x509_parser::prelude::FromDer;
-use x509_parser::x509::X509Name;
+use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
+use der::{Tag, TagNumber, Tagged};
 
 use super::distinguished_name::{Attribute, DistinguishedName, MAX_RDNS, Value, attribute_kind};
+use super::reader::{Oid, Values, bits, integer};
 use super::{Certificate, Thumbprint, Unsuitable, Validity};
 
 /// A certificate larger than this is not read; no real leaf comes near.
@@ -14,6 +15,26 @@ pub const MAX_DER_BYTES: usize = 32 * 1024;
 
 /// More subject alternative names than this are not read.
 pub const MAX_ALTERNATIVE_NAMES: usize = 256;
+
+/// More extensions than this are not read.
+pub const MAX_EXTENSIONS: usize = 64;
+
+const KEY_USAGE: Oid = Oid::new_unwrap("2.5.29.15");
+const SUBJECT_ALTERNATIVE_NAME: Oid = Oid::new_unwrap("2.5.29.17");
+const BASIC_CONSTRAINTS: Oid = Oid::new_unwrap("2.5.29.19");
+const EXTENDED_KEY_USAGE: Oid = Oid::new_unwrap("2.5.29.37");
+const CLIENT_AUTH: Oid = Oid::new_unwrap("1.3.6.1.5.5.7.3.2");
+
+/// Extensions that may be critical although nothing is decided by them here: BoringSSL heeds them when it verifies the
+/// chain, and refuses a certificate with any other that is critical.
+const HEEDED_BY_TLS: &[Oid] = &[
+    Oid::new_unwrap("2.5.29.30"),             // nameConstraints
+    Oid::new_unwrap("2.5.29.32"),             // certificatePolicies
+    Oid::new_unwrap("2.5.29.33"),             // policyMappings
+    Oid::new_unwrap("2.5.29.36"),             // policyConstraints
+    Oid::new_unwrap("2.5.29.54"),             // inhibitAnyPolicy
+    Oid::new_unwrap("2.16.840.1.113730.1.1"), // Netscape's certificate type
+];
 
 /// Why bytes are not a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +47,7 @@ pub enum Malformed {
     Der,
     /// Bytes follow the certificate.
     TrailingBytes,
-    /// An extension stands twice or cannot be decoded.
+    /// An extension stands twice or cannot be decoded, or there are more than [`MAX_EXTENSIONS`].
     Extension,
     /// More names than [`MAX_ALTERNATIVE_NAMES`], or relative names than a name may have.
     TooManyNames,
@@ -42,7 +63,7 @@ impl Malformed {
             Self::TooLarge => "it is larger than 32 KiB",
             Self::Der => "it is not the DER of an X.509 certificate",
             Self::TrailingBytes => "bytes follow the certificate",
-            Self::Extension => "an extension is repeated or cannot be decoded",
+            Self::Extension => "an extension is repeated or cannot be decoded, or there are too many",
             Self::TooManyNames => "it holds too many names",
             Self::Property => "a connection property of the proxy has an unknown form",
         }
@@ -54,103 +75,205 @@ pub(super) fn parse(der: &[u8]) -> Result<Certificate, Malformed> {
     if der.len() > MAX_DER_BYTES {
         return Err(Malformed::TooLarge);
     }
-    let (rest, x509) = X509Certificate::from_der(der).map_err(|_| Malformed::Der)?;
-    if !rest.is_empty() {
-        return Err(Malformed::TrailingBytes);
+    let mut values = Values::new(der)?;
+    let certificate = values.inside(Tag::Sequence, |parts| {
+        let certificate = parts.inside(Tag::Sequence, |fields| to_be_signed(fields, der))?;
+        parts.algorithm()?;
+        parts.octets()?;
+        Ok(certificate)
+    })?;
+    if values.is_empty() { Ok(certificate) } else { Err(Malformed::TrailingBytes) }
+}
+
+fn to_be_signed(fields: &mut Values<'_>, der: &[u8]) -> Result<Certificate, Malformed> {
+    if let Some(version) = fields.optional(explicit(0))? {
+        Values::read(version, |version| match version.required(Tag::Integer)? {
+            [0..=2] => Ok(()),
+            _ => Err(Malformed::Der),
+        })?;
+    }
+    integer(fields.required(Tag::Integer)?)?; // the serial number
+    fields.algorithm()?;
+    let issuer = name(fields)?;
+    let validity = fields
+        .inside(Tag::Sequence, |times| Ok(Validity { not_before: seconds(times)?, not_after: seconds(times)? }))?;
+    let subject = name(fields)?;
+    fields.inside(Tag::Sequence, |key| {
+        key.algorithm()?;
+        key.octets()
+    })?;
+    for unique_id in [1, 2] {
+        if let Some(content) = fields.optional(implicit(unique_id))? {
+            bits(content)?;
+        }
     }
     let mut certificate = Certificate {
         thumbprint: Thumbprint::of(der),
-        subject: name(x509.subject())?,
-        issuer: Some(name(x509.issuer())?),
-        validity: Some(Validity {
-            not_before: x509.validity().not_before.timestamp(),
-            not_after: x509.validity().not_after.timestamp(),
-        }),
+        subject,
+        issuer: Some(issuer),
+        validity: Some(validity),
         unsuitable: None,
         uri_sans: Vec::new(),
         dns_sans: Vec::new(),
         email_sans: Vec::new(),
         der: Some(der.to_vec()),
     };
-    // Building the map is what finds a repeated extension.
-    let extensions = x509.extensions_map().map_err(|_| Malformed::Extension)?;
-    for extension in extensions.values() {
-        match extension.parsed_extension() {
-            ParsedExtension::ParseError { .. } => return Err(Malformed::Extension),
-            ParsedExtension::BasicConstraints(constraints) if constraints.ca => {
-                certificate.unsuitable = Some(Unsuitable::Authority);
-            }
-            ParsedExtension::KeyUsage(usage) if usage.key_cert_sign() || usage.crl_sign() => {
-                certificate.unsuitable = Some(Unsuitable::Authority);
-            }
-            ParsedExtension::ExtendedKeyUsage(usage) if !usage.client_auth => {
-                certificate.unsuitable.get_or_insert(Unsuitable::NoClientAuth);
-            }
-            ParsedExtension::SubjectAlternativeName(names) => {
-                if names.general_names.len() > MAX_ALTERNATIVE_NAMES {
-                    return Err(Malformed::TooManyNames);
-                }
-                alternative_names(&names.general_names, &mut certificate);
-            }
-            ParsedExtension::UnsupportedExtension { .. } | ParsedExtension::Unparsed if extension.critical => {
-                certificate.unsuitable.get_or_insert(Unsuitable::UnknownCriticalExtension);
-            }
-            _ => {}
-        }
+    if let Some(list) = fields.optional(explicit(3))? {
+        Values::read_list(list, |list| extensions(list, &mut certificate))?;
     }
     Ok(certificate)
 }
 
-fn alternative_names(names: &[GeneralName<'_>], certificate: &mut Certificate) {
-    for name in names {
-        match name {
-            GeneralName::URI(uri) => certificate.uri_sans.push((*uri).to_owned()),
-            GeneralName::DNSName(dns) => certificate.dns_sans.push(dns.to_ascii_lowercase()),
-            GeneralName::RFC822Name(email) => certificate.email_sans.push((*email).to_owned()),
-            _ => {}
-        }
-    }
+const fn explicit(number: u32) -> Tag {
+    Tag::ContextSpecific { number: TagNumber(number), constructed: true }
 }
 
-fn name(name: &X509Name<'_>) -> Result<DistinguishedName, Malformed> {
-    let rdns: Vec<Vec<Attribute>> = name
-        .iter_rdn()
-        .take(MAX_RDNS + 1)
-        .map(|rdn| {
-            rdn.iter()
-                .map(|attribute| Attribute {
-                    kind: attribute_kind(&attribute.attr_type().to_id_string()),
-                    value: value(attribute.attr_value()),
-                })
-                .collect()
-        })
-        .collect();
-    if rdns.len() > MAX_RDNS {
-        return Err(Malformed::TooManyNames);
-    }
+const fn implicit(number: u32) -> Tag {
+    Tag::ContextSpecific { number: TagNumber(number), constructed: false }
+}
+
+/// `Time`, as seconds since 1970.
+fn seconds(fields: &mut Values<'_>) -> Result<i64, Malformed> {
+    let time = fields.any()?;
+    let since_1970 = match time.tag() {
+        Tag::UtcTime => time.decode_as::<UtcTime>()?.to_unix_duration(),
+        _ => time.decode_as::<GeneralizedTime>()?.to_unix_duration(),
+    };
+    i64::try_from(since_1970.as_secs()).map_err(|_| Malformed::Der)
+}
+
+fn name(fields: &mut Values<'_>) -> Result<DistinguishedName, Malformed> {
+    let mut rdns = Vec::new();
+    fields.inside(Tag::Sequence, |list| {
+        while !list.is_empty() {
+            if rdns.len() == MAX_RDNS {
+                return Err(Malformed::TooManyNames);
+            }
+            rdns.push(list.inside(Tag::Set, relative_name)?);
+        }
+        Ok(())
+    })?;
     Ok(DistinguishedName::from_der_order(rdns))
 }
 
-/// The text of an ASN.1 string; whatever is not one, or not well-formed, stays bytes and equals no text.
-pub(super) fn value(any: &Any<'_>) -> Value {
-    let bytes = any.data;
+fn relative_name(members: &mut Values<'_>) -> Result<Vec<Attribute>, Malformed> {
+    let mut attributes = Vec::new();
+    while !members.is_empty() {
+        attributes.push(members.inside(Tag::Sequence, |pair| {
+            let kind = attribute_kind(&pair.oid()?.to_string());
+            let value = value(pair.whole()?).ok_or(Malformed::Der)?;
+            Ok(Attribute { kind, value })
+        })?);
+    }
+    if attributes.is_empty() { Err(Malformed::Der) } else { Ok(attributes) }
+}
+
+/// The text of an ASN.1 string; whatever is not one, or not well-formed, stays bytes and equals no text. `None` where
+/// this is not the DER of exactly one value.
+pub(super) fn value(der: &[u8]) -> Option<Value> {
+    let any = Values::read(der, Values::any).ok()?;
+    let bytes = any.value();
     let text = match any.tag() {
-        Tag::Utf8String => std::str::from_utf8(bytes).ok().map(str::to_owned),
-        Tag::PrintableString | Tag::Ia5String | Tag::NumericString | Tag::VisibleString | Tag::T61String => {
-            bytes.is_ascii().then(|| bytes.iter().copied().map(char::from).collect())
+        Tag::Utf8String => str::from_utf8(bytes).ok().map(str::to_owned),
+        Tag::PrintableString | Tag::Ia5String | Tag::NumericString | Tag::VisibleString | Tag::TeletexString => {
+            str::from_utf8(bytes).ok().filter(|text| text.is_ascii()).map(str::to_owned)
         }
         Tag::BmpString if bytes.len().is_multiple_of(2) => {
             let units = bytes.chunks_exact(2).filter_map(|pair| <[u8; 2]>::try_from(pair).ok());
             String::from_utf16(&units.map(u16::from_be_bytes).collect::<Vec<_>>()).ok()
         }
-        Tag::UniversalString if bytes.len().is_multiple_of(4) => bytes
-            .chunks_exact(4)
-            .map(|unit| char::from_u32(u32::from_be_bytes(<[u8; 4]>::try_from(unit).ok()?)))
-            .collect(),
         _ => None,
     };
-    match text {
-        Some(text) => Value::Text(text),
-        None => Value::Der(any.to_der_vec().unwrap_or_default()),
+    Some(text.map_or_else(|| Value::Der(der.to_vec()), Value::Text))
+}
+
+fn extensions(list: &mut Values<'_>, certificate: &mut Certificate) -> Result<(), Malformed> {
+    let mut seen = Vec::new();
+    while !list.is_empty() {
+        let (kind, critical, content) = list.inside(Tag::Sequence, |extension| {
+            Ok((extension.oid()?, extension.flag()?, extension.required(Tag::OctetString)?))
+        })?;
+        if seen.len() == MAX_EXTENSIONS || seen.contains(&kind) {
+            return Err(Malformed::Extension);
+        }
+        seen.push(kind);
+        extension(kind, critical, content, certificate).map_err(|problem| match problem {
+            Malformed::TooManyNames => problem,
+            _ => Malformed::Extension,
+        })?;
     }
+    Ok(())
+}
+
+fn extension(kind: Oid, critical: bool, content: &[u8], certificate: &mut Certificate) -> Result<(), Malformed> {
+    let unsuitable = match kind {
+        BASIC_CONSTRAINTS => Values::read_list(content, is_authority)?.then_some(Unsuitable::Authority),
+        KEY_USAGE => Values::read(content, signs_for_an_authority)?.then_some(Unsuitable::Authority),
+        EXTENDED_KEY_USAGE => (!Values::read_list(content, is_for_clients)?).then_some(Unsuitable::NoClientAuth),
+        SUBJECT_ALTERNATIVE_NAME => {
+            Values::read_list(content, |names| alternative_names(names, certificate))?;
+            None
+        }
+        other => (critical && !HEEDED_BY_TLS.contains(&other)).then_some(Unsuitable::UnknownCriticalExtension),
+    };
+    certificate.unsuitable = match unsuitable {
+        Some(Unsuitable::Authority) => unsuitable,
+        _ => certificate.unsuitable.or(unsuitable),
+    };
+    Ok(())
+}
+
+/// `BasicConstraints`: `cA`
+fn is_authority(fields: &mut Values<'_>) -> Result<bool, Malformed> {
+    let authority = fields.flag()?;
+    if let Some(path_length) = fields.optional(Tag::Integer)? {
+        integer(path_length)?;
+    }
+    Ok(authority)
+}
+
+/// `KeyUsage`: `keyCertSign` (5) or `cRLSign` (6)
+fn signs_for_an_authority(content: &mut Values<'_>) -> Result<bool, Malformed> {
+    let (_, usage) = bits(content.required(Tag::BitString)?)?;
+    Ok(usage.first().is_some_and(|first| first & 0b0000_0110 != 0))
+}
+
+/// `ExtKeyUsageSyntax`: `id-kp-clientAuth`
+fn is_for_clients(purposes: &mut Values<'_>) -> Result<bool, Malformed> {
+    let mut found = false;
+    while !purposes.is_empty() {
+        found |= purposes.oid()? == CLIENT_AUTH;
+    }
+    Ok(found)
+}
+
+/// `GeneralNames`
+fn alternative_names(names: &mut Values<'_>, certificate: &mut Certificate) -> Result<(), Malformed> {
+    let mut count = 0;
+    while !names.is_empty() {
+        if count == MAX_ALTERNATIVE_NAMES {
+            return Err(Malformed::TooManyNames);
+        }
+        count += 1;
+        alternative_name(names.any()?, certificate)?;
+    }
+    Ok(())
+}
+
+/// `GeneralName`. UTF-8 is taken for the IA5String that it ought to be.
+fn alternative_name(name: AnyRef<'_>, certificate: &mut Certificate) -> Result<(), Malformed> {
+    let Tag::ContextSpecific { number: TagNumber(kind), constructed } = name.tag() else {
+        return Err(Malformed::Extension);
+    };
+    let text = || match str::from_utf8(name.value()) {
+        Ok(text) if !constructed => Ok(text),
+        _ => Err(Malformed::Extension),
+    };
+    match kind {
+        1 => certificate.email_sans.push(text()?.to_owned()),
+        2 => certificate.dns_sans.push(text()?.to_ascii_lowercase()),
+        6 => certificate.uri_sans.push(text()?.to_owned()),
+        _ => {}
+    }
+    Ok(())
 }

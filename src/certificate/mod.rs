@@ -4,6 +4,7 @@ mod connection;
 mod distinguished_name;
 mod encoding;
 mod leaf;
+mod reader;
 mod thumbprint;
 mod xfcc;
 

@@ -6,6 +6,9 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::FromDer;
 
 use crate::proxy::NOW;
 
@@ -145,6 +148,145 @@ fn bytes_behind_a_certificate_or_missing_from_it_are_refused() {
         assert!(Certificate::from_der(&leaf.der[..length]).is_err(), "{length}");
     }
     assert!(Certificate::from_text(format!("{}{}", leaf.pem, leaf.pem).as_bytes()).is_err());
+}
+
+/// A leaf with an extension whose content was written by hand.
+fn with_extension(oid: &[u64], critical: bool, content: &[u8]) -> Leaf {
+    let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());
+    extension.set_criticality(critical);
+    let bare = |params: &mut CertificateParams| {
+        params.extended_key_usages.clear();
+        params.custom_extensions.push(extension);
+    };
+    Recipe::new().with(bare).issue()
+}
+
+#[test]
+fn an_extension_that_the_decision_rests_on_is_decoded_exactly_or_refuses_the_certificate() {
+    let (key_usage, names, constraints, purposes) = ([2, 5, 29, 15], [2, 5, 29, 17], [2, 5, 29, 19], [2, 5, 29, 37]);
+    let (good, unsuitable, malformed) = (Ok(()), Err(Some(Reason::CertificateUnsuitable)), Err(None::<Reason>));
+    for (name, oid, content, expected) in [
+        ("no CA", constraints, b"\x30\x00".as_slice(), good),
+        ("no CA, said explicitly", constraints, b"\x30\x03\x01\x01\x00", good),
+        ("a CA", constraints, b"\x30\x03\x01\x01\xff", unsuitable),
+        ("a CA with a path length", constraints, b"\x30\x06\x01\x01\xff\x02\x01\x00", unsuitable),
+        ("a CA in BER", constraints, b"\x30\x03\x01\x01\x01", malformed),
+        ("constraints and more", constraints, b"\x30\x00\x00", malformed),
+        ("constraints with more inside", constraints, b"\x30\x02\x05\x00", malformed),
+        ("no constraints", constraints, b"", malformed),
+        ("digitalSignature", key_usage, b"\x03\x02\x07\x80", good),
+        ("keyCertSign", key_usage, b"\x03\x02\x02\x04", unsuitable),
+        ("cRLSign", key_usage, b"\x03\x02\x01\x02", unsuitable),
+        ("key usage of another type", key_usage, b"\x04\x02\x07\x80", malformed),
+        ("key usage with bits in its padding", key_usage, b"\x03\x02\x07\x81", malformed),
+        ("key usage with impossible padding", key_usage, b"\x03\x02\x08\x80", malformed),
+        ("clientAuth", purposes, b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x02", good),
+        ("serverAuth", purposes, b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01", unsuitable),
+        ("anyExtendedKeyUsage", purposes, b"\x30\x06\x06\x04\x55\x1d\x25\x00", unsuitable),
+        ("no purpose at all", purposes, b"\x30\x00", unsuitable),
+        ("a purpose of another type", purposes, b"\x30\x02\x05\x00", malformed),
+        ("a name", names, b"\x30\x03\x86\x01a", good),
+        ("a constructed name", names, b"\x30\x03\xa6\x01a", malformed),
+        ("a name that is no text", names, b"\x30\x03\x86\x01\xff", malformed),
+        ("a name of another class", names, b"\x30\x03\x0c\x01a", malformed),
+        ("a name that is cut off", names, b"\x30\x03\x86\x02a", malformed),
+    ] {
+        for critical in [false, true] {
+            let leaf = with_extension(&oid, critical, content);
+            let verdict = Certificate::from_der(&leaf.der)
+                .map_err(|_| None)
+                .and_then(|certificate| certificate.check(NOW, 0).map_err(|deny| Some(deny.reason)));
+            assert_eq!(verdict, expected, "{name}, critical: {critical}");
+        }
+    }
+}
+
+#[test]
+fn a_critical_extension_is_one_that_tls_heeds_or_makes_the_certificate_unsuitable() {
+    for (oid, expected) in [
+        ([2, 5, 29, 30].as_slice(), Ok(())),
+        (&[2, 5, 29, 32], Ok(())),
+        (&[2, 5, 29, 54], Ok(())),
+        (&[2, 16, 840, 1, 113_730, 1, 1], Ok(())),
+        (&[2, 5, 29, 20], Err(Reason::CertificateUnsuitable)),
+        (&[2, 5, 29, 99], Err(Reason::CertificateUnsuitable)),
+    ] {
+        let verdict = |critical| {
+            let leaf = with_extension(oid, critical, b"\x30\x00");
+            Certificate::from_der(&leaf.der).unwrap().check(NOW, 0).map_err(|deny| deny.reason)
+        };
+        assert_eq!(verdict(true), expected, "{oid:?}");
+        assert_eq!(verdict(false), Ok(()), "{oid:?}");
+    }
+}
+
+#[test]
+fn an_extension_that_stands_twice_refuses_the_certificate_and_so_do_too_many() {
+    let unknown = |number| CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 99_999, number], vec![5, 0]);
+    let issue = |numbers: &[u64]| {
+        let extensions = numbers.iter().copied().map(unknown).collect();
+        let leaf = Recipe::new().with(|params| params.custom_extensions = extensions).issue();
+        Certificate::from_der(&leaf.der)
+    };
+    assert!(issue(&[1, 2]).is_ok());
+    assert!(issue(&[1, 1]).is_err());
+    assert!(issue(&(1..60).collect::<Vec<_>>()).is_ok());
+    assert!(issue(&(1..100).collect::<Vec<_>>()).is_err());
+}
+
+/// What `x509-parser` makes of the same bytes: it may take more than we do, but nothing else.
+fn agree(der: &[u8]) {
+    let Ok(ours) = Certificate::from_der(der) else {
+        return;
+    };
+    let (rest, theirs) = X509Certificate::from_der(der).unwrap();
+    assert!(rest.is_empty());
+    let validity = ours.validity.unwrap();
+    assert_eq!(validity.not_before, theirs.validity().not_before.timestamp());
+    assert_eq!(validity.not_after, theirs.validity().not_after.timestamp());
+    let names = theirs.subject_alternative_name().unwrap().map(|found| found.value.general_names.as_slice());
+    let mut of_each_kind = [Vec::new(), Vec::new(), Vec::new()];
+    for name in names.unwrap_or_default() {
+        match name {
+            GeneralName::URI(name) => of_each_kind[0].push((*name).to_owned()),
+            GeneralName::DNSName(name) => of_each_kind[1].push(name.to_ascii_lowercase()),
+            GeneralName::RFC822Name(name) => of_each_kind[2].push((*name).to_owned()),
+            _ => {}
+        }
+    }
+    assert_eq!([ours.uri_sans, ours.dns_sans, ours.email_sans], of_each_kind);
+    assert_eq!(ours.subject.values("CN").count(), theirs.subject().iter_common_name().count());
+    let authority = theirs.basic_constraints().unwrap().is_some_and(|found| found.value.ca)
+        || theirs.key_usage().unwrap().is_some_and(|found| found.value.key_cert_sign() || found.value.crl_sign());
+    let for_clients = theirs.extended_key_usage().unwrap().is_none_or(|found| found.value.client_auth);
+    assert!(ours.unsuitable.is_some() || (!authority && for_clients));
+}
+
+#[test]
+fn a_second_decoder_agrees_on_every_certificate_that_is_taken() {
+    let leaf = Recipe::new()
+        .uri("spiffe://td/a")
+        .dns("API.example")
+        .cn("acme")
+        .subject(DnType::OrganizationName, "ExampleCorp")
+        .with(|params| {
+            params.subject_alt_names.push(SanType::Rfc822Name("a@b.example".try_into().unwrap()));
+            params.subject_alt_names.push(SanType::IpAddress([192, 0, 2, 1].into()));
+            params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+            params.is_ca = IsCa::ExplicitNoCa;
+            params.use_authority_key_identifier_extension = true;
+        })
+        .issue();
+    let decoded = Certificate::from_der(&leaf.der).unwrap();
+    assert_eq!((decoded.uri_sans.len(), decoded.dns_sans.len(), decoded.email_sans.len()), (1, 1, 1));
+    agree(&leaf.der);
+    for place in 0..leaf.der.len() {
+        for bit in 0..8 {
+            let mut der = leaf.der.clone();
+            der[place] ^= 1 << bit;
+            agree(&der);
+        }
+    }
 }
 
 #[test]

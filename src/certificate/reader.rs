@@ -1,0 +1,129 @@
+//! Reading DER (X.690), as much of it as certificates need.
+
+use der::asn1::AnyRef;
+use der::{Decode, Reader, SliceReader, Tag};
+
+use super::Malformed;
+
+/// At most 39 bytes long, which no known one exceeds.
+pub type Oid = der::oid::ObjectIdentifier;
+
+impl From<der::Error> for Malformed {
+    fn from(_: der::Error) -> Self {
+        Self::Der
+    }
+}
+
+/// Values that follow one another. That all are taken in one way keeps the module small: a decoder for each type is
+/// compiled for each place it is used in.
+pub struct Values<'a>(SliceReader<'a>);
+
+impl<'a> Values<'a> {
+    /// Starts with the first.
+    pub fn new(bytes: &'a [u8]) -> Result<Self, Malformed> {
+        Ok(Self(SliceReader::new(bytes)?))
+    }
+
+    /// Everything that these bytes hold, to the last of them.
+    pub fn read<T>(bytes: &'a [u8], read: impl FnOnce(&mut Self) -> Result<T, Malformed>) -> Result<T, Malformed> {
+        let mut values = Self::new(bytes)?;
+        let read = read(&mut values)?;
+        if values.is_empty() { Ok(read) } else { Err(Malformed::Der) }
+    }
+
+    /// The same, of the one SEQUENCE that they hold.
+    pub fn read_list<T>(bytes: &'a [u8], read: impl FnOnce(&mut Self) -> Result<T, Malformed>) -> Result<T, Malformed> {
+        Self::read(bytes, |bytes| bytes.inside(Tag::Sequence, read))
+    }
+
+    /// Is there none left?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_finished()
+    }
+
+    /// The next value, whatever it is.
+    pub fn any(&mut self) -> Result<AnyRef<'a>, Malformed> {
+        Ok(AnyRef::decode(&mut self.0)?)
+    }
+
+    /// The content of the next value, if it has this tag.
+    pub fn optional(&mut self, tag: Tag) -> Result<Option<&'a [u8]>, Malformed> {
+        if self.is_empty() || Tag::peek(&self.0)? != tag {
+            return Ok(None);
+        }
+        Ok(Some(self.any()?.value()))
+    }
+
+    /// The content of the next value, which must have this tag.
+    pub fn required(&mut self, tag: Tag) -> Result<&'a [u8], Malformed> {
+        self.optional(tag)?.ok_or(Malformed::Der)
+    }
+
+    /// What stands inside the next value, which must have this tag.
+    pub fn inside<T>(
+        &mut self,
+        tag: Tag,
+        read: impl FnOnce(&mut Self) -> Result<T, Malformed>,
+    ) -> Result<T, Malformed> {
+        Self::read(self.required(tag)?, read)
+    }
+
+    /// All bytes of the next value.
+    pub fn whole(&mut self) -> Result<&'a [u8], Malformed> {
+        Ok(self.0.tlv_bytes()?)
+    }
+
+    /// `OBJECT IDENTIFIER`
+    pub fn oid(&mut self) -> Result<Oid, Malformed> {
+        Oid::from_bytes(self.required(Tag::ObjectIdentifier)?).map_err(|_| Malformed::Der)
+    }
+
+    /// `BOOLEAN DEFAULT FALSE`
+    pub fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.optional(Tag::Boolean)? {
+            None | Some([0]) => Ok(false),
+            Some([0xff]) => Ok(true),
+            Some(_) => Err(Malformed::Der),
+        }
+    }
+
+    /// `AlgorithmIdentifier`
+    pub fn algorithm(&mut self) -> Result<(), Malformed> {
+        self.inside(Tag::Sequence, |algorithm| {
+            algorithm.oid()?;
+            if !algorithm.is_empty() {
+                algorithm.any()?;
+            }
+            Ok(())
+        })
+    }
+
+    /// A BIT STRING of whole octets, as keys and signatures are.
+    pub fn octets(&mut self) -> Result<(), Malformed> {
+        match bits(self.required(Tag::BitString)?)? {
+            (0, _) => Ok(()),
+            _ => Err(Malformed::Der),
+        }
+    }
+}
+
+/// An INTEGER, of which nothing is wanted but that it is one: as short as can be.
+pub fn integer(content: &[u8]) -> Result<(), Malformed> {
+    match content {
+        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(Malformed::Der),
+        _ => Ok(()),
+    }
+}
+
+/// The octets of a BIT STRING, and how many of the last bits are unused, which must be zero.
+pub fn bits(content: &[u8]) -> Result<(u8, &[u8]), Malformed> {
+    match content.split_first() {
+        Some((0, octets)) => Ok((0, octets)),
+        Some((unused @ 1..=7, octets))
+            if octets.last().is_some_and(|last| last.trailing_zeros() >= (*unused).into()) =>
+        {
+            Ok((*unused, octets))
+        }
+        _ => Err(Malformed::Der),
+    }
+}
