@@ -2,6 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use p256::elliptic_curve::point::AffineCoordinates;
 use rsa::BoxedUint;
 use serde_json::{Map, Value};
 
@@ -106,14 +107,16 @@ impl Key {
         let material = match (text("kty")?, text("crv")?) {
             (Some("RSA"), None) => rsa(&bytes("n")?, &bytes("e")?)?,
             (Some("EC"), Some("P-256")) => {
-                let point = sec1_point(&bytes("x")?, &bytes("y")?, 32)?;
-                let key = p256::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Point)?;
-                Material::P256(key, [P256_SPKI, &point].concat())
+                let (x, y) = (bytes("x")?, bytes("y")?);
+                let point = p256::AffinePoint::from_coordinates(coordinate(&x)?, coordinate(&y)?).into_option();
+                let key = point.and_then(|point| p256::ecdsa::VerifyingKey::from_affine(point).ok());
+                Material::P256(key.ok_or(Unusable::Point)?, [P256_SPKI, &x, &y].concat())
             }
             (Some("EC"), Some("P-384")) => {
-                let point = sec1_point(&bytes("x")?, &bytes("y")?, 48)?;
-                let key = p384::ecdsa::VerifyingKey::from_sec1_bytes(&point).map_err(|_| Unusable::Point)?;
-                Material::P384(key, [P384_SPKI, &point].concat())
+                let (x, y) = (bytes("x")?, bytes("y")?);
+                let point = p384::AffinePoint::from_coordinates(coordinate(&x)?, coordinate(&y)?).into_option();
+                let key = point.and_then(|point| p384::ecdsa::VerifyingKey::from_affine(point).ok());
+                Material::P384(key.ok_or(Unusable::Point)?, [P384_SPKI, &x, &y].concat())
             }
             (Some("OKP"), Some("Ed25519")) => {
                 let point = bytes("x")?.try_into().map_err(|_| Unusable::Encoding)?;
@@ -145,9 +148,13 @@ fn may_verify(operations: Option<&Value>) -> Result<bool, Unusable> {
     }
 }
 
-fn sec1_point(x: &[u8], y: &[u8], size: usize) -> Result<Vec<u8>, Unusable> {
-    let whole = x.len() == size && y.len() == size;
-    whole.then(|| [&[4], x, y].concat()).ok_or(Unusable::Encoding)
+/// A coordinate, which has as many bytes as the field. Reading both spares the module the square roots of a compressed
+/// point.
+fn coordinate<'a, T>(bytes: &'a [u8]) -> Result<&'a T, Unusable>
+where
+    &'a T: TryFrom<&'a [u8]>,
+{
+    bytes.try_into().map_err(|_| Unusable::Encoding)
 }
 
 fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Material, Unusable> {
@@ -169,16 +176,16 @@ fn strip_zeros(number: &[u8]) -> &[u8] {
     number.get(start..).unwrap_or_default()
 }
 
-/// Everything of a P-256 SubjectPublicKeyInfo (RFC 5480) before the point.
+/// Everything of a P-256 SubjectPublicKeyInfo (RFC 5480) before the coordinates of its uncompressed point.
 const P256_SPKI: &[u8] = &[
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
+    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00, 0x04,
 ];
 
 /// The same for P-384.
 const P384_SPKI: &[u8] = &[
     0x30, 0x76, 0x30, 0x10, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x05, 0x2b, 0x81, 0x04, 0x00,
-    0x22, 0x03, 0x62, 0x00,
+    0x22, 0x03, 0x62, 0x00, 0x04,
 ];
 
 /// The SubjectPublicKeyInfo of an RSA key (RFC 3279 section 2.3.1).
