@@ -7,7 +7,8 @@ use serde_json::{Map, Number, Value};
 
 /// Reads one object with nothing behind it. serde_json bounds the depth (128).
 pub fn object(json: &[u8]) -> Option<Map<String, Value>> {
-    match serde_json::from_slice::<Strict>(json) {
+    // As the configuration is read: one JSON reader in the module is enough.
+    match serde_json::from_str::<Strict>(str::from_utf8(json).ok()?) {
         Ok(Strict(Value::Object(members))) => Some(members),
         _ => None,
     }
