@@ -19,6 +19,7 @@ package() {
         cc) echo gcc libc6-dev ;;
         venv) echo python3-venv ;;
         flock) echo util-linux ;;
+        wasm-opt) echo binaryen ;;
         *) echo "$1" ;;
     esac
 }
