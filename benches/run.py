@@ -27,7 +27,7 @@ from suite.variants import all_variants, quick
 
 DOCUMENT = artifacts.REPOSITORY / "docs" / "performance.md"
 PLOT = DOCUMENT.with_suffix(".svg")
-ROUNDS = 50
+ROUNDS = 80
 
 
 def main() -> None:

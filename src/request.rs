@@ -1,5 +1,6 @@
 //! The request as the filter sees it: the header map, read once, as bytes.
 
+use crate::byte_set::{ALPHANUMERIC, ByteSet};
 use crate::decision::{Deny, Reason};
 use crate::escape::percent_decode;
 
@@ -122,7 +123,7 @@ impl<'a> Request<'a> {
         self.method
             .exactly_one()
             .and_then(|method| std::str::from_utf8(method).ok())
-            .filter(|method| !method.is_empty() && method.bytes().all(is_token_byte))
+            .filter(|method| !method.is_empty() && TOKEN.contains_all(method.as_bytes()))
             .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":method is absent, repeated or not a token"))
     }
 
@@ -205,7 +206,5 @@ fn at_most_one<'a>(values: &Values<'a>, otherwise: &'static str) -> Result<Optio
     values.at_most_one().map_err(|Repeated| Deny::new(Reason::RequestMalformed).with_note(otherwise))
 }
 
-/// A character of a token, RFC 9110 section 5.6.2.
-pub(crate) fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
+/// The characters of a token, RFC 9110 section 5.6.2.
+pub(crate) static TOKEN: ByteSet = ByteSet::new(ALPHANUMERIC, b"!#$%&'*+-.^_`|~");

@@ -47,8 +47,8 @@ class Variant:
     name: str
     title: str
     listener: Listener
-    requests: int = 1000
-    warm_up: int = 2500
+    requests: int = 300
+    warm_up: int = 5000
     fresh: bool = False
     in_round: int = 1
 
@@ -90,17 +90,17 @@ def all_variants(callers: Callers) -> list[Variant]:
         Variant(CALLS, "Wasm, our host calls and nothing else", listener(CALLS, [_wasm("calls")])),
         Variant(RBAC, "native RBAC: URI SAN, path, method", listener(RBAC, [_rbac()])),
         Variant(JWT_CACHED, "`jwt_authn`, token cache", listener(JWT_CACHED, [_jwt(signer, cached=True)])),
-        Variant(JWT_UNCACHED, "`jwt_authn`, no cache", listener(JWT_UNCACHED, [_jwt(signer)]), 250, 500, fresh=True),
+        Variant(JWT_UNCACHED, "`jwt_authn`, no cache", listener(JWT_UNCACHED, [_jwt(signer)]), 150, 1000, fresh=True),
         Variant(LUA, "`jwt_authn`, token cache + Lua that remembers certificates", listener(LUA, _scripted(signer))),
         Variant(LUA_TOKENS, "… that remembers tokens, too", listener(LUA_TOKENS, _scripted(signer, remember_tokens=True))),
-        Variant(EXT_AUTHZ, "ext_authz (gRPC) to an empty server", listener(EXT_AUTHZ, [_ext_authz()]), 250, 500),
+        Variant(EXT_AUTHZ, "ext_authz (gRPC) to an empty server", listener(EXT_AUTHZ, [_ext_authz()]), 200, 1000),
         Variant(HOT, "**ours**, known token; 10 clients, 1 rule", ours(HOT, signer), in_round=2),
         Variant(SHIPPED, "ours, known token, and the filters around it as shipped",
                 ours(SHIPPED, signer, guard=True, direct_remote_address=True)),
         Variant(CLIENTS_1000, "ours, known token; 1,000 clients", ours(CLIENTS_1000, signer, clients=1000)),
         Variant(CLIENTS_100000, "ours, known token; 100,000 clients", ours(CLIENTS_100000, signer, clients=100_000)),
         Variant(RULES_1000, "ours, known token; 1,000 rules", ours(RULES_1000, signer, rules=1000)),
-        Variant(COLD, "ours, every token new", ours(COLD, signer), 250, 1000, fresh=True),
+        Variant(COLD, "ours, every token new", ours(COLD, signer), 150, 1000, fresh=True),
         Variant(BEHIND_JWT, "`jwt_authn`, token cache + ours",
                 ours(BEHIND_JWT, signer, "jwt_authn", jwt=_jwt_authn(signer, cached=True, payload="payload", lenient=True))),
     ]

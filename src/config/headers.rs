@@ -2,7 +2,7 @@
 
 use super::ConfigError;
 use super::raw::{RawHeader, RawUpstreamHeaders};
-use crate::request::is_token_byte;
+use crate::request::TOKEN;
 use crate::upstream::{CLIENT_CERT, UpstreamHeaders};
 
 /// Names with a meaning for the connection or for others; writing or removing them would break the request.
@@ -65,7 +65,7 @@ fn name(key: &str, raw: Option<RawHeader>, default: Option<String>) -> Result<Op
         Some(RawHeader::Name(name)) => name.to_ascii_lowercase().replace('_', "-"),
     };
     let reserved = RESERVED.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    let fits = !name.is_empty() && name.bytes().all(is_token_byte) && !reserved;
+    let fits = !name.is_empty() && TOKEN.contains_all(name.as_bytes()) && !reserved;
     if fits {
         Ok(Some(name))
     } else {

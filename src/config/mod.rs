@@ -25,7 +25,7 @@ use crate::decision::Enforcement;
 use crate::identity::{Identities, NameKind, is_trust_domain};
 use crate::policy::{Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
 use crate::protobuf::Struct;
-use crate::request::is_token_byte;
+use crate::request::TOKEN;
 use crate::token::TokenRules;
 use crate::upstream::UpstreamHeaders;
 use clients::Clients;
@@ -228,7 +228,7 @@ fn methods(path: &str, listed: Option<Vec<String>>) -> Result<Vec<String>, Confi
         ));
     }
     for (index, method) in methods.iter().enumerate() {
-        let fits = !method.is_empty() && method.bytes().all(|byte| is_token_byte(byte) && !byte.is_ascii_lowercase());
+        let fits = !method.is_empty() && method.bytes().all(|byte| TOKEN.contains(byte) && !byte.is_ascii_lowercase());
         if !fits {
             return Err(ConfigError::new(
                 format!("{path}.methods[{index}]"),

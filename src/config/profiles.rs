@@ -8,7 +8,7 @@ use super::{ConfigError, label, methods, one_of, pattern};
 use crate::decision::Enforcement;
 use crate::policy::address::parse_network;
 use crate::policy::{AllowRule, Mode, PathPattern, PathRules, Profile, Profiles, RateLimit};
-use crate::request::is_token_byte;
+use crate::request::TOKEN;
 
 /// The path patterns of each collection.
 type Collections = HashMap<String, Vec<PathPattern>>;
@@ -117,7 +117,7 @@ fn allow_rule(path: &str, raw: RawRule, mode: Mode) -> Result<AllowRule, ConfigE
         }
     }
     for (index, protocol) in raw.upgrades.iter().enumerate() {
-        let protocol_byte = |byte: u8| is_token_byte(byte) || byte == b'/';
+        let protocol_byte = |byte: u8| TOKEN.contains(byte) || byte == b'/';
         if protocol.is_empty() || !protocol.bytes().all(protocol_byte) {
             return Err(ConfigError::new(
                 format!("{path}.upgrades[{index}]"),

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::{self, Write};
 
+use crate::byte_set::{ALPHANUMERIC, ByteSet};
 use crate::escape::{hex_byte, percent_decode};
 
 /// A longer path is not read.
@@ -125,17 +126,11 @@ impl fmt::Display for CanonicalPath<'_> {
 /// Is this its own canonical spelling, as most paths are? Nothing in it means anything but itself, and no segment is empty or
 /// begins with a dot. Whatever cannot be told at a glance is read byte by byte.
 fn is_plain(path: &[u8]) -> bool {
+    static PLAIN: ByteSet = ByteSet::new(ALPHANUMERIC, b"/.-_~!$&'()*+,=:@");
     let mut before = b'a';
     path.iter().all(|byte| {
         let begins_segment = std::mem::replace(&mut before, *byte) == b'/';
-        match byte {
-            b'/' | b'.' => !begins_segment,
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => true,
-            b'-' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')' | b'*' | b'+' | b',' | b'=' | b':' | b'@' => {
-                true
-            }
-            _ => false,
-        }
+        PLAIN.contains(*byte) && !(begins_segment && matches!(byte, b'/' | b'.'))
     })
 }
 

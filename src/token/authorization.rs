@@ -1,5 +1,6 @@
 //! The `Authorization` header: at most one bearer token (RFC 6750 section 2.1).
 
+use crate::byte_set::{ALPHANUMERIC, ByteSet};
 use crate::decision::{Deny, Reason};
 use crate::request::{Repeated, Values};
 
@@ -35,7 +36,7 @@ pub fn credentials<'a>(values: &Values<'a>) -> Result<Option<&'a [u8]>, Deny> {
 /// # Errors
 /// 400 `authorization_malformed`: they are not spelled as RFC 6750 demands.
 pub fn token(credentials: &[u8]) -> Result<&str, Deny> {
-    let token = Some(credentials).filter(|token| !token.is_empty() && token.iter().copied().all(is_token68_byte));
+    let token = Some(credentials).filter(|token| !token.is_empty() && TOKEN68.contains_all(token));
     token.and_then(|token| std::str::from_utf8(token).ok()).ok_or_else(misspelled)
 }
 
@@ -48,9 +49,8 @@ fn misspelled() -> Deny {
     malformed("\"Bearer\", one space and a token of RFC 6750's characters are expected")
 }
 
-fn is_token68_byte(byte: u8) -> bool {
-    matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'+' | b'/' | b'=')
-}
+/// The characters of a token (RFC 6750 section 2.1).
+static TOKEN68: ByteSet = ByteSet::new(ALPHANUMERIC, b"-._~+/=");
 
 fn malformed(note: &'static str) -> Deny {
     Deny::new(Reason::AuthorizationMalformed).with_note(note)
