@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 
 use crate::decision::{Deny, Reason};
-use crate::proxy::{Property, Proxy};
+use crate::proxy::{HostError, Property, Proxy};
 
 /// Whose word is taken for the caller's address (`source_address`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,11 +19,7 @@ pub enum SourceAddress {
 
 /// Is the caller in one of these networks? An address that is needed and cannot be had is a refusal.
 pub fn check(networks: &[IpNet], source: SourceAddress, proxy: &dyn Proxy) -> Result<(), Deny> {
-    let property = match source {
-        SourceAddress::Direct => Property::DirectRemoteAddress,
-        SourceAddress::Envoy => Property::SourceAddress,
-    };
-    let Some(address) = proxy.property(property)?.as_deref().and_then(parse) else {
+    let Some(address) = of_caller(source, proxy)? else {
         return Err(Deny::new(Reason::SourceIpDenied).with_note(match source {
             SourceAddress::Direct => {
                 "source_cidrs need the direct peer's address, and filter state mtls_authz.direct_remote_address holds \
@@ -33,6 +29,15 @@ pub fn check(networks: &[IpNet], source: SourceAddress, proxy: &dyn Proxy) -> Re
         }));
     };
     if networks.iter().any(|network| network.contains(&address)) { Ok(()) } else { Err(Reason::SourceIpDenied.into()) }
+}
+
+/// The caller's address; `None` where the proxy does not tell one.
+pub fn of_caller(source: SourceAddress, proxy: &dyn Proxy) -> Result<Option<IpAddr>, HostError> {
+    let property = match source {
+        SourceAddress::Direct => Property::DirectRemoteAddress,
+        SourceAddress::Envoy => Property::SourceAddress,
+    };
+    Ok(proxy.property(property)?.as_deref().and_then(parse))
 }
 
 /// `10.0.0.1`, `10.0.0.1:443`, `::1` or `[::1]:443`. An IPv4 address mapped into IPv6 is that IPv4 address.
