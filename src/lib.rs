@@ -34,7 +34,7 @@ mod upstream;
 mod filter;
 
 pub use authorize::decide;
-pub use certificate::{Certificate, Thumbprint};
+pub use certificate::{Certificate, Format, Forwarded, Thumbprint};
 pub use config::{AuditLog, ConfigError, Policy};
 pub use decision::{Allow, Binding, Caller, Decision, Deny, Enforcement, Reason, Remedy, Rule};
 pub use memory::Memory;

@@ -14,13 +14,28 @@ const END: &[u8] = b"-----END CERTIFICATE-----";
 /// Decodes PEM, plain or percent-encoded, or bare base64, into DER. `None` for anything else, several certificates included.
 pub fn decode(text: &[u8]) -> Option<Vec<u8>> {
     let text = percent_decode(text)?;
-    let text = text.trim_ascii();
-    let body = match text.strip_prefix(BEGIN) {
-        Some(armored) => armored.strip_suffix(END)?,
-        None => text,
-    };
-    let base64: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    STANDARD.decode(base64).ok().filter(|der| !der.is_empty())
+    armored(&text).unwrap_or_else(|| unspaced(&text))
+}
+
+/// The same for what must be PEM.
+pub fn pem(text: &[u8]) -> Option<Vec<u8>> {
+    armored(&percent_decode(text)?)?
+}
+
+/// The same for what must be base64 and nothing else: no armor, no escapes, no white space.
+pub fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    STANDARD.decode(text).ok().filter(|der| !der.is_empty())
+}
+
+/// What PEM armor holds, and whether it is whole; `None` where there is none.
+fn armored(text: &[u8]) -> Option<Option<Vec<u8>>> {
+    let body = text.trim_ascii().strip_prefix(BEGIN)?;
+    Some(body.strip_suffix(END).and_then(unspaced))
+}
+
+fn unspaced(text: &[u8]) -> Option<Vec<u8>> {
+    let text: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    base64(&text)
 }
 
 #[cfg(test)]
@@ -39,6 +54,8 @@ mod tests {
             "-----BEGIN%20CERTIFICATE-----%0A%2B%2B%2B%2BMA%3D%3D%0A-----END%20CERTIFICATE-----%0A",
         ] {
             assert_eq!(decode(text.as_bytes()).as_ref(), Some(&der), "{text}");
+            assert_eq!(pem(text.as_bytes()).is_some(), text.starts_with('-'), "{text}");
+            assert_eq!(base64(text.as_bytes()).is_some(), text == "++++MA==", "{text}");
         }
     }
 
@@ -47,6 +64,7 @@ mod tests {
         for text in [
             "",
             " ",
+            "++++ MA==%",
             "%",
             "%2",
             "%zz",
@@ -59,6 +77,8 @@ mod tests {
             "-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----",
         ] {
             assert_eq!(decode(text.as_bytes()), None, "{text}");
+            assert_eq!(pem(text.as_bytes()), None, "{text}");
+            assert_eq!(base64(text.as_bytes()), None, "{text}");
         }
     }
 }

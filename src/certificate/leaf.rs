@@ -53,6 +53,14 @@ pub enum Malformed {
     TooManyNames,
     /// A property of the connection does not have the form that the proxy documents.
     Property,
+    /// A forwarded value does not have the form that its format documents, or contradicts itself.
+    Elements,
+    /// An element of it has no `Cert`.
+    NoCert,
+    /// It has fewer elements than there are trusted proxies.
+    TooFewHops,
+    /// It holds several leaf certificates.
+    SeveralLeaves,
 }
 
 impl Malformed {
@@ -66,6 +74,16 @@ impl Malformed {
             Self::Extension => "an extension is repeated or cannot be decoded, or there are too many",
             Self::TooManyNames => "it holds too many names",
             Self::Property => "a connection property of the proxy has an unknown form",
+            Self::Elements => {
+                "x-forwarded-client-cert does not have the form that Envoy gives it, or what it says is not what the \
+                 certificates in it say"
+            }
+            Self::NoCert => {
+                "an element of x-forwarded-client-cert has no Cert: the proxy that wrote it needs \
+                 set_current_client_cert_details with cert: true"
+            }
+            Self::TooFewHops => "x-forwarded-client-cert has fewer elements than certificate.forwarded.hop",
+            Self::SeveralLeaves => "certificates follow the leaf that are no certificate authority's",
         }
     }
 }

@@ -3,6 +3,7 @@
 mod connection;
 mod distinguished_name;
 mod encoding;
+mod forwarded;
 mod leaf;
 mod reader;
 mod thumbprint;
@@ -10,6 +11,7 @@ mod xfcc;
 
 pub use connection::{Validation, forwarded_is_own, from_connection};
 pub use distinguished_name::{DistinguishedName, Value, canonical_kind};
+pub use forwarded::{Format, Forwarded};
 pub use leaf::Malformed;
 pub use thumbprint::Thumbprint;
 

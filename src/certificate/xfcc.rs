@@ -9,19 +9,19 @@ use crate::escape::percent_decode;
 use crate::request::Values;
 
 /// One `key=value`.
-struct Pair {
+pub(super) struct Pair {
     /// In lower case.
-    key: String,
+    pub key: String,
     /// Without its quotes, everything else as it was sent.
-    value: Vec<u8>,
+    pub value: Vec<u8>,
     quoted: bool,
 }
 
 /// One hop.
-type Element = Vec<Pair>;
+pub(super) type Element = Vec<Pair>;
 
 /// More hops, or pairs in one, than this are not read.
-const MAX_PARTS: usize = 64;
+pub(super) const MAX_PARTS: usize = 64;
 
 /// The DER in one of the `Cert` values that hashes to `thumbprint`. Whoever wrote it, it is that certificate.
 pub(super) fn certificate(values: &Values<'_>, thumbprint: Thumbprint) -> Option<Vec<u8>> {
@@ -103,7 +103,7 @@ fn is_chain_of(escaped: &[u8], leaf: Thumbprint) -> bool {
 }
 
 /// Splits a header value. `None` where it does not have the documented form.
-fn parse(value: &[u8]) -> Option<Vec<Element>> {
+pub(super) fn parse(value: &[u8]) -> Option<Vec<Element>> {
     let mut elements = Vec::new();
     let mut element = Element::new();
     let mut rest = value;

@@ -65,19 +65,28 @@ impl Recipe {
     }
 
     pub fn issue(self) -> Leaf {
-        let ca_key = KeyPair::generate().unwrap();
-        let mut ca = CertificateParams::default();
-        ca.distinguished_name = DistinguishedName::new();
-        ca.distinguished_name.push(DnType::OrganizationName, "ExampleCorp");
-        ca.distinguished_name.push(DnType::CommonName, "Test CA");
-        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let issuer = Issuer::new(ca, ca_key);
+        let issuer = Issuer::new(authority(), KeyPair::generate().unwrap());
         let certificate = self.params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
         Leaf { pem: certificate.pem(), der: certificate.der().to_vec() }
     }
 }
 
-fn at(seconds: i64) -> OffsetDateTime {
+fn authority() -> CertificateParams {
+    let mut ca = CertificateParams::default();
+    ca.distinguished_name = DistinguishedName::new();
+    ca.distinguished_name.push(DnType::OrganizationName, "ExampleCorp");
+    ca.distinguished_name.push(DnType::CommonName, "Test CA");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    ca
+}
+
+/// The certificate of a certificate authority, by itself.
+pub fn ca() -> Leaf {
+    let certificate = authority().self_signed(&KeyPair::generate().unwrap()).unwrap();
+    Leaf { pem: certificate.pem(), der: certificate.der().to_vec() }
+}
+
+pub fn at(seconds: i64) -> OffsetDateTime {
     OffsetDateTime::from_unix_timestamp(NOW + seconds).unwrap()
 }
 

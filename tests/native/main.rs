@@ -5,6 +5,7 @@
 mod certificates;
 mod configuration;
 mod decisions;
+mod formats;
 mod host;
 mod hostile;
 mod issuer;
