@@ -3,13 +3,13 @@
 
 use std::rc::Rc;
 
-use crate::certificate;
 use crate::config::Policy;
-use crate::decision::{Allow, Binding, Decision, Deny, Reason, Rule};
+use crate::decision::{Allow, Binding, Decision, Deny, ForwardedCert, Reason, Rule};
 use crate::identity::Recognised;
-use crate::memory::{Memory, Seen};
+use crate::memory::Memory;
 use crate::policy::{Asked, CanonicalPath, Mode, ProfileId, address};
-use crate::proxy::{Property, Proxy, seconds};
+use crate::presented::Asking;
+use crate::proxy::{Proxy, seconds};
 use crate::request::{Claimed, Request};
 use crate::token::{self, Claims, PresentedToken};
 
@@ -17,15 +17,9 @@ use crate::token::{self, Claims, PresentedToken};
 pub fn decide(policy: &Policy, memory: &Memory, request: &Request<'_>, proxy: &dyn Proxy) -> Decision {
     let mut decision = Decision { enforcement: policy.enforcement, ..Decision::failed(Reason::InternalError.into()) };
     decision.verdict = authorize(policy, memory, request, proxy, &mut decision);
-    if decision.refusal().is_none() && !request.forwarded_client_cert.is_empty() {
-        let unseen = match &decision.certificate {
-            Some(_) => None,
-            None => presented(policy, memory, request, proxy).ok().flatten(),
-        };
-        let certificate = decision.certificate.as_ref().or(unseen.as_ref().map(|seen| &seen.certificate));
-        decision.forwarded_is_own = certificate.is_some_and(|certificate| {
-            certificate::forwarded_is_own(proxy, &request.forwarded_client_cert, certificate)
-        });
+    if decision.refusal().is_none() && decision.forwarded_cert == ForwardedCert::Unknown {
+        let asking = Asking { policy, memory, request, proxy };
+        decision.forwarded_cert = asking.fate_of_header(decision.certificate.as_deref());
     }
     decision
 }
@@ -65,7 +59,10 @@ fn authorize(
 
     // 401: the certificate, then the token, then whether they belong together.
     let needs_binding = !policy.required_paths.matches_either_slash(&path).is_empty();
-    let client = match presented(policy, memory, request, proxy)? {
+    let presented = Asking { policy, memory, request, proxy }.certificate(now)?;
+    found.forwarded_cert = presented.forwarded;
+    let missing = || Deny { note: presented.note.clone(), ..Deny::new(Reason::CertificateMissing) };
+    let client = match presented.seen.as_deref() {
         Some(seen) => {
             found.caller.thumbprint = Some(seen.certificate.thumbprint);
             found.certificate = Some(Rc::clone(&seen.certificate));
@@ -74,13 +71,11 @@ fn authorize(
             found.caller.identity = Some(resolved.identity);
             resolved.client
         }
-        None if needs_binding || !policy.accepts_tokens_alone => return Err(Reason::CertificateMissing.into()),
+        None if needs_binding || !policy.accepts_tokens_alone => return Err(missing()),
         None => {
             let claims = token.claims().map_err(|deny| match policy.mode {
                 // Only a token could have told that the caller's profile is a more lenient one.
-                Mode::Mtls | Mode::BearerPlusMtlsRequired if deny.reason == Reason::TokenMissing => {
-                    Reason::CertificateMissing.into()
-                }
+                Mode::Mtls | Mode::BearerPlusMtlsRequired if deny.reason == Reason::TokenMissing => missing(),
                 _ => deny,
             })?;
             // Without a certificate a bound token is refused whatever else it says.
@@ -99,7 +94,7 @@ fn authorize(
         found.enforcement = profile.enforcement;
     }
     if found.certificate.is_none() && mode != Mode::BearerPlusMtlsOptional {
-        return Err(Reason::CertificateMissing.into());
+        return Err(missing());
     }
     let claims = match mode {
         Mode::Mtls => None,
@@ -135,33 +130,6 @@ fn authorize(
         limit.take(proxy, &profile.name, &client.client_id)?;
     }
     Ok(Allow { rule: Rule::Profile(rule) })
-}
-
-/// The certificate of the connection and whose it is, looked up once a connection.
-fn presented(
-    policy: &Policy,
-    memory: &Memory,
-    request: &Request<'_>,
-    proxy: &dyn Proxy,
-) -> Result<Option<Rc<Seen>>, Deny> {
-    let id =
-        proxy.property(Property::ConnectionId)?.and_then(|id| <[u8; 8]>::try_from(id).ok()).map(u64::from_le_bytes);
-    if let Some(known) = id.and_then(|id| memory.connection(id)) {
-        // A certificate of which only properties are known may yet come whole, with a later request's header.
-        let is_whole = known.as_ref().is_none_or(|seen| seen.certificate.der.is_some());
-        if is_whole || request.forwarded_client_cert.is_empty() {
-            return Ok(known);
-        }
-    }
-    let certificate = certificate::from_connection(proxy, policy.validation, &request.forwarded_client_cert)?;
-    let seen = certificate.map(|certificate| {
-        let resolved = policy.identities.resolve(&certificate, &policy.profiles);
-        Rc::new(Seen { certificate: Rc::new(certificate), resolved })
-    });
-    if let Some(id) = id {
-        memory.remember_connection(id, seen.clone());
-    }
-    Ok(seen)
 }
 
 /// The client that a token names: its claims must agree.

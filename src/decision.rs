@@ -45,6 +45,7 @@ reasons! {
     PathMalformed "path_malformed" 400 "The path can be read in more than one way.";
     AuthorizationMalformed "authorization_malformed" 400 "Exactly one bearer token of at most 16 KiB is expected in the Authorization header.";
     CertificateMalformed "certificate_malformed" 400 "The client certificate cannot be decoded.";
+    CertificateOversized "certificate_oversized" 400 "The forwarded client certificate is too large.";
 
     CertificateMissing "certificate_missing" 401 "A client certificate is required.";
     CertificateUntrusted "certificate_untrusted" 401 "The client certificate was not verified on this connection.";
@@ -272,6 +273,20 @@ impl Enforcement {
     }
 }
 
+/// What became of the header in which proxies forward certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ForwardedCert {
+    /// There is none, or nobody looked.
+    #[default]
+    Unknown,
+    /// Envoy itself wrote the request's `x-forwarded-client-cert`, for this connection. The upstream may read it.
+    Own,
+    /// A trusted proxy sent it.
+    Believed,
+    /// Somebody else sent it.
+    Ignored,
+}
+
 /// The verdict on one request with everything that explains it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
@@ -283,10 +298,10 @@ pub struct Decision {
     pub enforcement: Enforcement,
     /// The canonical path, where the request had one.
     pub path: Option<String>,
-    /// The certificate, where the decision came to look at it and Envoy had verified it.
+    /// The certificate, where the decision came to look at it and Envoy or a trusted proxy had verified it.
     pub certificate: Option<Rc<Certificate>>,
-    /// Did Envoy itself write the request's `x-forwarded-client-cert`, for this connection? Then the upstream may read it.
-    pub forwarded_is_own: bool,
+    /// What became of the header in which a certificate was forwarded.
+    pub forwarded_cert: ForwardedCert,
 }
 
 impl Decision {
@@ -298,7 +313,7 @@ impl Decision {
             enforcement: Enforcement::Enforce,
             path: None,
             certificate: None,
-            forwarded_is_own: false,
+            forwarded_cert: ForwardedCert::Unknown,
         }
     }
 }

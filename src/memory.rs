@@ -1,34 +1,62 @@
 //! What a worker remembers between requests: bounded, and never a verdict on a request.
 
 use std::cell::{RefCell, RefMut};
+use std::hash::Hash;
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use lru::LruCache;
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, Thumbprint};
 use crate::decision::Deny;
 use crate::identity::Resolved;
 use crate::token::{KeySet, KeySource, TokenCache, TokenRules, TokenSource};
 
 /// Connections remembered in a worker; beyond that the least recently used one is forgotten.
 const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2047);
+/// Forwarded certificates remembered in a worker, likewise.
+const MAX_FORWARDED: usize = 1024;
+/// A longer header value is decoded every time. Together they bound what is remembered to 8 MiB and the certificates.
+const MAX_FORWARDED_BYTES: usize = 8192;
 
 /// A worker's memory. It belongs to one policy.
 pub struct Memory {
     connections: RefCell<LruCache<u64, Option<Rc<Seen>>>>,
+    peers: RefCell<LruCache<u64, Peer>>,
+    forwarded: RefCell<LruCache<Box<[u8]>, Rc<SeenForwarded>>>,
     tokens: RefCell<TokenCache>,
     keys: RefCell<Option<Keys>>,
 }
 
-/// What a connection's certificate amounts to. Neither can change while the connection lasts; validity is checked each
-/// time all the same.
+/// What a certificate amounts to. Neither can change while a connection lasts; validity is checked each time all the
+/// same.
 #[derive(Debug)]
 pub struct Seen {
-    /// The certificate, which Envoy verified.
+    /// The certificate, which Envoy or a trusted proxy verified.
     pub certificate: Rc<Certificate>,
     /// Whose it is.
     pub resolved: Result<Resolved, Deny>,
+}
+
+/// What a header value amounts to in which a trusted proxy forwards a certificate. Nothing of the request or connection
+/// that it came with: whether that peer is a trusted proxy is another question.
+#[derive(Debug)]
+pub struct SeenForwarded {
+    /// The caller's.
+    pub client: Rc<Seen>,
+    /// Those of the proxies between the one that wrote it and the direct peer; all of them are trusted proxies.
+    pub hops: Vec<Certificate>,
+}
+
+/// What the peer of a connection is. Neither its address nor its certificate can change.
+#[derive(Debug, Clone)]
+pub enum Peer {
+    /// No trusted proxy.
+    Stranger,
+    /// A trusted proxy by its address, with the thumbprint of its certificate if it has one.
+    ByAddress(Option<Thumbprint>),
+    /// A trusted proxy by its certificate, while that is valid.
+    ByIdentity(Rc<Certificate>),
 }
 
 struct Keys {
@@ -53,6 +81,9 @@ impl Memory {
         };
         Self {
             connections: RefCell::new(LruCache::new(MAX_CONNECTIONS)),
+            // These two take no room before they are used.
+            peers: RefCell::new(LruCache::unbounded()),
+            forwarded: RefCell::new(LruCache::unbounded()),
             tokens: RefCell::default(),
             keys: RefCell::new(inline),
         }
@@ -84,5 +115,35 @@ impl Memory {
     /// Remembers a connection.
     pub fn remember_connection(&self, id: u64, seen: Option<Rc<Seen>>) {
         self.connections.borrow_mut().put(id, seen);
+    }
+
+    /// What is known of the peer of a connection.
+    pub fn peer(&self, id: u64) -> Option<Peer> {
+        self.peers.borrow_mut().get(&id).cloned()
+    }
+
+    /// Remembers the peer of a connection.
+    pub fn remember_peer(&self, id: u64, peer: Peer) {
+        put(&mut self.peers.borrow_mut(), MAX_CONNECTIONS.get(), id, peer);
+    }
+
+    /// What exactly this header value was found to hold.
+    pub fn forwarded(&self, value: &[u8]) -> Option<Rc<SeenForwarded>> {
+        self.forwarded.borrow_mut().get(value).cloned()
+    }
+
+    /// Remembers what a header value holds.
+    pub fn remember_forwarded(&self, value: &[u8], seen: Rc<SeenForwarded>) {
+        if value.len() <= MAX_FORWARDED_BYTES {
+            put(&mut self.forwarded.borrow_mut(), MAX_FORWARDED, value.into(), seen);
+        }
+    }
+}
+
+/// Puts an entry into a cache of at most `max` entries.
+fn put<K: Hash + Eq, V>(cache: &mut LruCache<K, V>, max: usize, key: K, value: V) {
+    cache.put(key, value);
+    if cache.len() > max {
+        cache.pop_lru();
     }
 }

@@ -1,7 +1,7 @@
 //! The counters, by the names that become Prometheus metrics: `stats_tags` in Envoy's configuration turn
 //! `mtls_auth_failure_total.reason.path_denied` into `mtls_auth_failure_total{reason="path_denied"}`.
 
-use crate::decision::{Decision, Enforcement, Reason, Rule};
+use crate::decision::{Decision, Enforcement, ForwardedCert, Reason, Rule};
 
 /// A counter. Their number is fixed: labels are reasons, never names of callers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -14,7 +14,7 @@ pub enum Counter {
     Failure(Reason),
     /// Requests that shadow mode let pass although they were to be refused.
     ShadowDenied(Reason),
-    /// Requests from which a forwarded certificate was removed.
+    /// Requests with a forwarded certificate that was not believed.
     ForwardedCertStripped,
     /// Tokens that came with another certificate than their own.
     PopMismatch,
@@ -38,7 +38,8 @@ impl Counter {
             (Err(deny), Enforcement::Shadow) => Self::ShadowDenied(deny.reason),
         };
         let stolen = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::SenderBindingMismatch);
-        [Some(counter), stolen.then_some(Self::PopMismatch), strips_certificate.then_some(Self::ForwardedCertStripped)]
+        let ignored = strips_certificate || decision.forwarded_cert == ForwardedCert::Ignored;
+        [Some(counter), stolen.then_some(Self::PopMismatch), ignored.then_some(Self::ForwardedCertStripped)]
             .into_iter()
             .flatten()
     }

@@ -118,6 +118,11 @@ impl<'a> Request<'a> {
         request
     }
 
+    /// The values of a header, by its name in lower case.
+    pub fn values(&self, name: &str) -> Values<'a> {
+        self.headers.iter().filter(|(known, _)| *known == name.as_bytes()).map(|(_, value)| *value).collect()
+    }
+
     /// The method: there must be exactly one, a token of RFC 9110.
     pub fn method(&self) -> Result<&'a str, Deny> {
         self.method

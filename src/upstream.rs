@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::certificate::Thumbprint;
-use crate::decision::{Allow, Caller, Decision, Rule};
+use crate::decision::{Allow, Caller, Decision, ForwardedCert, Rule};
 use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, Header, PROFILE_ID, Request};
 
 /// The header of RFC 9440.
@@ -27,6 +27,8 @@ pub struct UpstreamHeaders {
     pub thumbprint: Option<String>,
     /// The certificate itself (RFC 9440).
     pub client_cert: Option<String>,
+    /// Where a trusted proxy forwards the certificate: read here, and never passed on.
+    pub inbound_cert: Option<String>,
 }
 
 impl Default for UpstreamHeaders {
@@ -38,6 +40,7 @@ impl Default for UpstreamHeaders {
             identity: Some("x-client-identity".to_owned()),
             thumbprint: Some("x-client-cert-thumbprint".to_owned()),
             client_cert: None,
+            inbound_cert: None,
         }
     }
 }
@@ -88,7 +91,7 @@ pub enum Change<'a> {
     Replace {
         /// All of them.
         headers: Vec<Written<'a>>,
-        /// Did the request bring a forwarded certificate that is not passed on?
+        /// Did the request bring a forwarded certificate that is neither believed nor passed on?
         strips_certificate: bool,
     },
 }
@@ -96,9 +99,8 @@ pub enum Change<'a> {
 /// The change with which an allowed (or shadowed) request goes on: everything inbound stays but what only this filter may
 /// say, then comes what it says.
 pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: &'a Decision) -> Change<'a> {
-    let kept = |name: &[u8]| {
-        !is_identity_header(name, names) || (decision.forwarded_is_own && name == FORWARDED_CLIENT_CERT.as_bytes())
-    };
+    let own = decision.forwarded_cert == ForwardedCert::Own;
+    let kept = |name: &[u8]| !is_identity_header(name, names) || (own && name == FORWARDED_CLIENT_CERT.as_bytes());
     let written = match &decision.verdict {
         Ok(Allow { rule: Rule::Profile(_) }) => {
             let certificate = decision.certificate.as_ref();
@@ -120,7 +122,8 @@ pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: 
     });
     Change::Replace {
         headers: inbound.chain(written).collect(),
-        strips_certificate: request.headers.iter().any(|(name, _)| is_certificate_header(name) && !kept(name)),
+        strips_certificate: decision.forwarded_cert != ForwardedCert::Believed
+            && request.headers.iter().any(|(name, _)| is_certificate_header(name, names) && !kept(name)),
     }
 }
 
@@ -159,7 +162,7 @@ const CERTIFICATE_PREFIXES: &[&str] =
 
 /// Could an upstream take this header for a word about the client's identity?
 fn is_identity_header(name: &[u8], names: &UpstreamHeaders) -> bool {
-    is_finding_header(name) || is_certificate_header(name) || names.names().any(|known| is_spelled(name, known))
+    is_finding_header(name) || is_certificate_header(name, names) || names.names().any(|known| is_spelled(name, known))
 }
 
 // Most headers of a request begin with another letter than any of the known ones.
@@ -168,7 +171,12 @@ fn is_finding_header(name: &[u8]) -> bool {
     matches!(name.first(), Some(b'x' | b'X')) && FINDING_HEADERS.iter().any(|known| is_spelled(name, known))
 }
 
-fn is_certificate_header(name: &[u8]) -> bool {
+fn is_certificate_header(name: &[u8], names: &UpstreamHeaders) -> bool {
+    is_known_certificate_header(name) || names.inbound_cert.as_deref().is_some_and(|known| is_spelled(name, known))
+}
+
+/// Is this a header in which proxies are known to tell of client certificates?
+pub fn is_known_certificate_header(name: &[u8]) -> bool {
     matches!(name.first(), Some(b'c' | b's' | b'x' | b'C' | b'S' | b'X'))
         && (CERTIFICATE_HEADERS.iter().any(|known| is_spelled(name, known))
             || CERTIFICATE_PREFIXES.iter().any(|prefix| begins_with(name, prefix)))

@@ -178,6 +178,12 @@ impl Clients {
     }
 }
 
+/// A typed identity, in the spelling in which it is looked up.
+pub(super) fn identity(text: &str, precedence: &[NameKind], trust_domains: &[String]) -> Result<String, &'static str> {
+    let identity = canonical(text)?;
+    usable(&identity, precedence, trust_domains).map(|()| identity.into_owned())
+}
+
 /// The spelling in which an identity is looked up.
 fn canonical(text: &str) -> Result<Cow<'_, str>, &'static str> {
     let named = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);

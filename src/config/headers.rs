@@ -47,6 +47,7 @@ pub(super) fn compile(raw: RawUpstreamHeaders) -> Result<UpstreamHeaders, Config
             Some(RawHeader::Written(true)) => Some(CLIENT_CERT.to_owned()),
             other => name("client_cert", other, None)?,
         },
+        inbound_cert: None,
     };
     let names: Vec<&str> = headers.names().collect();
     for (index, name) in names.iter().enumerate() {
@@ -64,12 +65,16 @@ fn name(key: &str, raw: Option<RawHeader>, default: Option<String>) -> Result<Op
         // Upstreams that take `_` for `-` would see the same header.
         Some(RawHeader::Name(name)) => name.to_ascii_lowercase().replace('_', "-"),
     };
-    let reserved = RESERVED.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
-    let fits = !name.is_empty() && TOKEN.contains_all(name.as_bytes()) && !reserved;
+    let fits = !name.is_empty() && TOKEN.contains_all(name.as_bytes()) && !is_reserved(&name);
     if fits {
         Ok(Some(name))
     } else {
         let expected = "the name of a header that means nothing else, or false to leave it out";
         Err(ConfigError::new(format!("upstream_headers.{key}"), name, expected))
     }
+}
+
+/// Does a header of this name (in lower case) mean something to the connection or to others?
+pub(super) fn is_reserved(name: &str) -> bool {
+    RESERVED.contains(&name) || RESERVED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }

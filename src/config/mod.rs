@@ -1,5 +1,6 @@
 //! The configuration: JSON in, a [`Policy`] out that cannot be invalid, or one error that says where and what.
 
+mod certificate;
 mod clients;
 mod error;
 mod headers;
@@ -24,6 +25,7 @@ use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Identities, NameKind, is_trust_domain};
 use crate::policy::{Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
+use crate::presented::Forwarding;
 use crate::protobuf::Struct;
 use crate::request::TOKEN;
 use crate::token::TokenRules;
@@ -43,6 +45,8 @@ pub struct Policy {
     pub enforcement: Enforcement,
     /// How it is known that Envoy verified a certificate.
     pub validation: Validation,
+    /// How certificates are forwarded, where they do not come from the connection alone.
+    pub forwarding: Option<Forwarding>,
     /// Seconds by which a certificate may be early or late.
     pub clock_skew: i64,
     /// From certificates to clients.
@@ -114,12 +118,18 @@ impl Policy {
         let uses_tokens = any_mode(|mode| mode != Mode::Mtls);
         let accepts_tokens_alone = any_mode(|mode| mode == Mode::BearerPlusMtlsOptional);
         let identities = identities(raw.identity.0, clients, &profiles)?;
+        let mut upstream_headers = headers::compile(raw.upstream_headers.0)?;
+        let validation = raw.certificate.0.validation;
+        let clock_skew = i64::from(raw.certificate.0.clock_skew_seconds);
+        let forwarding = certificate::forwarding(raw.certificate.0, &identities, &upstream_headers)?;
+        upstream_headers.inbound_cert = forwarding.as_ref().map(|forwarding| forwarding.header.clone());
         Ok(Self {
             policy_id: raw.policy_id,
             mode: raw.mode,
             enforcement: raw.enforcement,
-            validation: raw.certificate.0.validation,
-            clock_skew: i64::from(raw.certificate.0.clock_skew_seconds),
+            validation,
+            forwarding,
+            clock_skew,
             identities,
             require_client_headers: raw.require_client_headers,
             profiles,
@@ -128,7 +138,7 @@ impl Policy {
             token: token::compile(raw.token.0, accepts_tokens_alone)?,
             path,
             source_address: raw.source_address,
-            upstream_headers: headers::compile(raw.upstream_headers.0)?,
+            upstream_headers,
             audit_log: raw.audit.0.log,
             uses_tokens,
             accepts_tokens_alone,

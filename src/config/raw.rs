@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
+use super::certificate::RawForwarded;
 use super::strict::{Entries, Object, Text, TextList, TextOr, given};
 
 use crate::certificate::Validation;
@@ -40,16 +41,19 @@ pub(super) struct Raw {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawCertificate {
-    #[serde(rename = "source")]
-    pub _source: CertificateSource,
+    pub source: CertificateSource,
+    #[serde(default, deserialize_with = "given")]
+    pub forwarded: Option<Object<RawForwarded>>,
     pub validation: Validation,
     pub clock_skew_seconds: u32,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum CertificateSource {
     #[default]
     Connection,
+    Forwarded,
+    ConnectionOrForwarded,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use super::raw::{AuditLog, CertificateSource, TokenSourceName};
-use crate::certificate::Validation;
+use crate::certificate::{Format, Validation};
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
 use crate::policy::{Ambiguous, Mode, SourceAddress};
@@ -48,7 +48,22 @@ words! {
         "bearer_plus_mtls_optional" => BearerPlusMtlsOptional
     }
     Enforcement { "enforce" => Enforce, "shadow" => Shadow }
-    CertificateSource { "connection" => Connection }
+    CertificateSource {
+        "connection" => Connection,
+        "forwarded" => Forwarded,
+        "connection_or_forwarded" => ConnectionOrForwarded
+    }
+    Format {
+        "xfcc" => Xfcc,
+        "rfc9440" => Rfc9440,
+        "traefik" => Traefik,
+        "nginx" => Nginx,
+        "aws_alb" => AwsAlb,
+        "azure" => Azure,
+        "haproxy" => Haproxy,
+        "url_encoded_pem" => UrlEncodedPem,
+        "base64_der" => Base64Der
+    }
     Validation { "attribute" => Attribute, "listener" => Listener }
     NameKind { "uri_san" => UriSan, "dns_san" => DnsSan, "subject_cn" => SubjectCn }
     TokenSourceName { "jwt_authn" => JwtAuthn, "jwks" => Jwks }

@@ -75,6 +75,7 @@ class Case:
 CASES: dict[str, Case] = {
     "authorization_malformed": Case(headers=[("authorization", "Bearer second")]),
     "certificate_malformed": Case(who="names"),
+    "certificate_oversized": Case("forwarded", headers=[("x-own-cert", "A" * 11)]),
     "path_malformed": Case(path="/open;a=b"),
     "request_malformed": Case(headers=[("x-client-id", "acme"), ("x-client-id", "acme")]),
     "certificate_expired": Case("lax", who="expired"),
@@ -124,6 +125,10 @@ def envoy(start_envoy: StartEnvoy, signer: Signer) -> Envoy:
                  before=[set_metadata("text", {"payload": "x"})]),
         Listener("headers", {**POLICY, "require_client_headers": True}, jwt=jwt),
         Listener("upgrades", POLICY, jwt=jwt, upgrades=["websocket"]),
+        Listener("forwarded", {**POLICY, "certificate": {"source": "forwarded", "forwarded": {
+            "format": "base64_der", "header": "x-own-cert", "max_bytes": 10,
+            "trusted_proxies": {"cidrs": ["127.0.0.1"]},
+        }}}, jwt=jwt),
     )
 
 

@@ -356,6 +356,90 @@ fn optional_mode_needs_a_claim_that_names_the_client() {
     }
 }
 
+/// A configuration with this `certificate.forwarded`.
+fn forwarding(source: &str, forwarded: Value) -> String {
+    let mut json: Value = serde_json::from_str(&with("/certificate/source", json!(source))).unwrap();
+    if !forwarded.is_null() {
+        json["certificate"]["forwarded"] = forwarded;
+    }
+    json.to_string()
+}
+
+#[test]
+fn a_forwarded_certificate_needs_a_format_a_header_and_somebody_to_believe() {
+    let cidrs = json!({"cidrs": ["10.0.0.0/8", "::1"]});
+    let all = json!({
+        "format": "xfcc", "header": "X-Forwarded-Client-Cert", "hop": 2, "max_bytes": 65536,
+        "trusted_proxies": {
+            "cidrs": ["10.0.0.0/8"],
+            "identities": ["spiffe://td/edge", "dns:edge.example", "sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"],
+        },
+    });
+    for source in ["forwarded", "connection_or_forwarded"] {
+        assert!(Policy::from_json(forwarding(source, all.clone()).as_bytes()).is_ok());
+        for format in ["xfcc", "rfc9440", "traefik", "nginx", "aws_alb", "azure"] {
+            let least = json!({"format": format, "trusted_proxies": cidrs});
+            assert!(Policy::from_json(forwarding(source, least).as_bytes()).is_ok(), "{format}");
+        }
+    }
+    let changed = |key: &str, value: Value| {
+        let mut settings = all.clone();
+        settings[key] = value;
+        settings
+    };
+    let named = |header: &str| json!({"format": "haproxy", "header": header, "trusted_proxies": cidrs});
+    let proxies = |value: Value| changed("trusted_proxies", value);
+    let listed = |cidr: &str| proxies(json!({"cidrs": [cidr], "identities": ["spiffe://td/edge"]}));
+    let known = |identity: &str| proxies(json!({"identities": ["spiffe://td/edge", identity]}));
+    for (settings, key, found, expected) in [
+        (Value::Null, "", "nothing", "trusted_proxies"),
+        (json!({}), "", "format", "missing"),
+        (json!([]), "", "sequence", "object"),
+        (changed("format", json!("pem")), ".format", "pem", "\"url_encoded_pem\""),
+        (changed("trust", json!(1)), ".trust", "trust", "trusted_proxies"),
+        (json!({"format": "xfcc"}), ".trusted_proxies", "neither", "identities"),
+        (proxies(json!({})), ".trusted_proxies", "neither", "cidrs"),
+        (proxies(json!({"cidrs": [], "identities": []})), ".trusted_proxies", "neither", "cidrs"),
+        (proxies(json!(null)), ".trusted_proxies", "null", "object"),
+        (listed("10.0.0.1/8"), ".trusted_proxies.cidrs[0]", "10.0.0.1/8", "10.0.0.0/8"),
+        (listed("proxy.example"), ".trusted_proxies.cidrs[0]", "proxy.example", "network"),
+        (listed("0.0.0.0/0"), ".trusted_proxies.cidrs[0]", "0.0.0.0/0", "not every caller"),
+        (listed("::/0"), ".trusted_proxies.cidrs[0]", "::/0", "not every caller"),
+        (known("edge"), ".trusted_proxies.identities[1]", "edge", "typed"),
+        (known("spiffe://other/a"), ".trusted_proxies.identities[1]", "other", "trust_domains"),
+        (json!({"format": "haproxy", "trusted_proxies": cidrs}), ".header", "nothing", "name of the header"),
+        (named(""), ".header", "", "without underscores"),
+        (named("x_cert"), ".header", "x_cert", "without underscores"),
+        (named("x.cert"), ".header", "x.cert", "without underscores"),
+        (named("x cert"), ".header", "x cert", "name of a header"),
+        (named(":path"), ".header", ":path", "name of a header"),
+        (named("Authorization"), ".header", "Authorization", "means nothing else"),
+        (named("X-Forwarded-For"), ".header", "X-Forwarded-For", "means nothing else"),
+        (named("X-Client-ID"), ".header", "X-Client-ID", "means nothing else"),
+        (named("X-Client-Identity"), ".header", "X-Client-Identity", "means nothing else"),
+        (named("X-Caller"), ".header", "X-Caller", "means nothing else"),
+        (named("X-Amzn-Mtls-Clientcert"), ".header", "Clientcert", "verifies none"),
+        (named("Client-Cert-Chain"), ".header", "Client-Cert-Chain", "issuers"),
+        (changed("max_bytes", json!(0)), ".max_bytes", "0", "1 to"),
+        (changed("max_bytes", json!(1_048_577)), ".max_bytes", "1048577", "1048576"),
+        (changed("max_bytes", json!("1")), ".max_bytes", "\"1\"", "u32"),
+        (changed("hop", json!(0)), ".hop", "0", "1 to 16"),
+        (changed("hop", json!(17)), ".hop", "17", "1 to 16"),
+        (changed("hop", json!(-1)), ".hop", "-1", "u8"),
+        (proxies(cidrs.clone()), ".hop", "2", "trusted_proxies.identities"),
+        (changed("format", json!("nginx")), ".hop", "2", "xfcc"),
+    ] {
+        let problem = refused(&forwarding("forwarded", settings));
+        let text = problem.to_string();
+        assert_eq!(problem.path, format!("certificate.forwarded{key}"), "{text}");
+        assert!(text.contains(found), "{text:?} should show {found:?}");
+        assert!(text.contains(expected), "{text:?} should expect {expected:?}");
+    }
+    let idle = refused(&forwarding("connection", all));
+    assert_eq!(idle.path, "certificate.forwarded");
+    assert!(idle.to_string().contains("connection_or_forwarded"), "{idle}");
+}
+
 #[test]
 fn what_is_not_one_json_object_is_refused() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
@@ -409,6 +493,12 @@ fn the_published_schema_knows_the_same_keys_as_the_filter() {
     for (place, before, after) in [
         ("", "", ""),
         ("/certificate", r#""certificate":"#, ""),
+        ("/certificate/forwarded", r#""certificate": {"forwarded":"#, "}"),
+        (
+            "/certificate/forwarded/trusted_proxies",
+            r#""certificate": {"forwarded": {"format": "xfcc", "trusted_proxies":"#,
+            "}}",
+        ),
         ("/identity", r#""identity":"#, ""),
         ("/identity/mappings/0", r#""identity": {"mappings": ["#, "]}"),
         ("/identity/mappings/0/match", r#""identity": {"mappings": [{"match":"#, "}]}"),

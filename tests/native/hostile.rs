@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 
 use mtls_authz::{
-    Enforcement, Header, HostError, Memory, Policy, Property, Proxy, Request, Response, Rule, Shared, SignatureCheck,
-    Swap, decide, decision_record,
+    Enforcement, Format, Header, HostError, Memory, Policy, Property, Proxy, Request, Response, Rule, Shared,
+    SignatureCheck, Swap, decide, decision_record,
 };
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::certificates::acme;
+use crate::formats::{element, written};
 use crate::proxy::{NOW, metadata, sent};
 
 const NAMES: &[&str] = &[
@@ -27,6 +28,7 @@ const NAMES: &[&str] = &[
     "x_client_id",
     "x-forwarded-client-cert",
     "client-cert",
+    "x-own-cert",
     "cookie",
     "",
 ];
@@ -97,6 +99,10 @@ fn bytes() -> impl Strategy<Value = Vec<u8>> {
         leaf.pem.clone().into_bytes(),
         mtls_authz::Thumbprint::of(&leaf.der).to_hex().into_bytes(),
         format!("Hash=0;Cert=\"{}\"", leaf.pem.replace('\n', "%0A")).into_bytes(),
+        format!("{},{}", element(&leaf), element(&leaf)).into_bytes(),
+        json!([{"cert": leaf.pem}, {"cert": leaf.pem}]).to_string().into_bytes(),
+        written(Format::Rfc9440, &leaf).into_bytes(),
+        written(Format::Traefik, &leaf).into_bytes(),
         metadata("envoy.filters.http.jwt_authn", "payload", &payload),
     ];
     let changed = prop::sample::select(likely.clone());
@@ -151,6 +157,21 @@ fn policies() -> Vec<Policy> {
             policies.push(Policy::from_json(json.to_string().as_bytes()).unwrap());
         }
     }
+    let trusted = json!({"cidrs": ["10.0.0.0/8"], "identities": ["spiffe://prod.example/ns/pay/sa/acme"]});
+    for (source, format, hop) in
+        [("forwarded", "xfcc", 2), ("forwarded", "rfc9440", 1), ("connection_or_forwarded", "traefik", 1)]
+    {
+        let mut forwarded = json!({"format": format, "trusted_proxies": trusted});
+        match format {
+            "xfcc" => forwarded["hop"] = json!(hop),
+            "traefik" => forwarded["header"] = json!("x-own-cert"),
+            _ => {}
+        }
+        let mut json = base.clone();
+        json["mode"] = json!("mtls");
+        json["certificate"] = json!({"source": source, "forwarded": forwarded});
+        policies.push(Policy::from_json(json.to_string().as_bytes()).unwrap());
+    }
     policies
 }
 
@@ -192,6 +213,8 @@ proptest! {
                     let ids = sent.iter().filter(|name| name.eq_ignore_ascii_case(b"x-client-id")).count();
                     prop_assert_eq!(ids, usize::from(written));
                     prop_assert!(!sent.contains(&&b"x_client_id"[..]));
+                    let passed_on = policy.forwarding.is_none();
+                    prop_assert!(passed_on || !sent.iter().any(|name| name.starts_with(b"x-forwarded-client-cert")));
                 } else {
                     prop_assert_eq!(decision.enforcement, Enforcement::Enforce);
                 }

@@ -6,6 +6,7 @@ mod certificates;
 mod configuration;
 mod decisions;
 mod formats;
+mod forwarded;
 mod host;
 mod hostile;
 mod issuer;

@@ -12,6 +12,7 @@ from .response import Echo, Response
 STATUS = {
     "authorization_malformed": 400,
     "certificate_malformed": 400,
+    "certificate_oversized": 400,
     "path_malformed": 400,
     "request_malformed": 400,
     "certificate_expired": 401,

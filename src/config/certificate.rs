@@ -1,0 +1,166 @@
+//! `certificate`: where certificates come from, and which proxies may forward them.
+
+use serde::Deserialize;
+
+use super::ConfigError;
+use super::clients;
+use super::headers::is_reserved;
+use super::raw::{CertificateSource, RawCertificate};
+use super::strict::{Object, given};
+use crate::certificate::Format;
+use crate::identity::{Identities, TrustedProxies};
+use crate::policy::address::parse_network;
+use crate::presented::Forwarding;
+use crate::request::TOKEN;
+use crate::upstream::{UpstreamHeaders, is_known_certificate_header};
+
+const DEFAULT_MAX_BYTES: u32 = 32_768;
+const HIGHEST_MAX_BYTES: u32 = 1_048_576;
+const HIGHEST_HOP: u8 = 16;
+
+/// Headers in which nothing may be believed whoever sends them, and why.
+const UNFIT: &[(&str, &str)] = &[
+    (
+        "x-amzn-mtls-clientcert",
+        "x-amzn-mtls-clientcert-leaf: in passthrough mode an AWS ALB forwards whatever certificate was presented and \
+         verifies none; use verify mode with a trust store",
+    ),
+    (
+        "client-cert-chain",
+        "client-cert: RFC 9440 puts the caller's certificate there, and only its issuers into the chain",
+    ),
+];
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawForwarded {
+    pub format: Format,
+    #[serde(default, deserialize_with = "given")]
+    pub header: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    pub hop: Option<u8>,
+    #[serde(default)]
+    pub trusted_proxies: Object<RawTrustedProxies>,
+    #[serde(default, deserialize_with = "given")]
+    pub max_bytes: Option<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawTrustedProxies {
+    pub cidrs: Vec<String>,
+    pub identities: Vec<String>,
+}
+
+/// `None`: certificates are those of connections.
+pub(super) fn forwarding(
+    raw: RawCertificate,
+    identities: &Identities,
+    upstream: &UpstreamHeaders,
+) -> Result<Option<Forwarding>, ConfigError> {
+    let (or_connection, raw) = match (raw.source, raw.forwarded) {
+        (CertificateSource::Connection, None) => return Ok(None),
+        (CertificateSource::Connection, Some(_)) => {
+            return Err(wrong(
+                "",
+                "found a setting of another source, expected \"source\": \"forwarded\" or \"connection_or_forwarded\" \
+                 beside it",
+            ));
+        }
+        (_, None) => {
+            return Err(wrong(
+                "",
+                "found nothing, expected \"format\" and \"trusted_proxies\": how a proxy in front sends certificates, \
+                 and which proxy",
+            ));
+        }
+        (source, Some(Object(raw))) => (source == CertificateSource::ConnectionOrForwarded, raw),
+    };
+    let proxies = proxies(raw.trusted_proxies.0, identities)?;
+    let max_bytes = raw.max_bytes.unwrap_or(DEFAULT_MAX_BYTES);
+    if !(1..=HIGHEST_MAX_BYTES).contains(&max_bytes) {
+        return Err(ConfigError::new(at(".max_bytes"), max_bytes, format!("1 to {HIGHEST_MAX_BYTES}")));
+    }
+    Ok(Some(Forwarding {
+        format: raw.format,
+        header: header(raw.header, raw.format, upstream)?,
+        hop: hop(raw.hop, raw.format, &proxies)?,
+        max_bytes: usize::try_from(max_bytes).unwrap_or_default(),
+        proxies,
+        or_connection,
+    }))
+}
+
+fn at(key: &str) -> String {
+    format!("certificate.forwarded{key}")
+}
+
+fn wrong(key: &str, problem: &str) -> ConfigError {
+    ConfigError { path: at(key), problem: problem.to_owned() }
+}
+
+fn proxies(raw: RawTrustedProxies, rules: &Identities) -> Result<TrustedProxies, ConfigError> {
+    if raw.cidrs.is_empty() && raw.identities.is_empty() {
+        return Err(wrong(
+            ".trusted_proxies",
+            "found neither \"cidrs\" nor \"identities\", expected at least one of them: nobody else is believed",
+        ));
+    }
+    let mut proxies = TrustedProxies::default();
+    for (index, text) in raw.cidrs.iter().enumerate() {
+        let network = parse_network(text).and_then(|network| match network.prefix_len() {
+            0 => Err("a network that not every caller is in".to_owned()),
+            _ => Ok(network),
+        });
+        let path = || at(&format!(".trusted_proxies.cidrs[{index}]"));
+        proxies.networks.push(network.map_err(|expected| ConfigError::new(path(), text, expected))?);
+    }
+    for (index, text) in raw.identities.iter().enumerate() {
+        let identity = clients::identity(text, &rules.precedence, &rules.trust_domains);
+        let path = || at(&format!(".trusted_proxies.identities[{index}]"));
+        proxies.identities.push(identity.map_err(|expected| ConfigError::new(path(), text, expected))?);
+    }
+    Ok(proxies)
+}
+
+fn header(given: Option<String>, format: Format, upstream: &UpstreamHeaders) -> Result<String, ConfigError> {
+    let path = at(".header");
+    let Some(name) = given.as_deref().or(format.default_header()) else {
+        return Err(wrong(
+            ".header",
+            "found nothing, expected the name of the header in which the proxy sends the certificate",
+        ));
+    };
+    let lower = name.to_ascii_lowercase();
+    if let Some((_, instead)) = UNFIT.iter().find(|(unfit, _)| *unfit == lower) {
+        return Err(ConfigError::new(path, name, instead));
+    }
+    // What CGI and its descendants take for the same name is never read.
+    let is_plain = TOKEN.contains_all(lower.as_bytes()) && !lower.contains(['_', '.']);
+    if lower.is_empty() || !is_plain {
+        return Err(ConfigError::new(path, name, "the name of a header, without underscores and dots"));
+    }
+    let is_written = upstream.names().any(|known| known == lower) && upstream.client_cert.as_ref() != Some(&lower);
+    let means_else = is_reserved(&lower) || UpstreamHeaders::default().names().any(|known| known == lower);
+    if is_written || (means_else && !is_known_certificate_header(lower.as_bytes())) {
+        return Err(ConfigError::new(path, name, "the name of a header that means nothing else"));
+    }
+    Ok(lower)
+}
+
+fn hop(given: Option<u8>, format: Format, proxies: &TrustedProxies) -> Result<usize, ConfigError> {
+    let hop = given.unwrap_or(1);
+    let path = at(".hop");
+    if !(1..=HIGHEST_HOP).contains(&hop) {
+        return Err(ConfigError::new(path, hop, format!("1 to {HIGHEST_HOP}")));
+    }
+    if given.is_some() && format != Format::Xfcc {
+        return Err(ConfigError::new(path, hop, "nothing: only \"format\": \"xfcc\" has an element a proxy"));
+    }
+    if hop > 1 && proxies.identities.is_empty() {
+        let expected = "1, or trusted_proxies.identities with the certificates of the proxies in between: without them \
+                        whoever connects to the last proxy could send an element of its own";
+        return Err(ConfigError::new(path, hop, expected));
+    }
+    Ok(usize::from(hop))
+}

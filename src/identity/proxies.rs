@@ -1,0 +1,35 @@
+//! Whose word is taken for a caller's certificate (`certificate.forwarded.trusted_proxies`).
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::{Identities, Names};
+use crate::certificate::Certificate;
+
+/// The trusted proxies. To be in one of the two lists is enough.
+#[derive(Debug, Default)]
+pub struct TrustedProxies {
+    /// Where their connections come from.
+    pub networks: Vec<IpNet>,
+    /// Their typed identities, in the spelling in which identities are looked up.
+    pub identities: Vec<String>,
+}
+
+impl TrustedProxies {
+    /// Is this the address of one?
+    pub fn is_at(&self, address: IpAddr) -> bool {
+        self.networks.iter().any(|network| network.contains(&address))
+    }
+
+    /// Is this the certificate of one? Its names are read as those of a client are.
+    pub fn is_of(&self, certificate: &Certificate, rules: &Identities) -> bool {
+        let listed = |identity: &str| self.identities.iter().any(|known| known == identity);
+        Names::of(certificate, &rules.precedence, &rules.trust_domains).is_ok_and(|names| {
+            names.typed.iter().any(|name| listed(name))
+                || listed(&format!("sha256:{}", certificate.thumbprint.to_hex()))
+                || listed(&format!("subject:{}", certificate.subject))
+                || certificate.email_sans.iter().any(|email| listed(&format!("email:{email}")))
+        })
+    }
+}
