@@ -48,7 +48,12 @@ struct List {
 impl Struct {
     /// As a JSON object.
     pub fn into_json(self) -> Map<String, Value> {
-        self.fields.into_iter().map(|(name, value)| (name, value.into_json())).collect()
+        let mut members = Map::new();
+        // Collecting would sort them first, and add the code for it.
+        for (name, value) in self.fields {
+            members.insert(name, value.into_json());
+        }
+        members
     }
 }
 

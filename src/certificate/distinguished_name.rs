@@ -34,6 +34,9 @@ const SHORT_NAMES: &[(&str, &str)] = &[
 /// More relative names than this are not read.
 pub(super) const MAX_RDNS: usize = 64;
 
+/// More attributes in one relative name than this are not read.
+pub(super) const MAX_ATTRIBUTES: usize = 64;
+
 /// The value of an attribute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Value {
@@ -66,11 +69,8 @@ impl DistinguishedName {
         Self::from_text_order(rdns)
     }
 
-    fn from_text_order(mut rdns: Vec<Vec<Attribute>>) -> Self {
-        for rdn in &mut rdns {
-            rdn.sort();
-        }
-        Self { rdns }
+    fn from_text_order(rdns: Vec<Vec<Attribute>>) -> Self {
+        Self { rdns: rdns.into_iter().map(sorted).collect() }
     }
 
     /// Reads RFC 4514 text, exactly: no spaces around separators, no empty value. `None` where it is not that.
@@ -80,7 +80,7 @@ impl DistinguishedName {
         while let Some(separator) = reader.next() {
             let attribute = reader.attribute()?;
             match separator {
-                b'+' => rdns.last_mut()?.push(attribute),
+                b'+' => rdns.last_mut().filter(|rdn| rdn.len() < MAX_ATTRIBUTES)?.push(attribute),
                 b',' if rdns.len() < MAX_RDNS => rdns.push(vec![attribute]),
                 _ => return None,
             }
@@ -101,6 +101,16 @@ impl DistinguishedName {
             _ => None,
         }
     }
+}
+
+/// For so few, an insertion each; the sort for any number would be 9 KB of the module.
+fn sorted(attributes: Vec<Attribute>) -> Vec<Attribute> {
+    let mut sorted = Vec::with_capacity(attributes.len());
+    for attribute in attributes {
+        let place = sorted.partition_point(|other| *other <= attribute);
+        sorted.insert(place, attribute);
+    }
+    sorted
 }
 
 /// The printed name of an attribute type: a short name where there is one, else the OID itself.
@@ -293,6 +303,14 @@ mod tests {
         ] {
             assert_eq!(DistinguishedName::parse(text), None, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_relative_name_is_a_set_of_so_many_attributes_at_most() {
+        assert_eq!(DistinguishedName::parse("CN=b+O=x+CN=a"), DistinguishedName::parse("O=x+CN=a+CN=b"));
+        assert_ne!(DistinguishedName::parse("CN=a+CN=a"), DistinguishedName::parse("CN=a"));
+        assert!(DistinguishedName::parse(&["CN=a"; MAX_ATTRIBUTES].join("+")).is_some());
+        assert!(DistinguishedName::parse(&["CN=a"; MAX_ATTRIBUTES + 1].join("+")).is_none());
     }
 
     #[test]

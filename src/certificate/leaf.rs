@@ -6,7 +6,7 @@
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use der::{Tag, TagNumber, Tagged};
 
-use super::distinguished_name::{Attribute, DistinguishedName, MAX_RDNS, Value, attribute_kind};
+use super::distinguished_name::{Attribute, DistinguishedName, MAX_ATTRIBUTES, MAX_RDNS, Value, attribute_kind};
 use super::reader::{Oid, Values, bits, integer};
 use super::{Certificate, Thumbprint, Unsuitable, Validity};
 
@@ -177,6 +177,9 @@ fn name(fields: &mut Values<'_>) -> Result<DistinguishedName, Malformed> {
 fn relative_name(members: &mut Values<'_>) -> Result<Vec<Attribute>, Malformed> {
     let mut attributes = Vec::new();
     while !members.is_empty() {
+        if attributes.len() == MAX_ATTRIBUTES {
+            return Err(Malformed::TooManyNames);
+        }
         attributes.push(members.inside(Tag::Sequence, |pair| {
             let kind = attribute_kind(&pair.oid()?.to_string());
             let value = value(pair.whole()?).ok_or(Malformed::Der)?;
@@ -294,4 +297,23 @@ fn alternative_name(name: AnyRef<'_>, certificate: &mut Certificate) -> Result<(
         _ => {}
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_relative_name_has_at_least_one_attribute_and_not_too_many() {
+        let common_name = b"\x30\x08\x06\x03\x55\x04\x03\x0c\x01a";
+        for (count, expected) in [
+            (0, Err(Malformed::Der)),
+            (1, Ok(1)),
+            (MAX_ATTRIBUTES, Ok(MAX_ATTRIBUTES)),
+            (MAX_ATTRIBUTES + 1, Err(Malformed::TooManyNames)),
+        ] {
+            let read = Values::read(&common_name.repeat(count), relative_name);
+            assert_eq!(read.map(|attributes| attributes.len()), expected);
+        }
+    }
 }
