@@ -36,7 +36,7 @@ fn authorize(
     let method = request.method()?;
     let path = CanonicalPath::parse(request.path()?, policy.path)
         .map_err(|error| Deny::new(Reason::PathMalformed).with_detail(error.as_str()))?;
-    found.path = Some(path.to_string());
+    found.path = Some(path.as_str().to_owned());
     let upgrade = request.upgrade();
     if upgrade.is_none()
         && method != "CONNECT"

@@ -136,8 +136,10 @@ impl PatternSet {
         }
         let nodes = alive.nodes.iter().chain(&alive.repeated).filter_map(|at| self.nodes.get(*at));
         let mut values: Vec<usize> = nodes.flat_map(|node| node.values.iter().copied()).collect();
-        values.sort_unstable();
-        values.dedup();
+        if values.len() > 1 {
+            values.sort_unstable();
+            values.dedup();
+        }
         values
     }
 
