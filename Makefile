@@ -15,6 +15,7 @@ bench_crate := --locked --manifest-path benches/Cargo.toml --target-dir target
 # Found when a recipe runs, and made or fetched then if they are missing.
 find_envoy := ENVOY=$$($(tools)/envoy.sh newest); export ENVOY
 find_envoy_old := ENVOY_OLD=$$($(tools)/envoy.sh old); export ENVOY_OLD
+find_proxies := PROXIES=$$($(tools)/proxies.sh); export PROXIES
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -54,7 +55,7 @@ fixtures: # the modules that only tests load: dist/fixtures/NAME.wasm
 
 e2e: wasm fixtures ## the end-to-end suite on the newest Envoy and on an old one; ARGS="-k name" for pytest
 	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl
-	@$(find_envoy); $(find_envoy_old); python=$$($(tools)/python.sh); \
+	@$(find_envoy); $(find_envoy_old); $(find_proxies); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests
 
 bench: wasm ## measure on a real Envoy, beside the alternatives: a quarter of an hour on a quiet machine; QUICK=1: a smoke run
@@ -63,5 +64,5 @@ bench: wasm ## measure on a real Envoy, beside the alternatives: a quarter of an
 	@$(find_envoy); python=$$($(tools)/python.sh); \
 	QUICK="$(QUICK)" ROUNDS="$(ROUNDS)" SEED="$(SEED)" $$python benches/run.py
 
-clean: ## remove what was built; .tools/ (Envoy, Python packages, Debian's Rust) stays
+clean: ## remove what was built; .tools/ (Envoy, proxies, Python packages, Debian's Rust) stays
 	rm -rf dist target envoy/certs envoy/demo/out $(addsuffix /target,$(fixtures))

@@ -36,6 +36,17 @@ def probe() -> Path:
     return _required("PROBE", REPOSITORY / "dist" / "fixtures" / "probe.wasm", "make fixtures")
 
 
+def proxy(package: str) -> Path:
+    """The folder into which a proxy's package and its libraries are unpacked."""
+    value = os.environ.get("PROXIES")
+    if not value:
+        raise MissingArtifact("$PROXIES is not set: run `make e2e`, which unpacks the proxies, or set it")
+    path = Path(value) / package
+    if not path.is_dir():
+        raise MissingArtifact(f"{path} does not exist: run `tests/tools/proxies.sh`, or set $PROXIES")
+    return path.resolve()
+
+
 def worker_failure() -> Path:
     """The fixture that Envoy's first VM accepts and that then fails in every worker."""
     return _required("WORKER_FAILURE", REPOSITORY / "dist" / "fixtures" / "worker_failure.wasm", "make fixtures")
