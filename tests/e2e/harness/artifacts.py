@@ -38,12 +38,9 @@ def probe() -> Path:
 
 def proxy(package: str) -> Path:
     """The folder into which a proxy's package and its libraries are unpacked."""
-    value = os.environ.get("PROXIES")
-    if not value:
-        raise MissingArtifact("$PROXIES is not set: run `make e2e`, which unpacks the proxies, or set it")
-    path = Path(value) / package
+    path = Path(os.environ.get("PROXIES") or REPOSITORY / ".tools" / "proxies") / package
     if not path.is_dir():
-        raise MissingArtifact(f"{path} does not exist: run `tests/tools/proxies.sh`, or set $PROXIES")
+        raise MissingArtifact(f"{path} does not exist: run `make e2e`, which unpacks the proxies, or set $PROXIES")
     return path.resolve()
 
 
