@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import re
 import subprocess
@@ -52,6 +53,11 @@ class Kind:
         return {"format": self.format, "header": self.header}
 
 
+def base64_der(credential: Credential) -> str:
+    """As HAProxy and Caddy write it."""
+    return base64.b64encode(credential.der).decode()
+
+
 def escaped_pem(credential: Credential) -> str:
     """As nginx writes it; Apache escapes less."""
     return quote(credential.pem, safe="")
@@ -61,9 +67,15 @@ def _nginx(config: Path, directory: Path) -> list[str]:
     return ["usr/sbin/nginx", "-p", str(directory), "-c", str(config), "-g", "daemon off;"]
 
 
+def _haproxy(config: Path, _: Path) -> list[str]:
+    return ["usr/sbin/haproxy", "-db", "-f", str(config)]
+
+
 KINDS = {kind.name: kind for kind in [
     Kind("nginx", "nginx.conf", "nginx", "ssl-client-cert", escaped_pem, _nginx,
          ("ssl_verify_client on;", "ssl_verify_client optional;"), "nginx", environment=False),
+    Kind("haproxy", "haproxy.cfg", "haproxy", "x-client-cert", base64_der, _haproxy,
+         ("verify required no-tls-tickets", "verify optional no-tls-tickets"), "haproxy"),
 ]}
 
 
