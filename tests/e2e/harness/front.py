@@ -71,11 +71,17 @@ def _haproxy(config: Path, _: Path) -> list[str]:
     return ["usr/sbin/haproxy", "-db", "-f", str(config)]
 
 
+def _httpd(config: Path, _: Path) -> list[str]:
+    return ["usr/sbin/apache2", "-DFOREGROUND", "-f", str(config)]
+
+
 KINDS = {kind.name: kind for kind in [
     Kind("nginx", "nginx.conf", "nginx", "ssl-client-cert", escaped_pem, _nginx,
          ("ssl_verify_client on;", "ssl_verify_client optional;"), "nginx", environment=False),
     Kind("haproxy", "haproxy.cfg", "haproxy", "x-client-cert", base64_der, _haproxy,
          ("verify required no-tls-tickets", "verify optional no-tls-tickets"), "haproxy"),
+    Kind("httpd", "httpd.conf", "url_encoded_pem", "x-client-cert", escaped_pem, _httpd,
+         ("SSLVerifyClient require", "SSLVerifyClient optional"), "apache2-bin"),
 ]}
 
 
