@@ -75,6 +75,10 @@ def _httpd(config: Path, _: Path) -> list[str]:
     return ["usr/sbin/apache2", "-DFOREGROUND", "-f", str(config)]
 
 
+def _caddy(config: Path, _: Path) -> list[str]:
+    return ["usr/bin/caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
+
+
 KINDS = {kind.name: kind for kind in [
     Kind("nginx", "nginx.conf", "nginx", "ssl-client-cert", escaped_pem, _nginx,
          ("ssl_verify_client on;", "ssl_verify_client optional;"), "nginx", environment=False),
@@ -82,6 +86,8 @@ KINDS = {kind.name: kind for kind in [
          ("verify required no-tls-tickets", "verify optional no-tls-tickets"), "haproxy"),
     Kind("httpd", "httpd.conf", "url_encoded_pem", "x-client-cert", escaped_pem, _httpd,
          ("SSLVerifyClient require", "SSLVerifyClient optional"), "apache2-bin"),
+    Kind("caddy", "Caddyfile", "base64_der", "x-client-cert", base64_der, _caddy,
+         ("mode require_and_verify", "mode verify_if_given"), "caddy", resumes=True),
 ]}
 
 
