@@ -262,6 +262,89 @@ def test_sessions_are_resumed_only_where_the_certificate_is_verified_again(
             session = connection.session
 
 
+@dataclass(frozen=True)
+class Hops:
+    """Envoys in a row, each of the shipped configuration but for one word; each port is where a client connects."""
+
+    envoy: Envoy
+    appended: int
+    """To an Envoy that sanitizes, then to the filter's, which appends an element about that one: `hop: 2`."""
+    two: int
+    """To one that sanitizes, one that appends, then to the filter's: `hop: 2`."""
+    inner: int
+    """To the second of these two."""
+    appending: int
+    """To one that appends to what the client sent, then to the filter's: `hop: 1`."""
+
+
+APPEND = {"forward_client_cert_details: SANITIZE_SET": "forward_client_cert_details: APPEND_FORWARD"}
+
+
+@pytest.fixture(scope="module", params=["TEXT", "JSON"])
+def hops(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, start_envoy: StartEnvoy, signer: Signer,
+    certificates: Path,
+) -> Iterator[Hops]:
+    form = request.param
+    details = {"cert": True, "uri": True, "dns": True, "format": form}
+    envoy = start_envoy(
+        listener("appended", signer, policy("identity", format="xfcc", hop=2),
+                 forward_client_cert_details="APPEND_FORWARD", set_current_client_cert_details=details),
+        listener("two", signer, policy("identity", format="xfcc", hop=2), forward_client_cert_details="FORWARD_ONLY"),
+        listener("one", signer, policy("identity", format="xfcc"), forward_client_cert_details="FORWARD_ONLY"),
+    )
+    with ExitStack() as running:
+        def start(target: int, change: dict[str, str]) -> int:
+            directory = tmp_path_factory.mktemp("hop")
+            change = {**change, "{ cert: true,": f"{{ format: {form}, cert: true,"}
+            return running.enter_context(Proxy(KINDS["envoy"], directory, certificates, target, change)).port
+
+        inner = start(envoy.port("two"), APPEND)
+        yield Hops(envoy, appended=start(envoy.port("appended"), {}), two=start(inner, {}), inner=inner,
+                   appending=start(envoy.port("one"), APPEND))
+
+
+@pytest.mark.parametrize("way", ["appended", "two", "appending"])
+def test_the_client_in_front_of_several_envoys_is_recognised_whatever_it_sends(
+    hops: Hops, way: str, acme: Credential, globex: Credential, bearer: Bearer
+) -> None:
+    element = front.xfcc(acme)
+    for sent in ([], [element], [element, element], [f"{element},{front.xfcc(globex)},{element}"]):
+        headers = [("x-forwarded-client-cert", value) for value in sent]
+        with Http1(getattr(hops, way), ClientTls(globex)) as client:
+            answer = client.request("GET", "/", [*headers, bearer("globex", globex)], host=HOST)
+            assert_is(verdicts.passed(answer), "globex", globex)
+            answer = client.request("GET", "/", [*headers, bearer("acme", acme)], host=HOST)
+            verdicts.refused(answer, "sender_binding_mismatch")
+
+
+def test_what_is_no_element_is_refused_where_an_envoy_appends_to_it_and_harmless_where_it_is_sanitized(
+    hops: Hops, globex: Credential, bearer: Bearer
+) -> None:
+    for sent in ["Hash=00", '[{"hash":"00"}]', '[1]', 'Cert="', "["]:
+        headers = [("x-forwarded-client-cert", sent), bearer("globex", globex)]
+        with Http1(hops.appending, ClientTls(globex)) as client:
+            verdicts.refused(client.request("GET", "/", headers, host=HOST), "certificate_malformed")
+        for port in (hops.appended, hops.two):
+            with Http1(port, ClientTls(globex)) as client:
+                assert_is(verdicts.passed(client.request("GET", "/", headers, host=HOST)), "globex", globex)
+
+
+def test_who_reaches_an_inner_envoy_directly_cannot_send_an_element_of_somebody_else_along(
+    hops: Hops, acme: Credential, globex: Credential, bearer: Bearer
+) -> None:
+    headers = [("x-forwarded-client-cert", front.xfcc(acme)), bearer("acme", acme)]
+    with Http1(hops.inner, ClientTls(globex)) as client:
+        verdicts.refused(client.request("GET", "/", headers, host=HOST), "certificate_untrusted")
+        # One element is too few for `hop: 2`.
+        verdicts.refused(client.request("GET", "/", headers[1:], host=HOST), "certificate_malformed")
+    for name in ("appended", "two", "one"):
+        for tls, reason in [(ClientTls(), "certificate_missing"), (ClientTls(globex), "sender_binding_mismatch")]:
+            with Http1(hops.envoy.port(name), tls) as client:
+                verdicts.refused(client.request("GET", "/", headers), reason)
+
+
+
 def assert_is(received: Echo, name: str, leaf: Credential) -> None:
     """What the upstream received is of this client and its certificate, and of no other."""
     assert received.values("x-client-id") == [name]

@@ -63,6 +63,11 @@ def escaped_pem(credential: Credential) -> str:
     return quote(credential.pem, safe="")
 
 
+def xfcc(credential: Credential) -> str:
+    """As Envoy writes it."""
+    return f'Hash={credential.thumbprint_hex};Cert="{escaped_pem(credential)}"'
+
+
 def _nginx(config: Path, directory: Path) -> list[str]:
     return ["usr/sbin/nginx", "-p", str(directory), "-c", str(config), "-g", "daemon off;"]
 
@@ -79,6 +84,10 @@ def _caddy(config: Path, _: Path) -> list[str]:
     return ["usr/bin/caddy", "run", "--adapter", "caddyfile", "--config", str(config)]
 
 
+def _envoy(config: Path, _: Path) -> list[str]:
+    return [str(artifacts.envoy()), "-c", str(config), "--concurrency", "1", "--disable-hot-restart"]
+
+
 KINDS = {kind.name: kind for kind in [
     Kind("nginx", "nginx.conf", "nginx", "ssl-client-cert", escaped_pem, _nginx,
          ("ssl_verify_client on;", "ssl_verify_client optional;"), "nginx", environment=False),
@@ -88,6 +97,8 @@ KINDS = {kind.name: kind for kind in [
          ("SSLVerifyClient require", "SSLVerifyClient optional"), "apache2-bin"),
     Kind("caddy", "Caddyfile", "base64_der", "x-client-cert", base64_der, _caddy,
          ("mode require_and_verify", "mode verify_if_given"), "caddy", resumes=True),
+    Kind("envoy", "envoy.yaml", "xfcc", "x-forwarded-client-cert", xfcc, _envoy,
+         ("require_client_certificate: true", "require_client_certificate: false"), environment=False),
 ]}
 
 
