@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -254,12 +256,28 @@ def test_sessions_are_resumed_only_where_the_certificate_is_verified_again(
     context = ClientTls(acme, version).context("http/1.1")
     session = None
     for resumed in (False, proxy.kind.resumes):
-        plain = connect(proxy.ports["address"], None, "http/1.1")
-        with context.wrap_socket(plain, server_hostname=HOST, session=session) as connection:
+        with reconnect(proxy.ports["address"], context, session) as connection:
             answer = Http1.over(connection).request("GET", "/", [bearer("acme", acme)], host=HOST)
             assert_is(verdicts.passed(answer), "acme", acme)
             assert bool(connection.session_reused) == resumed
             session = connection.session
+
+
+@pytest.mark.parametrize("proxy", [kind.name for kind in KINDS.values() if kind.resumes], indirect=True)
+def test_a_session_is_not_resumed_for_a_certificate_that_has_expired_since(
+    proxy: Front, issuer: Authority, bearer: Bearer
+) -> None:
+    expiry = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(seconds=6)
+    leaf = issuer.issue([("CN", "acme")], not_after=expiry)
+    context = ClientTls(leaf).context("http/1.1")
+    headers = [bearer("acme", leaf)]
+    with reconnect(proxy.ports["address"], context) as connection:
+        assert_is(verdicts.passed(Http1.over(connection).request("GET", "/", headers, host=HOST)), "acme", leaf)
+        session = connection.session
+    time.sleep(max(0, (expiry - datetime.now(timezone.utc)).total_seconds()) + 1.1)
+    # The filter would answer; the proxy ends the handshake.
+    with pytest.raises((ConnectionEnded, OSError)), reconnect(proxy.ports["address"], context, session) as connection:
+        Http1.over(connection).request("GET", "/", headers, host=HOST)
 
 
 @dataclass(frozen=True)
@@ -351,6 +369,11 @@ def assert_is(received: Echo, name: str, leaf: Credential) -> None:
     assert received.values("x-client-cert-thumbprint") == [leaf.thumbprint]
     forwarded = {kind.header for kind in KINDS.values()}
     assert not [name for name, _ in received.headers if name.replace("_", "-") in forwarded]
+
+
+def reconnect(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> ssl.SSLSocket:
+    """A connection that offers to resume a session."""
+    return context.wrap_socket(connect(port, None, "http/1.1"), server_hostname=HOST, session=session)
 
 
 def assert_refused_by_the_proxy(port: int, tls: ClientTls, headers: list[Header]) -> None:
