@@ -1,4 +1,4 @@
-"""Real proxies in front, with the configurations of `envoy/front-proxies/`: who is the caller, and who cannot become it."""
+"""Real proxies in front, as `envoy/front-proxies/` configures them: who is the caller, and who cannot become it."""
 
 from __future__ import annotations
 
@@ -175,9 +175,10 @@ def test_a_client_that_sends_its_own_copy_of_the_header_stays_who_it_is(
 ) -> None:
     sent = forged(spelling, proxy.kind.header, proxy.kind.write(acme))
     with Http1(proxy.ports[way], ClientTls(globex)) as client:
-        verdicts.refused(client.request("GET", "/", [*sent, bearer("acme", acme)], host=HOST), "sender_binding_mismatch")
-        assert_is(verdicts.passed(client.request("GET", "/", [*sent, bearer("globex", globex)], host=HOST)),
-                  "globex", globex)
+        answer = client.request("GET", "/", [*sent, bearer("acme", acme)], host=HOST)
+        verdicts.refused(answer, "sender_binding_mismatch")
+        answer = client.request("GET", "/", [*sent, bearer("globex", globex)], host=HOST)
+        assert_is(verdicts.passed(answer), "globex", globex)
 
 
 @pytest.mark.parametrize("spelling", FORGED)
