@@ -12,6 +12,7 @@ mod hostile;
 mod issuer;
 mod keys;
 mod proxy;
+mod reference;
 mod remembered;
 mod rfc;
 mod signatures;
