@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::certificate::{self, Certificate, Format, Forwarded, Thumbprint};
@@ -182,7 +183,10 @@ impl Asking<'_> {
             Ok(Peer::ByAddress(own)) => Ok(Trust::Proxy(own)),
             Ok(Peer::ByIdentity(certificate)) => match certificate.check(now, self.policy.clock_skew) {
                 Ok(()) => Ok(Trust::Proxy(Some(certificate.thumbprint))),
-                Err(_) => Ok(Trust::Nobody(Some("the certificate of the trusted proxy may not be used now".into()))),
+                Err(_) if rules.proxies.networks.is_empty() || self.direct_address()?.is_some() => {
+                    Ok(Trust::Nobody(Some("the certificate of the trusted proxy may not be used now".into())))
+                }
+                Err(_) => Err(no_address()),
             },
             Ok(Peer::Stranger) => Ok(Trust::Nobody(Some(
                 "certificate.forwarded.trusted_proxies lists neither the direct peer's address nor its certificate"
@@ -196,6 +200,11 @@ impl Asking<'_> {
         }
     }
 
+    /// Always the direct peer's, whatever `source_address` says: no caller may choose whom we trust.
+    fn direct_address(self) -> Result<Option<IpAddr>, HostError> {
+        address::of_caller(SourceAddress::Direct, self.proxy)
+    }
+
     /// Finds out what the direct peer is, once a connection.
     fn peer(self, rules: &Forwarding, id: Option<u64>, peers: &OwnCertificate<'_>) -> Result<Peer, Deny> {
         let proxies = &rules.proxies;
@@ -205,10 +214,9 @@ impl Asking<'_> {
             }
             Ok(peer)
         };
-        // Always the direct peer's, whatever `source_address` says: no caller may choose whom we trust.
         let address = match proxies.networks.is_empty() {
             true => None,
-            false => address::of_caller(SourceAddress::Direct, self.proxy)?,
+            false => self.direct_address()?,
         };
         if address.is_some_and(|address| proxies.is_at(address)) {
             let digest = self.proxy.property(Property::PeerCertificateDigest)?.unwrap_or_default();
@@ -224,11 +232,7 @@ impl Asking<'_> {
         }
         // It may be a trusted proxy; to take it for the caller itself would be a mistake.
         if address.is_none() && !proxies.networks.is_empty() {
-            return Err(Deny::new(Reason::CertificateMissing).with_note(
-                "certificate.forwarded.trusted_proxies.cidrs need the direct peer's address, and filter state \
-                 mtls_authz.direct_remote_address holds none: put the set_filter_state filter of the shipped \
-                 configuration in front",
-            ));
+            return Err(no_address());
         }
         seen?;
         if is_settled { remembered(Peer::Stranger) } else { Ok(Peer::Stranger) }
@@ -265,6 +269,15 @@ impl Asking<'_> {
         }
         Ok(Rc::clone(&seen.client))
     }
+}
+
+/// Whether this is a trusted proxy cannot be told, so that it is not taken for anybody else either.
+fn no_address() -> Deny {
+    Deny::new(Reason::CertificateMissing).with_note(
+        "certificate.forwarded.trusted_proxies.cidrs need the direct peer's address, and filter state \
+         mtls_authz.direct_remote_address holds none: put the set_filter_state filter of the shipped configuration in \
+         front",
+    )
 }
 
 fn is_whole(seen: Option<&Rc<Seen>>) -> bool {

@@ -84,6 +84,26 @@ fn once(policy: &Policy, proxy: &FakeProxy, more: &[(&str, &str)]) -> Decision {
 }
 
 #[test]
+fn an_expired_proxy_at_an_unknown_address_is_nobody_and_makes_nobody_welcome() {
+    let mut recipe = Recipe::new().uri(EDGE);
+    recipe.params.not_after = at(-1);
+    let (expired, leaf) = (recipe.issue(), acme());
+    let value = written(Format::Rfc9440, &leaf);
+    let trusted = json!({"format": "rfc9440", "trusted_proxies": {"cidrs": ["10.1.0.0/16"], "identities": [EDGE]}});
+    for source in ["forwarded", "connection_or_forwarded"] {
+        let mut json = json(source, trusted.clone());
+        json["mode"] = json!("bearer_plus_mtls_optional");
+        let (policy, memory) = (compiled(&json), Memory::default());
+        let token = json!({"client_id": "acme", "exp": NOW + 60});
+        let proxy = numbered(FakeProxy::new().presenting(&expired).verified(&token), 1);
+        for _ in 0..2 {
+            let decision = ask(&policy, &memory, &proxy, "/payments/1", &[("client-cert", &value)]);
+            assert_eq!(outcome(&decision), Err(Reason::CertificateMissing), "{source}");
+        }
+    }
+}
+
+#[test]
 fn every_format_is_believed_from_a_trusted_proxy_under_its_own_header() {
     let leaf = acme();
     for (format, name, header) in [
