@@ -16,8 +16,8 @@ pub use mapping::{Mapped, Mapping, Matcher};
 pub use name::{NameKind, Names};
 pub use pattern::NamePattern;
 pub use proxies::TrustedProxies;
-use registry::Client;
 pub use registry::Registry;
+use registry::{Client, Kinds};
 pub use spiffe::{SpiffeId, is_trust_domain};
 pub use template::{CaptureName, Template};
 
@@ -101,17 +101,7 @@ impl Identities {
 
     /// The one registered client to which any identity of the certificate belongs, and that identity.
     fn registered(&self, certificate: &Certificate, names: &Names) -> Result<Option<(Client<'_>, String)>, Deny> {
-        let kinds = self.registry.kinds();
-        let mut identities = names.typed.clone();
-        if kinds.sha256 {
-            identities.push(format!("sha256:{}", certificate.thumbprint.to_hex()));
-        }
-        if kinds.subject {
-            identities.push(format!("subject:{}", certificate.subject));
-        }
-        if kinds.email {
-            identities.extend(certificate.email_sans.iter().map(|email| format!("email:{email}")));
-        }
+        let identities = every_identity(certificate, names, self.registry.kinds());
         let mut found: Option<(Client<'_>, String)> = None;
         for identity in identities {
             let Some(client) = self.registry.by_identity(&identity) else {
@@ -168,6 +158,21 @@ impl From<Client<'_>> for Recognised {
             registered: true,
         }
     }
+}
+
+/// The typed identities by which a certificate can be listed: its names, and of the costlier kinds those that are asked for.
+fn every_identity(certificate: &Certificate, names: &Names, kinds: Kinds) -> Vec<String> {
+    let mut identities = names.typed.clone();
+    if kinds.sha256 {
+        identities.push(format!("sha256:{}", certificate.thumbprint.to_hex()));
+    }
+    if kinds.subject {
+        identities.push(format!("subject:{}", certificate.subject));
+    }
+    if kinds.email {
+        identities.extend(certificate.email_sans.iter().map(|email| format!("email:{email}")));
+    }
+    identities
 }
 
 fn pinned(client: Client<'_>, certificate: &Certificate) -> Result<(), Deny> {

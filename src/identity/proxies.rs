@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::{Identities, Names};
+use super::registry::Kinds;
+use super::{Identities, Names, every_identity};
 use crate::certificate::Certificate;
 
 /// The trusted proxies. To be in one of the two lists is enough.
@@ -24,12 +25,9 @@ impl TrustedProxies {
 
     /// Is this the certificate of one? Its names are read as those of a client are.
     pub fn is_of(&self, certificate: &Certificate, rules: &Identities) -> bool {
-        let listed = |identity: &str| self.identities.iter().any(|known| known == identity);
         Names::of(certificate, &rules.precedence, &rules.trust_domains).is_ok_and(|names| {
-            names.typed.iter().any(|name| listed(name))
-                || listed(&format!("sha256:{}", certificate.thumbprint.to_hex()))
-                || listed(&format!("subject:{}", certificate.subject))
-                || certificate.email_sans.iter().any(|email| listed(&format!("email:{email}")))
+            let identities = every_identity(certificate, &names, Kinds::ALL);
+            identities.iter().any(|identity| self.identities.contains(identity))
         })
     }
 }

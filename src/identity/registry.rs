@@ -50,6 +50,11 @@ pub struct Kinds {
     pub email: bool,
 }
 
+impl Kinds {
+    /// All of them.
+    pub const ALL: Self = Self { sha256: true, subject: true, email: true };
+}
+
 impl Registry {
     /// The client of this name.
     pub fn by_id(&self, id: &str) -> Option<Client<'_>> {
