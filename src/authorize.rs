@@ -58,7 +58,7 @@ fn authorize(
     let mut token = PresentedToken::new(&policy.token, memory, proxy, now, credentials)?;
 
     // 401: the certificate, then the token, then whether they belong together.
-    let needs_binding = !policy.required_paths.matches_either_slash(&path).is_empty();
+    let needs_binding = policy.required_paths.lowest_either_slash(&path, |_| true).is_some();
     let presented = Asking { policy, memory, request, proxy }.certificate(now)?;
     found.forwarded_cert = presented.forwarded;
     let missing = || Deny { note: presented.note.clone(), ..Deny::new(Reason::CertificateMissing) };

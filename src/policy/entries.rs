@@ -22,12 +22,12 @@ impl PathEntries {
 
     /// The first entry that covers exactly this path, by its index.
     pub fn entry(&self, method: &str, path: &CanonicalPath<'_>) -> Option<usize> {
-        self.paths.matches(path).into_iter().find(|index| self.has_method(*index, method))
+        self.paths.lowest(path, |index| self.has_method(index, method))
     }
 
     /// Does an entry cover this path, with or without a slash at its end?
     pub fn restricts(&self, method: &str, path: &CanonicalPath<'_>) -> bool {
-        self.paths.matches_either_slash(path).into_iter().any(|index| self.has_method(index, method))
+        self.paths.lowest_either_slash(path, |index| self.has_method(index, method)).is_some()
     }
 
     fn has_method(&self, index: usize, method: &str) -> bool {

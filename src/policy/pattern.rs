@@ -3,7 +3,7 @@
 //! A set is a tree over segments, walked once whatever the number of patterns: its cost is the length of the path times
 //! the few branches that are alive, not the number of rules.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use super::path::{CanonicalPath, PathRules};
 
@@ -58,8 +58,6 @@ struct Node {
     exact: BTreeMap<Box<str>, usize>,
     one: Option<usize>,
     any: Option<usize>,
-    /// This node stands behind `**`: it stays alive whatever segment comes.
-    repeats: bool,
     values: Vec<usize>,
 }
 
@@ -89,53 +87,15 @@ impl PatternSet {
             Segment::Any => *node.any.get_or_insert(next),
         };
         if child == next {
-            self.nodes.push(Node { repeats: *segment == Segment::Any, ..Node::default() });
+            self.nodes.push(Node::default());
         }
         child
     }
 
     /// The values of all patterns that match, ascending and each once.
     pub fn matches(&self, path: &CanonicalPath<'_>) -> Vec<usize> {
-        self.matches_segments(path.segments())
-    }
-
-    /// The same for the path with and without a slash at its end. For what restricts: many upstreams serve both alike.
-    pub fn matches_either_slash(&self, path: &CanonicalPath<'_>) -> Vec<usize> {
-        if self.nodes.is_empty() {
-            return Vec::new();
-        }
-        let mut values = self.matches(path);
-        let without = path.segments().filter(|segment| !segment.is_empty());
-        values.extend(match path.ends_with_slash() {
-            true => self.matches_segments(without),
-            false => self.matches_segments(path.segments().chain([""])),
-        });
-        values.sort_unstable();
-        values.dedup();
-        values
-    }
-
-    fn matches_segments<'a>(&self, segments: impl Iterator<Item = &'a str>) -> Vec<usize> {
-        if self.nodes.is_empty() {
-            return Vec::new();
-        }
-        let mut alive = Alive::default();
-        let mut before = Vec::new();
-        self.enter(0, &mut alive);
-        for segment in segments {
-            std::mem::swap(&mut before, &mut alive.nodes);
-            let repeating = alive.repeating.len();
-            for at in before.drain(..) {
-                self.step(at, segment, &mut alive);
-            }
-            for index in 0..repeating {
-                if let Some(at) = alive.repeating.get(index).copied() {
-                    self.step(at, segment, &mut alive);
-                }
-            }
-        }
-        let nodes = alive.nodes.iter().chain(&alive.repeated).filter_map(|at| self.nodes.get(*at));
-        let mut values: Vec<usize> = nodes.flat_map(|node| node.values.iter().copied()).collect();
+        let mut values = Vec::new();
+        self.walk(path, Ends::of(path), &mut |value| values.push(value));
         if values.len() > 1 {
             values.sort_unstable();
             values.dedup();
@@ -145,52 +105,123 @@ impl PatternSet {
 
     /// Does any pattern match?
     pub fn contains(&self, path: &CanonicalPath<'_>) -> bool {
-        !self.matches(path).is_empty()
+        self.lowest(path, |_| true).is_some()
     }
 
-    fn step(&self, at: usize, segment: &str, alive: &mut Alive) {
-        let Some(node) = self.nodes.get(at) else {
-            return;
-        };
-        if let Some(child) = node.exact.get(segment) {
-            self.enter(*child, alive);
-        }
-        if let Some(child) = node.one.filter(|_| !segment.is_empty()) {
-            self.enter(child, alive);
-        }
+    /// The lowest of the values of matching patterns that will do.
+    pub fn lowest(&self, path: &CanonicalPath<'_>, will_do: impl Fn(usize) -> bool) -> Option<usize> {
+        self.lowest_of(path, Ends::of(path), will_do)
     }
 
-    /// Makes a node alive, and with it the `**` behind it, which matches nothing as well.
-    fn enter(&self, at: usize, alive: &mut Alive) {
-        let mut next = Some(at);
-        while let Some(at) = next {
-            let Some(node) = self.nodes.get(at) else {
-                return;
-            };
-            if !node.repeats {
-                // A tree: only one segment leads here, and only once.
-                alive.nodes.push(at);
-            } else if alive.repeated.insert(at) {
-                if !node.exact.is_empty() || node.one.is_some() {
-                    alive.repeating.push(at);
-                }
-            } else {
-                return;
+    /// The same for the path with and without a slash at its end. For what restricts: many upstreams serve both alike.
+    pub fn lowest_either_slash(&self, path: &CanonicalPath<'_>, will_do: impl Fn(usize) -> bool) -> Option<usize> {
+        self.lowest_of(path, Ends::Either, will_do)
+    }
+
+    fn lowest_of(&self, path: &CanonicalPath<'_>, ends: Ends, will_do: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut lowest = None;
+        self.walk(path, ends, &mut |value| {
+            if lowest.is_none_or(|lowest| value < lowest) && will_do(value) {
+                lowest = Some(value);
             }
-            next = node.any;
+        });
+        lowest
+    }
+
+    /// Shows the value of every pattern that matches, in any order and perhaps more than once.
+    fn walk(&self, path: &CanonicalPath<'_>, ends: Ends, show: &mut dyn FnMut(usize)) {
+        let text = path.as_str();
+        let text = text.strip_suffix('/').unwrap_or(text);
+        if !self.nodes.is_empty() {
+            Walk { nodes: &self.nodes, ends, entered: Vec::new(), show }.from(0, text.strip_prefix('/'));
         }
     }
 }
 
-/// Where a walk is.
-#[derive(Default)]
-struct Alive {
-    /// Reached by the last segment.
-    nodes: Vec<usize>,
-    /// Behind a `**`: alive until the end of the path.
-    repeated: HashSet<usize>,
-    /// Those of them from which a segment leads on.
-    repeating: Vec<usize>,
+/// Which ends of a path count. The walk itself sees it without a slash at its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    Slash,
+    NoSlash,
+    Either,
+}
+
+impl Ends {
+    fn of(path: &CanonicalPath<'_>) -> Self {
+        if path.ends_with_slash() { Self::Slash } else { Self::NoSlash }
+    }
+}
+
+/// A walk through the tree, along one path.
+struct Walk<'a> {
+    nodes: &'a [Node],
+    ends: Ends,
+    /// Nodes behind a `**` that were come to.
+    entered: Vec<usize>,
+    show: &'a mut dyn FnMut(usize),
+}
+
+impl Walk<'_> {
+    /// Goes on from a node, with the segments that are left.
+    fn from(&mut self, mut at: usize, mut left: Option<&str>) {
+        while let Some(node) = self.nodes.get(at) {
+            if let Some(any) = node.any {
+                self.behind_any(any, left);
+            }
+            let Some(text) = left else {
+                return self.end(node);
+            };
+            let (segment, rest) = split(text);
+            left = rest;
+            at = match (node.exact.get(segment), node.one) {
+                (Some(exact), Some(one)) => {
+                    self.from(*exact, left);
+                    one
+                }
+                (Some(next), None) => *next,
+                (None, Some(next)) => next,
+                (None, None) => return,
+            };
+        }
+    }
+
+    /// Behind a `**`, which stands for any number of the segments that are left. Where it stands for fewer, it was here
+    /// before: a walk comes first to each such node with the most segments left, and tries all the others then.
+    fn behind_any(&mut self, at: usize, left: Option<&str>) {
+        let Some(node) = self.nodes.get(at).filter(|_| !self.entered.contains(&at)) else {
+            return;
+        };
+        self.entered.push(at);
+        self.show_all(node);
+        let mut left = Some(left);
+        while let Some(segments) = left {
+            self.from(at, segments);
+            left = segments.map(|text| split(text).1);
+        }
+    }
+
+    fn end(&mut self, node: &Node) {
+        if self.ends != Ends::Slash {
+            self.show_all(node);
+        }
+        if self.ends != Ends::NoSlash
+            && let Some(node) = node.exact.get("").and_then(|at| self.nodes.get(*at))
+        {
+            self.show_all(node);
+        }
+    }
+
+    fn show_all(&mut self, node: &Node) {
+        node.values.iter().for_each(|value| (self.show)(*value));
+    }
+}
+
+/// The first segment, and those behind it.
+fn split(segments: &str) -> (&str, Option<&str>) {
+    match segments.bytes().position(|byte| byte == b'/') {
+        Some(end) => (segments.get(..end).unwrap_or_default(), segments.get(end + 1..)),
+        None => (segments, None),
+    }
 }
 
 #[cfg(test)]
@@ -251,7 +282,8 @@ mod tests {
             ("/", "/", true),
             ("/admin", "/admins/", false),
         ] {
-            assert_eq!(!set(&[pattern]).matches_either_slash(&path(text)).is_empty(), expected, "{pattern} on {text}");
+            let found = set(&[pattern]).lowest_either_slash(&path(text), |_| true);
+            assert_eq!(found.is_some(), expected, "{pattern} on {text}");
         }
     }
 

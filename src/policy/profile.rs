@@ -101,38 +101,34 @@ impl Profile {
         if self.deny.restricts(asked.method, asked.path) {
             return Err(Reason::PathDenied.into());
         }
-        let mut rules: Vec<(usize, &AllowRule)> = self
-            .allow_paths
-            .matches(asked.path)
-            .into_iter()
-            .filter_map(|index| Some((index, self.allow.get(index)?)))
-            .collect();
-        if rules.is_empty() {
+        let matching = self.allow_paths.matches(asked.path);
+        let rules = matching.iter().filter_map(|index| Some((*index, self.allow.get(*index)?)));
+        let rules = rules.filter(|(_, rule)| rule.allows_upgrade(asked));
+        let method_matches =
+            |(_, rule): &(usize, &AllowRule)| rule.methods.is_empty() || contains(&rule.methods, asked.method);
+        let scopes_suffice =
+            |(_, rule): &(usize, &AllowRule)| rule.scopes.iter().all(|scope| contains(asked.scopes, scope));
+        if let Some((index, _)) = rules.clone().filter(method_matches).find(scopes_suffice) {
+            return Ok(index);
+        }
+        if matching.is_empty() {
             let reason = if collections.contains(asked.path) { Reason::CollectionDenied } else { Reason::PathDenied };
             return Err(reason.into());
         }
-        rules.retain(|(_, rule)| rule.allows_upgrade(asked));
-        if rules.is_empty() {
+        let Some(first) = rules.clone().next() else {
             return Err(Reason::UpgradeDenied.into());
-        }
-        let method_matches =
-            |(_, rule): &&(usize, &AllowRule)| rule.methods.is_empty() || contains(&rule.methods, asked.method);
-        let scopes_suffice =
-            |(_, rule): &&(usize, &AllowRule)| rule.scopes.iter().all(|scope| contains(asked.scopes, scope));
-        if let Some((index, _)) = rules.iter().filter(method_matches).find(scopes_suffice) {
-            return Ok(*index);
-        }
-        let by_method = rules.iter().find(method_matches);
-        let lacking = by_method.or_else(|| match rules.iter().find(scopes_suffice) {
+        };
+        let by_method = rules.clone().find(method_matches);
+        let lacking = by_method.or_else(|| match rules.clone().find(scopes_suffice) {
             Some(_) => None,
-            None => rules.first(),
+            None => Some(first),
         });
         match lacking {
             Some((_, rule)) => {
                 Err(Deny::new(Reason::InsufficientScope).with_remedy(Remedy::Scopes(rule.scopes.clone())))
             }
             None => {
-                let known = rules.iter().filter(scopes_suffice);
+                let known = rules.filter(scopes_suffice);
                 let mut methods: Vec<String> = known.flat_map(|(_, rule)| rule.methods.iter().cloned()).collect();
                 methods.sort();
                 methods.dedup();
