@@ -7,7 +7,7 @@ use rsa::BoxedUint;
 use serde_json::{Map, Value};
 
 use super::algorithm::{Algorithm, Family};
-use super::json;
+use super::{der, json};
 
 /// A set with more keys than this is not read.
 pub const MAX_KEYS: usize = 100;
@@ -158,8 +158,8 @@ where
 }
 
 fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Material, Unusable> {
-    let modulus = strip_zeros(modulus);
-    let exponent = strip_zeros(exponent);
+    let modulus = der::strip_zeros(modulus);
+    let exponent = der::strip_zeros(exponent);
     if modulus.len() > 512 || exponent.len() > 4 {
         return Err(Unusable::Size);
     }
@@ -169,11 +169,6 @@ fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Material, Unusable> {
     }
     let key = rsa::PublicKey::new(n, BoxedUint::from_be_slice_vartime(exponent)).map_err(|_| Unusable::Size)?;
     Ok(Material::Rsa(key, rsa_spki(modulus, exponent)))
-}
-
-fn strip_zeros(number: &[u8]) -> &[u8] {
-    let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
-    number.get(start..).unwrap_or_default()
 }
 
 /// Everything of a P-256 SubjectPublicKeyInfo (RFC 5480) before the coordinates of its uncompressed point.
@@ -192,23 +187,8 @@ const P384_SPKI: &[u8] = &[
 fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
     const ALGORITHM: &[u8] =
         &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];
-    let integer = |number: &[u8]| {
-        let sign: &[u8] = if number.first().is_some_and(|first| *first >= 0x80) { &[0] } else { &[] };
-        der(0x02, &[sign, number].concat())
-    };
-    let key = der(0x30, &[integer(modulus), integer(exponent)].concat());
-    der(0x30, &[ALGORITHM, &der(0x03, &[&[0], key.as_slice()].concat())].concat())
-}
-
-/// A DER value of less than 64 KiB.
-fn der(tag: u8, content: &[u8]) -> Vec<u8> {
-    let [.., high, low] = content.len().to_be_bytes();
-    let length: &[u8] = match (high, low) {
-        (0, 0..=0x7f) => &[low],
-        (0, _) => &[0x81, low],
-        _ => &[0x82, high, low],
-    };
-    [&[tag], length, content].concat()
+    let key = der::sequence(&[&der::integer(modulus), &der::integer(exponent)]);
+    der::sequence(&[ALGORITHM, &der::bit_string(&key)])
 }
 
 /// Keys that may verify tokens.

@@ -5,6 +5,7 @@ mod authorization;
 mod binding;
 mod cache;
 mod claims;
+mod der;
 mod header;
 mod json;
 mod jws;

@@ -4,6 +4,7 @@ use rsa::signature::Verifier;
 use sha2::{Sha256, Sha384, Sha512};
 
 use super::algorithm::Algorithm;
+use super::der;
 use super::key::Material;
 use crate::proxy::{Hash, Proxy, SignatureCheck};
 
@@ -34,16 +35,16 @@ pub fn is_valid(proxy: &dyn Proxy, algorithm: Algorithm, key: &Material, message
             let Ok(parsed) = p256::ecdsa::Signature::from_slice(signature) else {
                 return false;
             };
-            let der = parsed.to_der();
-            let check = SignatureCheck { hash: Hash::Sha256, public_key: spki, signature: der.as_bytes(), message };
+            let encoded = encode(signature);
+            let check = SignatureCheck { hash: Hash::Sha256, public_key: spki, signature: &encoded, message };
             proxy.verify_signature(check).unwrap_or_else(|| key.verify(message, &parsed).is_ok())
         }
         (Algorithm::Es384, Material::P384(key, spki)) => {
             let Ok(parsed) = p384::ecdsa::Signature::from_slice(signature) else {
                 return false;
             };
-            let der = parsed.to_der();
-            let check = SignatureCheck { hash: Hash::Sha384, public_key: spki, signature: der.as_bytes(), message };
+            let encoded = encode(signature);
+            let check = SignatureCheck { hash: Hash::Sha384, public_key: spki, signature: &encoded, message };
             proxy.verify_signature(check).unwrap_or_else(|| key.verify(message, &parsed).is_ok())
         }
         (Algorithm::EdDsa, Material::Ed25519(key)) => {
@@ -52,6 +53,12 @@ pub fn is_valid(proxy: &dyn Proxy, algorithm: Algorithm, key: &Material, message
         }
         _ => false,
     }
+}
+
+/// The two halves of a JWS's signature (RFC 7518 section 3.4) as an ECDSA-Sig-Value (RFC 3279 section 2.2.3).
+fn encode(signature: &[u8]) -> Vec<u8> {
+    let (r, s) = signature.split_at_checked(signature.len() / 2).unwrap_or_default();
+    der::sequence(&[&der::integer(r), &der::integer(s)])
 }
 
 fn rs(hash: Hash, key: &rsa::PublicKey, message: &[u8], signature: &[u8]) -> bool {
