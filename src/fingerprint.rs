@@ -1,4 +1,6 @@
-//! A fast hash of texts, for those that no enemy chooses.
+//! A fast hash of texts and numbers, for those that no enemy chooses.
+
+use std::hash::{BuildHasherDefault, Hasher};
 
 /// Sixty-four bits of a text.
 ///
@@ -12,6 +14,31 @@ pub fn fingerprint(text: &[u8]) -> u64 {
     // With the length, because the last word does not tell how long it was.
     let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
     words.iter().chain([&last]).fold(mix(length), |hash, word| mix(hash ^ u64::from_le_bytes(*word)))
+}
+
+/// For tables whose keys are numbers that no caller chooses.
+pub type Numbers = BuildHasherDefault<NumberHasher>;
+
+/// Hashes numbers.
+#[derive(Debug, Default)]
+pub struct NumberHasher(u64);
+
+impl Hasher for NumberHasher {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = mix(self.0 ^ fingerprint(bytes));
+    }
+
+    fn write_u32(&mut self, number: u32) {
+        self.write_u64(number.into());
+    }
+
+    fn write_u64(&mut self, number: u64) {
+        self.0 = mix(self.0 ^ number);
+    }
 }
 
 /// Every bit of the word changes half of the result, or nearly; different words stay different.

@@ -1,7 +1,7 @@
 //! What a worker remembers between requests: bounded, and never a verdict on a request.
 
 use std::cell::{RefCell, RefMut};
-use std::hash::Hash;
+use std::hash::{BuildHasher, Hash};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
@@ -9,6 +9,7 @@ use lru::LruCache;
 
 use crate::certificate::{Certificate, Thumbprint};
 use crate::decision::Deny;
+use crate::fingerprint::Numbers;
 use crate::identity::Resolved;
 use crate::token::{KeySet, KeySource, TokenCache, TokenRules, TokenSource};
 
@@ -21,8 +22,8 @@ const MAX_FORWARDED_BYTES: usize = 8192;
 
 /// A worker's memory. It belongs to one policy.
 pub struct Memory {
-    connections: RefCell<LruCache<u64, Option<Rc<Seen>>>>,
-    peers: RefCell<LruCache<u64, Peer>>,
+    connections: RefCell<LruCache<u64, Option<Rc<Seen>>, Numbers>>,
+    peers: RefCell<LruCache<u64, Peer, Numbers>>,
     forwarded: RefCell<LruCache<Box<[u8]>, Rc<SeenForwarded>>>,
     tokens: RefCell<TokenCache>,
     keys: RefCell<Option<Keys>>,
@@ -80,9 +81,9 @@ impl Memory {
             TokenSource::Jwks(KeySource::Fetched(_)) | TokenSource::JwtAuthn { .. } => None,
         };
         Self {
-            connections: RefCell::new(LruCache::new(MAX_CONNECTIONS)),
+            connections: RefCell::new(LruCache::with_hasher(MAX_CONNECTIONS, Numbers::default())),
             // These two take no room before they are used.
-            peers: RefCell::new(LruCache::unbounded()),
+            peers: RefCell::new(LruCache::unbounded_with_hasher(Numbers::default())),
             forwarded: RefCell::new(LruCache::unbounded()),
             tokens: RefCell::default(),
             keys: RefCell::new(inline),
@@ -141,7 +142,7 @@ impl Memory {
 }
 
 /// Puts an entry into a cache of at most `max` entries.
-fn put<K: Hash + Eq, V>(cache: &mut LruCache<K, V>, max: usize, key: K, value: V) {
+fn put<K: Hash + Eq, V, S: BuildHasher>(cache: &mut LruCache<K, V, S>, max: usize, key: K, value: V) {
     cache.put(key, value);
     if cache.len() > max {
         cache.pop_lru();

@@ -12,12 +12,13 @@ use std::rc::Rc;
 use super::host;
 use super::http::{self, Action};
 use super::worker::{self, Worker};
+use crate::fingerprint::Numbers;
 
 thread_local! {
     /// The worker of each plugin, by its context's number. A VM has one thread. No borrow lasts across a host call.
-    static PLUGINS: RefCell<HashMap<u32, Rc<Worker>>> = RefCell::default();
+    static PLUGINS: RefCell<HashMap<u32, Rc<Worker>, Numbers>> = RefCell::default();
     /// The worker of each request.
-    static REQUESTS: RefCell<HashMap<u32, Rc<Worker>>> = RefCell::default();
+    static REQUESTS: RefCell<HashMap<u32, Rc<Worker>, Numbers>> = RefCell::default();
 }
 
 #[unsafe(no_mangle)]
@@ -38,7 +39,7 @@ extern "C" fn _initialize() {
 /// Memory that the host fills and hands over, see [`host::Returned`].
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_memory_allocate(size: usize) -> *mut u8 {
-    Box::into_raw(vec![0_u8; size].into_boxed_slice()).cast()
+    Box::into_raw(Box::<[u8]>::new_uninit_slice(size)).cast()
 }
 
 #[unsafe(no_mangle)]

@@ -4,9 +4,9 @@
 //! a request: times are compared with the clock and the binding with the certificate every time, so a remembered token
 //! is worth nothing with another certificate or after its end. When the keys change everything is forgotten.
 //!
-//! A token is found by the last 16 characters of its signature and then compared whole, so nothing long is hashed. Two
-//! tokens that end alike cost each other their place, never more; and only tokens with a valid signature are remembered,
-//! so making such pairs on purpose takes the issuer's key.
+//! A token is found by a fast hash of the last 16 characters of its signature and then compared whole, so nothing long is
+//! hashed. Two tokens whose ends hash alike cost each other their place, never more; and only tokens with a valid signature
+//! are remembered, so making such pairs on purpose takes the issuer's key.
 
 use std::num::NonZeroUsize;
 use std::rc::Rc;
@@ -14,15 +14,15 @@ use std::rc::Rc;
 use lru::LruCache;
 
 use super::Claims;
+use crate::fingerprint::{Numbers, fingerprint};
 
 /// Tokens remembered in a worker; beyond that the least recently used one is forgotten.
 const MAX_TOKENS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 /// A longer token is verified every time. Together they bound the cache to 16 MiB and the claims.
 const MAX_TOKEN_BYTES: usize = 4096;
-const TAIL_BYTES: usize = 16;
 
 /// Verified tokens.
-pub struct TokenCache(LruCache<[u8; TAIL_BYTES], Remembered>);
+pub struct TokenCache(LruCache<u64, Remembered, Numbers>);
 
 struct Remembered {
     token: Box<str>,
@@ -31,21 +31,21 @@ struct Remembered {
 
 impl Default for TokenCache {
     fn default() -> Self {
-        Self(LruCache::new(MAX_TOKENS))
+        Self(LruCache::with_hasher(MAX_TOKENS, Numbers::default()))
     }
 }
 
 impl TokenCache {
     /// The claims of exactly this token.
     pub fn claims(&mut self, token: &[u8]) -> Option<Rc<Claims>> {
-        let found = self.0.get(tail(token)?)?;
+        let found = self.0.get(&tail(token)?)?;
         same(found.token.as_bytes(), token).then(|| Rc::clone(&found.claims))
     }
 
     /// Remembers a token whose signature was found valid.
     pub fn insert(&mut self, token: &str, claims: Rc<Claims>) {
         if let Some(tail) = tail(token.as_bytes()).filter(|_| token.len() <= MAX_TOKEN_BYTES) {
-            self.0.put(*tail, Remembered { token: token.into(), claims });
+            self.0.put(tail, Remembered { token: token.into(), claims });
         }
     }
 
@@ -63,8 +63,9 @@ fn same(left: &[u8], right: &[u8]) -> bool {
     left.len() == right.len() && left_words.iter().zip(right_words).all(same_word) && left_rest == right_rest
 }
 
-fn tail(token: &[u8]) -> Option<&[u8; TAIL_BYTES]> {
-    token.last_chunk()
+/// The last characters, as a number.
+fn tail(token: &[u8]) -> Option<u64> {
+    token.last_chunk::<16>().map(|tail| fingerprint(tail))
 }
 
 #[cfg(test)]
