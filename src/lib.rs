@@ -21,6 +21,7 @@ mod identity;
 mod memory;
 mod metrics;
 pub mod pairs;
+mod plain;
 mod policy;
 mod presented;
 mod protobuf;

@@ -7,15 +7,13 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Header<'_>>> {
     if bytes.is_empty() {
         return Some(Vec::new());
     }
-    let (count, rest) = size(bytes)?;
-    let (mut sizes, mut data) = rest.split_at_checked(count.checked_mul(8)?)?;
+    let (count, rest) = bytes.split_first_chunk()?;
+    let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+    let (sizes, mut data) = rest.split_at_checked(count.checked_mul(8)?)?;
     let mut pairs = Vec::with_capacity(count);
-    while !sizes.is_empty() {
-        let (name_size, after) = size(sizes)?;
-        let (value_size, after) = size(after)?;
-        sizes = after;
-        let (name, after) = text(data, name_size)?;
-        let (value, after) = text(after, value_size)?;
+    for [a, b, c, d, e, f, g, h] in sizes.as_chunks().0 {
+        let (name, after) = text(data, u32::from_le_bytes([*a, *b, *c, *d]))?;
+        let (value, after) = text(after, u32::from_le_bytes([*e, *f, *g, *h]))?;
         data = after;
         pairs.push((name, value));
     }
@@ -38,13 +36,8 @@ pub fn encode<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> 
     Some(bytes)
 }
 
-fn size(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (size, rest) = bytes.split_first_chunk::<4>()?;
-    Some((usize::try_from(u32::from_le_bytes(*size)).ok()?, rest))
-}
-
-fn text(bytes: &[u8], size: usize) -> Option<(&[u8], &[u8])> {
-    let (text, rest) = bytes.split_at_checked(size)?;
+fn text(bytes: &[u8], size: u32) -> Option<(&[u8], &[u8])> {
+    let (text, rest) = bytes.split_at_checked(usize::try_from(size).ok()?)?;
     Some((text, rest.strip_prefix(&[0])?))
 }
 

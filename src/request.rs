@@ -3,6 +3,7 @@
 use crate::byte_set::{ALPHANUMERIC, ByteSet};
 use crate::decision::{Deny, Reason};
 use crate::escape::percent_decode;
+use crate::plain::is_plain;
 
 /// A header: its name as Envoy spells it (lower case) and its value, any bytes.
 pub type Header<'a> = (&'a [u8], &'a [u8]);
@@ -97,6 +98,9 @@ pub struct Claimed<'a> {
 impl<'a> Request<'a> {
     /// Sorts a header map.
     pub fn new(headers: &'a [Header<'a>]) -> Self {
+        const CLIENT_ID_NAME: &[u8] = CLIENT_ID.as_bytes();
+        const PROFILE_ID_NAME: &[u8] = PROFILE_ID.as_bytes();
+        const FORWARDED_CLIENT_CERT_NAME: &[u8] = FORWARDED_CLIENT_CERT.as_bytes();
         let mut request = Self { headers, ..Self::default() };
         for (name, value) in headers {
             let place = match *name {
@@ -108,9 +112,9 @@ impl<'a> Request<'a> {
                 b"content-type" => &mut request.content_type,
                 b"x-request-id" => &mut request.request_id,
                 b"authorization" => &mut request.authorization,
-                name if name == CLIENT_ID.as_bytes() => &mut request.client_id,
-                name if name == PROFILE_ID.as_bytes() => &mut request.profile_id,
-                name if name == FORWARDED_CLIENT_CERT.as_bytes() => &mut request.forwarded_client_cert,
+                CLIENT_ID_NAME => &mut request.client_id,
+                PROFILE_ID_NAME => &mut request.profile_id,
+                FORWARDED_CLIENT_CERT_NAME => &mut request.forwarded_client_cert,
                 _ => continue,
             };
             place.push(value);
@@ -199,11 +203,8 @@ impl<'a> Request<'a> {
     }
 
     /// The request's id where it is a plain one: at most 128 visible ASCII characters.
-    pub fn id(&self) -> Option<&'a str> {
-        self.request_id
-            .first
-            .filter(|id| id.len() <= 128 && id.iter().all(u8::is_ascii_graphic))
-            .and_then(|id| std::str::from_utf8(id).ok())
+    pub fn id(&self) -> Option<&'a [u8]> {
+        self.request_id.first.filter(|id| id.len() <= 128 && (is_plain(id) || id.iter().all(u8::is_ascii_graphic)))
     }
 }
 

@@ -44,7 +44,7 @@ impl Response {
                 "status": status,
                 "detail": detail,
                 "code": deny.reason.code(),
-                "request_id": request.id(),
+                "request_id": request.id().map(String::from_utf8_lossy),
             })
             .to_string()
         };

@@ -1,12 +1,13 @@
 //! What the upstream is told, and what it is never told by anybody else.
 
 use std::borrow::Cow;
+use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::certificate::Thumbprint;
 use crate::decision::{Allow, Caller, Decision, ForwardedCert, Rule};
+use crate::plain::is_plain;
 use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, Header, PROFILE_ID, Request};
 
 /// The header of RFC 9440.
@@ -29,6 +30,8 @@ pub struct UpstreamHeaders {
     pub client_cert: Option<String>,
     /// Where a trusted proxy forwards the certificate: read here, and never passed on.
     pub inbound_cert: Option<String>,
+    /// Those of all these names that are not known as identity headers anyway.
+    others: Vec<String>,
 }
 
 impl Default for UpstreamHeaders {
@@ -41,6 +44,7 @@ impl Default for UpstreamHeaders {
             thumbprint: Some("x-client-cert-thumbprint".to_owned()),
             client_cert: None,
             inbound_cert: None,
+            others: Vec::new(),
         }
     }
 }
@@ -53,29 +57,32 @@ impl UpstreamHeaders {
         all.into_iter().flatten().map(String::as_str)
     }
 
-    /// What an allowed caller's request carries.
-    fn values<'a>(&'a self, caller: &'a Caller, der: Option<&[u8]>) -> impl Iterator<Item = Written<'a>> {
-        // Names and ARNs are visible ASCII by construction; what a certificate says of itself is anything.
-        let found = |name: &'a Option<String>, value: Option<&'a str>| Some((name.as_deref()?, Cow::Borrowed(value?)));
-        let values = [
-            found(&self.client_id, caller.client_id()),
-            found(&self.profile_id, caller.profile_id.as_deref()),
-            found(&self.principal, caller.principal()),
-            self.identity.as_deref().zip(caller.identity.as_deref().map(visible)),
-            found(&self.thumbprint, caller.thumbprint.as_ref().map(Thumbprint::as_str)),
-            self.client_cert
-                .as_deref()
-                .zip(der)
-                .map(|(name, der)| (name, format!(":{}:", STANDARD.encode(der)).into())),
-        ];
-        values.into_iter().flatten().map(|(name, value)| (name.as_bytes(), bytes(value)))
+    /// Takes note of where a trusted proxy forwards the certificate.
+    pub fn reserve(&mut self, inbound_cert: Option<String>) {
+        self.inbound_cert = inbound_cert;
+        let named = self.names().chain(self.inbound_cert.as_deref());
+        self.others = named.filter(|name| !is_known_identity_header(name.as_bytes())).map(str::to_owned).collect();
     }
-}
 
-fn bytes(text: Cow<'_, str>) -> Cow<'_, [u8]> {
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
-        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    /// What an allowed caller's request carries.
+    fn values<'a>(&'a self, caller: &'a Caller, der: Option<&[u8]>) -> Vec<Written<'a>> {
+        let mut values = Vec::with_capacity(6);
+        let mut write = |name: &'a Option<String>, value: Option<Cow<'a, [u8]>>| {
+            if let (Some(name), Some(value)) = (name, value) {
+                values.push((name.as_bytes(), value));
+            }
+        };
+        // Names and ARNs are visible ASCII by construction; what a certificate says of itself is anything.
+        let as_it_is = |value: &'a str| Cow::Borrowed(value.as_bytes());
+        write(&self.client_id, caller.client_id().map(as_it_is));
+        write(&self.profile_id, caller.profile_id.as_deref().map(as_it_is));
+        write(&self.principal, caller.principal().map(as_it_is));
+        write(&self.identity, caller.identity.as_deref().map(visible));
+        write(&self.thumbprint, caller.thumbprint.as_ref().map(|thumbprint| Cow::Borrowed(thumbprint.as_bytes())));
+        if self.client_cert.is_some() {
+            write(&self.client_cert, der.map(|der| format!(":{}:", STANDARD.encode(der)).into_bytes().into()));
+        }
+        values
     }
 }
 
@@ -105,7 +112,7 @@ pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: 
         Ok(Allow { rule: Rule::Profile(_) }) => {
             let certificate = decision.certificate.as_ref();
             let der = certificate.and_then(|certificate| certificate.der.as_deref());
-            names.values(&decision.caller, der).collect()
+            names.values(&decision.caller, der)
         }
         Ok(Allow { rule: Rule::Bypass(_) }) | Err(_) => Vec::new(),
     };
@@ -132,10 +139,13 @@ pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: 
 fn decided_path(request: &Request<'_>, decision: &Decision) -> Option<Vec<u8>> {
     let canonical = decision.path.as_deref().filter(|_| decision.verdict.is_ok())?;
     let sent = request.path().ok()?;
-    let end = sent.iter().position(|byte| matches!(byte, b'?' | b'#')).unwrap_or(sent.len());
-    let (path, rest) = sent.split_at_checked(end)?;
-    let query = rest.split(|byte| *byte == b'#').next().unwrap_or_default();
-    (path != canonical.as_bytes()).then(|| [canonical.as_bytes(), query].concat())
+    let behind = sent.strip_prefix(canonical.as_bytes()).map(<[u8]>::first);
+    if matches!(behind, Some(None | Some(b'?' | b'#'))) {
+        return None;
+    }
+    let query = sent.split(|byte| *byte == b'#').next().unwrap_or_default();
+    let query = query.iter().position(|byte| *byte == b'?').and_then(|start| query.get(start..)).unwrap_or_default();
+    Some([canonical.as_bytes(), query].concat())
 }
 
 /// The trailers with which a request goes on, because a recipient may merge them into the headers (RFC 9110 section
@@ -162,7 +172,11 @@ const CERTIFICATE_PREFIXES: &[&str] =
 
 /// Could an upstream take this header for a word about the client's identity?
 fn is_identity_header(name: &[u8], names: &UpstreamHeaders) -> bool {
-    is_finding_header(name) || is_certificate_header(name, names) || names.names().any(|known| is_spelled(name, known))
+    is_known_identity_header(name) || names.others.iter().any(|known| is_spelled(name, known))
+}
+
+fn is_known_identity_header(name: &[u8]) -> bool {
+    is_finding_header(name) || is_known_certificate_header(name)
 }
 
 // Most headers of a request begin with another letter than any of the known ones.
@@ -194,18 +208,16 @@ fn begins_with(name: &[u8], known: &str) -> bool {
 
 /// A text as a header value: visible ASCII as it is, everything else percent-encoded, so that no name in a certificate
 /// can end a line, be read as two, or lose a space at its end and become another.
-fn visible(text: &str) -> Cow<'_, str> {
-    use std::fmt::Write;
-    let is_plain = |byte: u8| byte.is_ascii_graphic() && byte != b'%';
-    if text.bytes().all(is_plain) {
-        return Cow::Borrowed(text);
+fn visible(text: &str) -> Cow<'_, [u8]> {
+    if is_plain(text.as_bytes()) {
+        return Cow::Borrowed(text.as_bytes());
     }
-    let mut value = String::with_capacity(text.len());
+    let mut value = Vec::with_capacity(text.len());
     for byte in text.bytes() {
-        if is_plain(byte) {
-            value.push(char::from(byte));
+        if byte.is_ascii_graphic() && byte != b'%' {
+            value.push(byte);
         } else {
-            // Writing to a String cannot fail.
+            // Writing to a Vec cannot fail.
             let _ = write!(value, "%{byte:02X}");
         }
     }

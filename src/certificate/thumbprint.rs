@@ -42,6 +42,11 @@ impl Thumbprint {
         digits.next().is_none().then(|| Self::from(bytes))
     }
 
+    /// The unpadded base64url form, in ASCII.
+    pub const fn as_bytes(&self) -> &[u8] {
+        &self.text
+    }
+
     /// The unpadded base64url form.
     pub fn as_str(&self) -> &str {
         str::from_utf8(&self.text).unwrap_or_default()

@@ -36,18 +36,15 @@ const RESERVED: &[&str] = &[
 const RESERVED_PREFIXES: &[&str] = &["access-control-", "grpc-", "if-", "sec-", "x-envoy-", "x-forwarded-"];
 
 pub(super) fn compile(raw: RawUpstreamHeaders) -> Result<UpstreamHeaders, ConfigError> {
-    let default = UpstreamHeaders::default();
-    let headers = UpstreamHeaders {
-        client_id: name("client_id", raw.client_id, default.client_id)?,
-        profile_id: name("profile_id", raw.profile_id, default.profile_id)?,
-        principal: name("principal", raw.principal, default.principal)?,
-        identity: name("identity", raw.identity, default.identity)?,
-        thumbprint: name("thumbprint", raw.thumbprint, default.thumbprint)?,
-        client_cert: match raw.client_cert {
-            Some(RawHeader::Written(true)) => Some(CLIENT_CERT.to_owned()),
-            other => name("client_cert", other, None)?,
-        },
-        inbound_cert: None,
+    let mut headers = UpstreamHeaders::default();
+    headers.client_id = name("client_id", raw.client_id, headers.client_id)?;
+    headers.profile_id = name("profile_id", raw.profile_id, headers.profile_id)?;
+    headers.principal = name("principal", raw.principal, headers.principal)?;
+    headers.identity = name("identity", raw.identity, headers.identity)?;
+    headers.thumbprint = name("thumbprint", raw.thumbprint, headers.thumbprint)?;
+    headers.client_cert = match raw.client_cert {
+        Some(RawHeader::Written(true)) => Some(CLIENT_CERT.to_owned()),
+        other => name("client_cert", other, None)?,
     };
     let names: Vec<&str> = headers.names().collect();
     for (index, name) in names.iter().enumerate() {

@@ -122,7 +122,7 @@ impl Policy {
         let validation = raw.certificate.0.validation;
         let clock_skew = i64::from(raw.certificate.0.clock_skew_seconds);
         let forwarding = certificate::forwarding(raw.certificate.0, &identities, &upstream_headers)?;
-        upstream_headers.inbound_cert = forwarding.as_ref().map(|forwarding| forwarding.header.clone());
+        upstream_headers.reserve(forwarding.as_ref().map(|forwarding| forwarding.header.clone()));
         Ok(Self {
             policy_id: raw.policy_id,
             mode: raw.mode,

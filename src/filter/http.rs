@@ -142,7 +142,7 @@ fn refuse(deny: &Deny, request: &Request<'_>) -> Action {
 fn record(worker: &Worker, request: &Request<'_>, decision: &Decision) {
     let policy = worker.policy.as_ref();
     let record = record::json(policy.and_then(|policy| policy.policy_id.as_deref()), request, decision);
-    if let Err(problem) = host::set_filter_state(DECISION, record.as_bytes()) {
+    if let Err(problem) = host::set_filter_state(DECISION, &record) {
         host::error(format_args!("the decision record could not be written: {problem}"));
     }
     let denied = decision.verdict.is_err();

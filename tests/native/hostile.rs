@@ -192,7 +192,7 @@ proptest! {
         POLICIES.with(|policies| -> Result<(), TestCaseError> {
             for policy in policies {
                 let decision = decide(policy, &Memory::default(), &request, &proxy);
-                let record: serde_json::Value = serde_json::from_str(&decision_record(policy.policy_id.as_deref(), &request, &decision)).unwrap();
+                let record: serde_json::Value = serde_json::from_slice(&decision_record(policy.policy_id.as_deref(), &request, &decision)).unwrap();
                 match &decision.verdict {
                     Ok(allow) => {
                         prop_assert!(matches!(allow.rule, Rule::Bypass(0)) || decision.caller.client_id() == Some("acme"));
