@@ -55,6 +55,7 @@ fn authorize(
     };
 
     let now = seconds(proxy.now()?);
+    found.time = Some(now);
     let mut token = PresentedToken::new(&policy.token, memory, proxy, now, credentials)?;
 
     // 401: the certificate, then the token, then whether they belong together.

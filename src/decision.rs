@@ -300,6 +300,8 @@ pub struct Decision {
     pub path: Option<String>,
     /// The certificate, where the decision came to look at it and Envoy or a trusted proxy had verified it.
     pub certificate: Option<Rc<Certificate>>,
+    /// When it was decided, in seconds since 1970, where the time mattered.
+    pub time: Option<i64>,
     /// What became of the header in which a certificate was forwarded.
     pub forwarded_cert: ForwardedCert,
 }
@@ -313,6 +315,7 @@ impl Decision {
             enforcement: Enforcement::Enforce,
             path: None,
             certificate: None,
+            time: None,
             forwarded_cert: ForwardedCert::Unknown,
         }
     }

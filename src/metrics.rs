@@ -18,13 +18,38 @@ pub enum Counter {
     ForwardedCertStripped,
     /// Tokens that came with another certificate than their own.
     PopMismatch,
+    /// Certificates for whose client the inventory has no room.
+    InventoryFull,
+    /// Fetches of the key set that put keys in force, and those that did not.
+    Fetched(Outcome),
 }
+
+/// What became of a fetch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// What came is in force.
+    Adopted,
+    /// Nothing came, or nothing that can be used.
+    Failed,
+}
+
+/// Days until the first of the client's certificates ends, as a gauge's name. The inventory bounds their number.
+pub fn days_until_expiry(client_id: &str) -> String {
+    format!("mtls_cert_days_until_expiry.client.{client_id}")
+}
+
+/// Seconds since the key set that is in force was fetched, or since there is one to fetch, as a gauge's name.
+pub const KEYS_AGE: &str = "mtls_fetch_age_seconds.source.jwks";
 
 impl Counter {
     /// Every counter, those of ordinary requests first.
     pub fn all() -> impl Iterator<Item = Self> {
         let by_reason = Reason::ALL.iter().flat_map(|reason| [Self::Failure(*reason), Self::ShadowDenied(*reason)]);
-        [Self::Success, Self::Bypassed, Self::PopMismatch, Self::ForwardedCertStripped].into_iter().chain(by_reason)
+        let fetched = [Outcome::Adopted, Outcome::Failed].map(Self::Fetched);
+        [Self::Success, Self::Bypassed, Self::PopMismatch, Self::ForwardedCertStripped, Self::InventoryFull]
+            .into_iter()
+            .chain(fetched)
+            .chain(by_reason)
     }
 
     /// What a decision counts as, about a request from which a forwarded certificate was removed or not.
@@ -51,6 +76,9 @@ impl Counter {
             Self::Bypassed => "mtls_auth_bypassed_total".to_owned(),
             Self::ForwardedCertStripped => "mtls_forwarded_cert_stripped_total".to_owned(),
             Self::PopMismatch => "mtls_pop_mismatch_total".to_owned(),
+            Self::InventoryFull => "mtls_cert_inventory_full_total".to_owned(),
+            Self::Fetched(Outcome::Adopted) => "mtls_fetch_total.source.jwks.outcome.adopted".to_owned(),
+            Self::Fetched(Outcome::Failed) => "mtls_fetch_total.source.jwks.outcome.failed".to_owned(),
             Self::Failure(reason) => format!("mtls_auth_failure_total.reason.{}", reason.code()),
             Self::ShadowDenied(reason) => format!("mtls_auth_shadow_denied_total.reason.{}", reason.code()),
         }

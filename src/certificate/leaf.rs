@@ -1,6 +1,6 @@
 //! The leaf certificate: DER in, what the decision needs out. The one decoder of certificates.
 //!
-//! It walks the fields of RFC 5280 section 4.1 in their order. Signature, key and serial number only have to be
+//! It walks the fields of RFC 5280 section 4.1 in their order. Signature and serial number only have to be
 //! well-formed: it is Envoy that verified the chain.
 
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
@@ -8,7 +8,7 @@ use der::{Tag, TagNumber, Tagged};
 
 use super::distinguished_name::{Attribute, DistinguishedName, MAX_ATTRIBUTES, MAX_RDNS, Value, attribute_kind};
 use super::reader::{Oid, Values, bits, integer};
-use super::{Certificate, Thumbprint, Unsuitable, Validity};
+use super::{Certificate, KeyKind, Thumbprint, Unsuitable, Validity};
 
 /// A certificate larger than this is not read; no real leaf comes near.
 pub const MAX_DER_BYTES: usize = 32 * 1024;
@@ -116,10 +116,7 @@ fn to_be_signed(fields: &mut Values<'_>, der: &[u8]) -> Result<Certificate, Malf
     let validity = fields
         .inside(Tag::Sequence, |times| Ok(Validity { not_before: seconds(times)?, not_after: seconds(times)? }))?;
     let subject = name(fields)?;
-    fields.inside(Tag::Sequence, |key| {
-        key.algorithm()?;
-        key.octets()
-    })?;
+    let key = fields.inside(Tag::Sequence, KeyKind::read)?;
     for unique_id in [1, 2] {
         if let Some(content) = fields.optional(implicit(unique_id))? {
             bits(content)?;
@@ -130,6 +127,7 @@ fn to_be_signed(fields: &mut Values<'_>, der: &[u8]) -> Result<Certificate, Malf
         subject,
         issuer: Some(issuer),
         validity: Some(validity),
+        key: Some(key),
         unsuitable: None,
         uri_sans: Vec::new(),
         dns_sans: Vec::new(),

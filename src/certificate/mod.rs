@@ -4,6 +4,7 @@ mod connection;
 mod distinguished_name;
 mod encoding;
 mod forwarded;
+mod key_kind;
 mod leaf;
 mod reader;
 mod thumbprint;
@@ -12,6 +13,7 @@ mod xfcc;
 pub use connection::{Validation, forwarded_is_own, from_connection};
 pub use distinguished_name::{DistinguishedName, Value, canonical_kind};
 pub use forwarded::{Format, Forwarded};
+pub use key_kind::KeyKind;
 pub use leaf::Malformed;
 pub use thumbprint::Thumbprint;
 
@@ -31,6 +33,8 @@ pub struct Certificate {
     pub issuer: Option<DistinguishedName>,
     /// When it may be used, where the whole certificate was seen.
     pub validity: Option<Validity>,
+    /// The kind of its key, where the whole certificate was seen.
+    pub key: Option<KeyKind>,
     /// Why it is no client certificate, if it is none.
     pub unsuitable: Option<Unsuitable>,
     /// Every URI subject alternative name.

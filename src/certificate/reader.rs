@@ -87,21 +87,19 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// `AlgorithmIdentifier`
-    pub fn algorithm(&mut self) -> Result<(), Malformed> {
+    /// `AlgorithmIdentifier`, with the DER of its parameters.
+    pub fn algorithm(&mut self) -> Result<(Oid, Option<&'a [u8]>), Malformed> {
         self.inside(Tag::Sequence, |algorithm| {
-            algorithm.oid()?;
-            if !algorithm.is_empty() {
-                algorithm.any()?;
-            }
-            Ok(())
+            let oid = algorithm.oid()?;
+            let parameters = if algorithm.is_empty() { None } else { Some(algorithm.whole()?) };
+            Ok((oid, parameters))
         })
     }
 
     /// A BIT STRING of whole octets, as keys and signatures are.
-    pub fn octets(&mut self) -> Result<(), Malformed> {
+    pub fn octets(&mut self) -> Result<&'a [u8], Malformed> {
         match bits(self.required(Tag::BitString)?)? {
-            (0, _) => Ok(()),
+            (0, octets) => Ok(octets),
             _ => Err(Malformed::Der),
         }
     }

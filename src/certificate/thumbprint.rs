@@ -42,6 +42,11 @@ impl Thumbprint {
         digits.next().is_none().then(|| Self::from(bytes))
     }
 
+    /// The SHA-256 itself.
+    pub const fn hash(&self) -> &[u8; 32] {
+        &self.hash
+    }
+
     /// The unpadded base64url form, in ASCII.
     pub const fn as_bytes(&self) -> &[u8] {
         &self.text

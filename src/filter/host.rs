@@ -36,6 +36,7 @@ const CALL_BODY: u32 = 4;
 const PLUGIN_CONFIGURATION: u32 = 7;
 const REQUEST_STREAM: u32 = 0;
 const COUNTER: u32 = 0;
+const GAUGE: u32 = 1;
 
 /// A version that no shared value ever has. The host ignores it where the value is absent and refuses it where it is
 /// there, so that of two workers creating the same value neither is lost.
@@ -66,6 +67,7 @@ unsafe extern "C" {
     fn proxy_set_shared_data(key: *const u8, key_size: usize, value: *const u8, value_size: usize, cas: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, offset: i64) -> u32;
+    fn proxy_record_metric(id: u32, value: u64) -> u32;
     fn proxy_log(level: u32, message: *const u8, message_size: usize) -> u32;
     fn proxy_http_call(
         cluster: *const u8,
@@ -311,9 +313,18 @@ pub(super) fn set_filter_state(name: &str, value: &[u8]) -> Result<(), HostError
 
 /// Defines a counter.
 pub(super) fn define_counter(name: &str) -> Result<u32, HostError> {
+    define(COUNTER, name)
+}
+
+/// Defines a gauge.
+pub(super) fn define_gauge(name: &str) -> Result<u32, HostError> {
+    define(GAUGE, name)
+}
+
+fn define(kind: u32, name: &str) -> Result<u32, HostError> {
     let mut id = 0;
     // SAFETY: the name outlives the call; the host writes one number.
-    let status = unsafe { proxy_define_metric(COUNTER, name.as_ptr(), name.len(), &mut id) };
+    let status = unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) };
     check("proxy_define_metric", status).map(|()| id)
 }
 
@@ -321,6 +332,12 @@ pub(super) fn define_counter(name: &str) -> Result<u32, HostError> {
 pub(super) fn increment(counter: u32) -> Result<(), HostError> {
     // SAFETY: takes numbers only.
     check("proxy_increment_metric", unsafe { proxy_increment_metric(counter, 1) })
+}
+
+/// Sets a gauge.
+pub(super) fn set_gauge(gauge: u32, value: u64) -> Result<(), HostError> {
+    // SAFETY: takes numbers only.
+    check("proxy_record_metric", unsafe { proxy_record_metric(gauge, value) })
 }
 
 /// Answers the request. A plain caller sees status, headers and body; for a gRPC caller Envoy makes a trailers-only

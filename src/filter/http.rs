@@ -4,7 +4,6 @@ use super::host::{self, Host};
 use super::worker::Worker;
 use crate::config::{AuditLog, Policy};
 use crate::decision::{Decision, Deny, Reason};
-use crate::metrics::Counter;
 use crate::proxy::{HostError, Proxy};
 use crate::request::Request;
 use crate::response::Response;
@@ -84,9 +83,7 @@ fn conclude(worker: &Worker, wait: impl FnOnce(Reason) -> bool) -> Action {
             Err(problem) => decision = Decision::failed(problem.into()),
         }
     }
-    for counter in Counter::of(&decision, strips_certificate) {
-        worker.count(counter);
-    }
+    worker.take_note(&decision, strips_certificate);
     record(worker, &request, &decision);
     match decision.refusal() {
         None => Action::Continue,

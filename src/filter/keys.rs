@@ -5,8 +5,11 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::gauges::Gauges;
 use super::host::{self, Host};
+use super::worker::Worker;
 use crate::memory::Memory;
+use crate::metrics::{Counter, KEYS_AGE, Outcome};
 use crate::pairs;
 use crate::proxy::{Proxy, seconds};
 use crate::token::{KeyFetch, KeySet, MAX_SET_BYTES};
@@ -29,6 +32,11 @@ pub(super) struct KeyFetcher {
     in_flight: Cell<Option<u32>>,
     due_at: Cell<u64>,
     finished_at: Cell<u64>,
+    /// When the keys in force came; before there are any, when they were first asked for.
+    adopted_at: Cell<Option<u64>>,
+    /// The second whose age was last shown.
+    shown_at: Cell<u64>,
+    gauges: Gauges,
     wanted: Cell<bool>,
     waiting: RefCell<Vec<Waiting>>,
 }
@@ -49,6 +57,9 @@ impl KeyFetcher {
             in_flight: Cell::default(),
             due_at: Cell::default(),
             finished_at: Cell::default(),
+            adopted_at: Cell::default(),
+            shown_at: Cell::default(),
+            gauges: Gauges::default(),
             wanted: Cell::default(),
             waiting: RefCell::default(),
         }
@@ -76,19 +87,26 @@ impl KeyFetcher {
         self.waiting.borrow_mut().retain(|waiting| waiting.context != context);
     }
 
-    /// Starts a fetch where one is due. Returns the requests that have waited long enough.
-    pub fn tick(&self, memory: &Memory) -> Vec<u32> {
-        let Ok(now) = Host.now() else {
-            return Vec::new();
-        };
+    /// Starts a fetch where one is due (`now` in nanoseconds). Returns the requests that have waited long enough.
+    pub fn tick(&self, worker: &Worker, now: u64) -> Vec<u32> {
+        self.show_age(now);
         let wanted = self.wanted.get() && now >= self.finished_at.get().saturating_add(COOLDOWN);
         if self.in_flight.get().is_none() && (wanted || now >= self.due_at.get()) {
-            self.start(memory, now);
+            self.start(worker, now);
         }
         self.take(|waiting| waiting.until <= now)
     }
 
-    fn start(&self, memory: &Memory, now: u64) {
+    /// Once a second. Each worker fetches for itself and shows its own age, so that over a minute the oldest can be seen.
+    fn show_age(&self, now: u64) {
+        let since = self.adopted_at.get().unwrap_or(now);
+        self.adopted_at.set(Some(since));
+        if self.shown_at.replace(now / SECOND) != now / SECOND {
+            self.gauges.set(KEYS_AGE.to_owned(), now.saturating_sub(since) / SECOND);
+        }
+    }
+
+    fn start(&self, worker: &Worker, now: u64) {
         self.wanted.set(false);
         let headers = [
             (":method", "GET"),
@@ -104,7 +122,8 @@ impl KeyFetcher {
                 host::warn(format_args!(
                     "token.jwks_uri: no keys can be fetched through cluster {cluster:?}: {problem}; is it configured?"
                 ));
-                self.finish(now, self.retry(memory, now));
+                worker.count(Counter::Fetched(Outcome::Failed));
+                self.finish(now, self.retry(&worker.memory, now));
             }
         }
     }
@@ -121,13 +140,16 @@ impl KeyFetcher {
     }
 
     /// Takes an answer. Returns the requests that need not wait any longer.
-    pub fn answer(&self, call: u32, memory: &Memory) -> Vec<u32> {
+    pub fn answer(&self, call: u32, worker: &Worker) -> Vec<u32> {
         if self.in_flight.get() != Some(call) {
             return Vec::new();
         }
         let now = Host.now().unwrap_or_default();
+        let memory = &worker.memory;
         match answered_keys() {
             Ok(set) => {
+                worker.count(Counter::Fetched(Outcome::Adopted));
+                self.adopted_at.set(Some(now));
                 memory.adopt_keys(set, seconds(now).saturating_add(self.fetch.max_stale));
                 // Up to a tenth earlier, so that workers and proxies do not all ask at once.
                 let refresh = self.fetch.refresh.saturating_mul(SECOND);
@@ -136,6 +158,7 @@ impl KeyFetcher {
                 self.take(|_| true)
             }
             Err(problem) => {
+                worker.count(Counter::Fetched(Outcome::Failed));
                 let in_force = memory.keys(seconds(now)).is_some();
                 let consequence = if in_force { "the last good keys stay in force" } else { "there are none yet" };
                 host::warn(format_args!(

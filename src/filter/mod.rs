@@ -1,7 +1,9 @@
 //! The adapter: the only part that knows Envoy. It reads what the core asks for, and carries out what the core decides.
 
 mod abi;
+mod gauges;
 mod host;
 mod http;
+mod inventory;
 mod keys;
 mod worker;

@@ -4,12 +4,14 @@ use std::cell::RefCell;
 
 use super::host::{self, Host};
 use super::http;
+use super::inventory::{self, Inventory};
 use super::keys::{self, KeyFetcher};
 use crate::config::{ConfigError, Policy};
+use crate::decision::Decision;
 use crate::fingerprint::fingerprint;
 use crate::memory::Memory;
 use crate::metrics::Counter;
-use crate::proxy::{HostError, Proxy};
+use crate::proxy::{HostError, Proxy, seconds};
 use crate::record::LogBudget;
 use crate::token::{KeySource, TokenRules, TokenSource};
 
@@ -22,6 +24,7 @@ pub(super) struct Worker {
     pub keys: Option<KeyFetcher>,
     /// The host's numbers for them, the ones that are most used in front.
     counters: Vec<(Counter, u32)>,
+    inventory: Inventory,
     pub log_budget: RefCell<LogBudget>,
 }
 
@@ -44,6 +47,7 @@ impl Worker {
                 TokenSource::Jwks(KeySource::Inline(_)) | TokenSource::JwtAuthn { .. } => None,
             },
             counters,
+            inventory: Inventory::default(),
             log_budget: RefCell::default(),
         }
     }
@@ -56,17 +60,31 @@ impl Worker {
         }
     }
 
-    /// Looks after fetches and waiting requests.
-    pub fn tick(&self) {
-        if let Some(keys) = &self.keys {
-            self.resume(keys.tick(&self.memory));
+    /// Counts a decision, and takes note of its certificate.
+    pub fn take_note(&self, decision: &Decision, strips_certificate: bool) {
+        for counter in Counter::of(decision, strips_certificate) {
+            self.count(counter);
         }
+        if !self.inventory.note(decision) {
+            self.count(Counter::InventoryFull);
+        }
+    }
+
+    /// Looks after fetches, waiting requests and gauges.
+    pub fn tick(&self) {
+        let Ok(now) = Host.now() else {
+            return;
+        };
+        if let Some(keys) = &self.keys {
+            self.resume(keys.tick(self, now));
+        }
+        self.inventory.tick(seconds(now));
     }
 
     /// Takes the answer to a call.
     pub fn answer(&self, call: u32) {
         if let Some(keys) = &self.keys {
-            self.resume(keys.answer(call, &self.memory));
+            self.resume(keys.answer(call, self));
         }
     }
 
@@ -119,10 +137,9 @@ pub(super) fn configure() -> Option<Worker> {
         }
     };
     let worker = Worker::new(policy, define_counters());
-    if worker.keys.is_some()
-        && let Err(problem) = host::set_tick_period(keys::TICK_MILLISECONDS)
-    {
-        host::error(format_args!("{problem}; no keys can be fetched, and tokens are refused"));
+    let period = if worker.keys.is_some() { keys::TICK_MILLISECONDS } else { inventory::TICK_MILLISECONDS };
+    if let Err(problem) = host::set_tick_period(period) {
+        host::error(format_args!("{problem}; no keys can be fetched, and tokens are refused where they are needed"));
     }
     Some(worker)
 }

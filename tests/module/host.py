@@ -153,6 +153,7 @@ class Vm:
         """Every export that the host has called, allocations included."""
         self.log: list[tuple[str, str]] = []
         self.counters: dict[str, int] = {}
+        self.gauges: dict[str, int] = {}
         self.shared: dict[str, tuple[bytes, int]] = {}
         self.tick_period = 0
         self.http_calls: list[HttpCall] = []
@@ -410,7 +411,7 @@ class Vm:
         return OK
 
     def _proxy_define_metric(self, caller: wasmtime.Caller, kind: int, name: int, size: int, metric: int) -> int:
-        assert kind == 0, "not a counter"
+        assert kind in (0, 1), "neither a counter nor a gauge"
         text = self._read(caller, name, size).decode()
         if status := self._begin(f"define_metric {text}"):
             return status
@@ -423,6 +424,13 @@ class Vm:
         if status := self._begin(f"increment_metric {name}"):
             return status
         self.counters[name] = self.counters.get(name, 0) + offset
+        return OK
+
+    def _proxy_record_metric(self, caller: wasmtime.Caller, metric: int, value: int) -> int:
+        name = self._metrics[metric]
+        if status := self._begin(f"record_metric {name}"):
+            return status
+        self.gauges[name] = value
         return OK
 
     def _proxy_http_call(
@@ -532,8 +540,8 @@ def _map_name(number: int) -> str:
 
 
 def _shared_name(key: str) -> str:
-    """A key without what is another in every run: digests and versions."""
-    for prefix in ("mtls_authz.accepted", "mtls_authz.rate_limit"):
+    """A key without what is another in every run: digests, versions and slots."""
+    for prefix in ("mtls_authz.accepted", "mtls_authz.rate_limit", "mtls_authz.certificate"):
         if key.startswith(prefix):
             return prefix
     return key

@@ -301,6 +301,7 @@ def test_the_first_configuration_and_a_second_one() -> None:
         "get_shared_data mtls_authz.accepted": 1,
         "set_shared_data mtls_authz.accepted": 1,
         "log info": 1,
+        "set_tick_period_milliseconds 10000": 1,
         # Hash maps start from a random number.
         "random_get": 1,
     }
@@ -310,6 +311,7 @@ def test_the_first_configuration_and_a_second_one() -> None:
     assert _without_counters(vm.calls) == {
         "get_buffer_bytes plugin_configuration": 1,
         "get_shared_data mtls_authz.accepted": 1,
+        "set_tick_period_milliseconds 10000": 1,
     }
 
 

@@ -13,6 +13,7 @@ from host import STATUSES, Header, HttpCall, Stream, Vm
 
 GOOD: list[Header] = [(b":status", b"200"), (b"content-type", b"application/json")]
 TIMEOUT_MS = 2000
+AGE = "mtls_fetch_age_seconds.source.jwks"
 WAITING = [
     "get_header_map_pairs request_headers",
     "get_current_time_nanoseconds",
@@ -75,7 +76,7 @@ def test_a_request_waits_for_the_first_set_and_goes_on() -> None:
     assert _waits(stream) and vm.calls == WAITING
     scene.forget(vm)
     vm.tick(100)
-    assert vm.calls == ["get_current_time_nanoseconds", "http_call issuer"]
+    assert vm.calls == ["get_current_time_nanoseconds", f"define_metric {AGE}", f"record_metric {AGE}", "http_call issuer"]
     call = _call(vm)
     assert (call.cluster, call.timeout_ms) == ("issuer", TIMEOUT_MS)
     assert dict(call.headers) == {
@@ -90,6 +91,7 @@ def test_a_request_waits_for_the_first_set_and_goes_on() -> None:
         "get_header_map_pairs http_call_response_headers",
         "get_buffer_bytes http_call_response_body",
         "log info",
+        "increment_metric mtls_fetch_total.source.jwks.outcome.adopted",
         "set_effective_context",
         "get_header_map_pairs request_headers",
         "get_current_time_nanoseconds",
@@ -101,23 +103,36 @@ def test_a_request_waits_for_the_first_set_and_goes_on() -> None:
         "add_header_map_value x-client-cert-thumbprint",
         "set_property mtls_authz.verdict",
         "increment_metric mtls_auth_success_total",
+        *scene.NOTED,
         "set_property mtls_authz.decision",
         "continue_stream",
     ]
     vm.end(stream)
 
 
-def test_a_tick_with_nothing_to_do_costs_one_call() -> None:
+def test_a_tick_with_nothing_to_do_costs_one_call_and_one_more_a_second_for_the_age_of_the_keys() -> None:
     vm = _ready()
-    vm.tick(100)
+    vm.tick(1_000)
+    assert vm.calls == ["get_current_time_nanoseconds", f"record_metric {AGE}"]
+    scene.forget(vm)
+    vm.tick()
     assert vm.calls == ["get_current_time_nanoseconds"]
 
 
-def test_with_inline_keys_there_is_no_tick() -> None:
+def test_the_age_of_the_keys_is_counted_from_the_last_good_set() -> None:
+    vm = _ready()
+    ages = []
+    for _ in range(3):
+        vm.tick(1_000)
+        ages.append(vm.gauges[AGE])
+    assert ages == [1, 2, 3]
+
+
+def test_with_inline_keys_a_tick_has_nothing_to_do_but_for_the_gauges() -> None:
     vm = scene.start()
-    assert vm.tick_period == 0
+    assert vm.tick_period == 10_000
     vm.tick()
-    assert not vm.calls
+    assert vm.calls == ["get_current_time_nanoseconds"]
 
 
 def test_each_waiting_request_is_decided_for_itself() -> None:

@@ -9,6 +9,7 @@ mod formats;
 mod forwarded;
 mod host;
 mod hostile;
+mod inventory;
 mod issuer;
 mod keys;
 mod proxy;

@@ -22,6 +22,8 @@ GRPC_CLUSTER = "grpc"
 STATS_TAGS = [
     {"tag_name": "reason", "regex": r"^wasmcustom\.mtls_[a-z_]+(\.reason\.([a-z0-9_]+))$"},
     {"tag_name": "client", "regex": r"^wasmcustom\.mtls_[a-z_]+(\.client\.(.+))$"},
+    {"tag_name": "source", "regex": r"^wasmcustom\.mtls_fetch_[a-z_]+(\.source\.([a-z0-9_]+))"},
+    {"tag_name": "outcome", "regex": r"^wasmcustom\.mtls_fetch_total\.source\.[a-z0-9_]+(\.outcome\.([a-z]+))$"},
 ]
 
 CLOSE_AT_ONCE: Config = {"delayed_close_timeout": "0.05s"}

@@ -1,0 +1,77 @@
+//! Which kind of key a certificate holds, for those who plan its successor. Nothing is decided by it.
+
+use std::fmt;
+
+use der::Tag;
+
+use super::Malformed;
+use super::reader::{Oid, Values};
+
+const RSA: Oid = Oid::new_unwrap("1.2.840.113549.1.1.1");
+const EC: Oid = Oid::new_unwrap("1.2.840.10045.2.1");
+const P256: Oid = Oid::new_unwrap("1.2.840.10045.3.1.7");
+const P384: Oid = Oid::new_unwrap("1.3.132.0.34");
+const P521: Oid = Oid::new_unwrap("1.3.132.0.35");
+const ED25519: Oid = Oid::new_unwrap("1.3.101.112");
+
+/// The kind of a public key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyKind {
+    /// RSA, with so many bits.
+    Rsa(usize),
+    /// ECDSA on P-256.
+    P256,
+    /// ECDSA on P-384.
+    P384,
+    /// ECDSA on P-521.
+    P521,
+    /// Ed25519.
+    Ed25519,
+    /// Something else.
+    Other,
+}
+
+impl KeyKind {
+    /// Takes the members of a SubjectPublicKeyInfo (RFC 5280 section 4.1.2.7). A key that only its own algorithm could
+    /// read is still one.
+    pub(super) fn read(info: &mut Values<'_>) -> Result<Self, Malformed> {
+        let (algorithm, parameters) = info.algorithm()?;
+        let key = info.octets()?;
+        let curve = parameters.filter(|value| value.len() < 16).and_then(|value| Values::read(value, Values::oid).ok());
+        Ok(match (algorithm, curve) {
+            (RSA, _) => modulus_bits(key).map_or(Self::Other, Self::Rsa),
+            (EC, Some(P256)) => Self::P256,
+            (EC, Some(P384)) => Self::P384,
+            (EC, Some(P521)) => Self::P521,
+            (ED25519, None) => Self::Ed25519,
+            _ => Self::Other,
+        })
+    }
+}
+
+impl fmt::Display for KeyKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Rsa(bits) => write!(f, "RSA {bits}"),
+            Self::P256 => f.write_str("EC P-256"),
+            Self::P384 => f.write_str("EC P-384"),
+            Self::P521 => f.write_str("EC P-521"),
+            Self::Ed25519 => f.write_str("Ed25519"),
+            Self::Other => f.write_str("other"),
+        }
+    }
+}
+
+/// Of an RSAPublicKey (RFC 8017 appendix A.1.1).
+fn modulus_bits(key: &[u8]) -> Option<usize> {
+    let modulus = Values::new(key).ok()?.inside(Tag::Sequence, |key| {
+        let modulus = key.required(Tag::Integer)?;
+        key.required(Tag::Integer)?;
+        Ok(modulus)
+    });
+    let modulus = modulus.ok()?;
+    let start = modulus.iter().position(|byte| *byte != 0)?;
+    let number = modulus.get(start..)?;
+    let unused = usize::try_from(number.first()?.leading_zeros()).ok()?;
+    number.len().checked_mul(8)?.checked_sub(unused)
+}

@@ -1,0 +1,113 @@
+//! Certificates seen at work: into the inventory that all workers share, and from there into the log and the gauges.
+
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroUsize;
+
+use lru::LruCache;
+
+use super::gauges::Gauges;
+use super::host::{self, Host};
+use crate::certificate::Thumbprint;
+use crate::decision::Decision;
+use crate::fingerprint::Numbers;
+use crate::inventory::{self, DAY, Event, Noted};
+use crate::metrics::days_until_expiry;
+use crate::proxy::HostError;
+
+/// Seconds after which every gauge is set anew: days pass without requests, too.
+const PUBLISH_SECONDS: i64 = 60;
+/// How often it is looked whether it is time to, where nothing else asks for more.
+pub(super) const TICK_MILLISECONDS: u32 = 10_000;
+
+/// Certificates of which it is remembered that the inventory has them today.
+const MAX_NOTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+
+/// What a worker does for the inventory.
+pub(super) struct Inventory {
+    gauges: Gauges,
+    published_at: Cell<Option<i64>>,
+    /// The day on which a certificate was noted last, by the beginning of its thumbprint.
+    noted: RefCell<LruCache<u64, i64, Numbers>>,
+}
+
+impl Default for Inventory {
+    fn default() -> Self {
+        Self {
+            gauges: Gauges::default(),
+            published_at: Cell::default(),
+            noted: RefCell::new(LruCache::with_hasher(MAX_NOTED, Numbers::default())),
+        }
+    }
+}
+
+impl Inventory {
+    /// Takes note of the certificate of a known client, once a day. `false` where there is no room for that client.
+    pub fn note(&self, decision: &Decision) -> bool {
+        let (Some(certificate), Some(client_id), Some(now)) =
+            (&decision.certificate, decision.caller.client_id(), decision.time)
+        else {
+            return true;
+        };
+        if self.is_noted(certificate.thumbprint, now) {
+            return true;
+        }
+        match inventory::note(&Host, client_id, certificate, now) {
+            Ok(Some(Noted::Entry(entry, events))) => {
+                self.gauges.set(days_until_expiry(client_id), entry.days_left(now));
+                let identity = decision.caller.identity.as_deref();
+                for event in events {
+                    let line = inventory::line(event, client_id, identity, certificate, now);
+                    let line = String::from_utf8_lossy(&line);
+                    match event {
+                        Event::Expiring => host::warn(format_args!("{line}")),
+                        Event::Seen | Event::Changed(_) => host::info(format_args!("{line}")),
+                    }
+                }
+                true
+            }
+            Ok(Some(Noted::Full)) => false,
+            Ok(None) => true,
+            Err(problem) => {
+                host::error(format_args!("the certificate of a client is not in the inventory: {problem}"));
+                true
+            }
+        }
+    }
+
+    /// Was it noted today? It is from now on.
+    fn is_noted(&self, thumbprint: Thumbprint, now: i64) -> bool {
+        let beginning = thumbprint.hash().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        let today = now / DAY;
+        let mut noted = self.noted.borrow_mut();
+        match noted.get_mut(&beginning) {
+            Some(day) => std::mem::replace(day, today) == today,
+            None => {
+                noted.put(beginning, today);
+                false
+            }
+        }
+    }
+
+    /// Sets every gauge anew where it is time to (seconds since 1970).
+    pub fn tick(&self, now: i64) {
+        let due_at = self.published_at.get().map(|at| at + PUBLISH_SECONDS);
+        if due_at.is_some_and(|due_at| now < due_at) {
+            return;
+        }
+        self.published_at.set(Some(now));
+        // What was noted before this worker began, others have published.
+        if due_at.is_some()
+            && let Err(problem) = self.publish(now)
+        {
+            host::error(format_args!("the inventory of certificates cannot be read: {problem}"));
+        }
+    }
+
+    fn publish(&self, now: i64) -> Result<(), HostError> {
+        for entry in inventory::entries(&Host) {
+            let entry = entry?;
+            self.gauges.set(days_until_expiry(&entry.client_id), entry.days_left(now));
+        }
+        Ok(())
+    }
+}

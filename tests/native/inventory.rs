@@ -1,0 +1,112 @@
+//! The inventory of certificates that were seen at work.
+
+use mtls_authz::Certificate;
+use mtls_authz::inventory::{Event, Noted, SLOTS, entries, line, note};
+use rcgen::DnType;
+use serde_json::Value;
+
+use crate::certificates::{Recipe, at};
+use crate::proxy::{FakeProxy, NOW};
+
+const DAY: i64 = 86_400;
+
+/// A certificate of `acme` that ends so many days from now.
+fn ending_in(days: i64) -> Certificate {
+    let leaf = Recipe::new().cn("acme").with(|params| params.not_after = at(days * DAY)).issue();
+    Certificate::from_der(&leaf.der).unwrap()
+}
+
+/// What is told about a sighting, and the days that are left.
+fn told(proxy: &FakeProxy, certificate: &Certificate, now: i64) -> (Vec<Event>, u64) {
+    match note(proxy, "acme", certificate, now).unwrap().unwrap() {
+        Noted::Entry(entry, events) => (events, entry.days_left(now)),
+        Noted::Full => panic!("there is room"),
+    }
+}
+
+#[test]
+fn a_certificate_is_announced_once_whichever_worker_sees_it() {
+    let proxy = FakeProxy::new();
+    let certificate = ending_in(90);
+    assert_eq!(told(&proxy, &certificate, NOW), (vec![Event::Seen], 90));
+    assert_eq!(told(&proxy, &certificate, NOW), (vec![], 90));
+    assert_eq!(told(&proxy, &certificate, NOW + DAY), (vec![], 89));
+}
+
+#[test]
+fn a_rotation_is_announced_once_and_the_old_certificate_counts_while_it_is_used() {
+    let proxy = FakeProxy::new();
+    let (old, new) = (ending_in(40), ending_in(400));
+    told(&proxy, &old, NOW);
+    assert_eq!(told(&proxy, &new, NOW), (vec![Event::Changed(old.thumbprint)], 40));
+    assert_eq!(told(&proxy, &old, NOW), (vec![], 40), "another replica has not changed yet");
+    assert_eq!(told(&proxy, &new, NOW + DAY), (vec![], 39));
+    assert_eq!(told(&proxy, &new, NOW + 2 * DAY), (vec![], 398), "the old one was not seen for a day");
+}
+
+#[test]
+fn who_is_about_to_expire_is_warned_of_once_a_day() {
+    let proxy = FakeProxy::new();
+    let certificate = ending_in(30);
+    assert_eq!(told(&proxy, &certificate, NOW).0, [Event::Seen]);
+    for (later, expected) in [(1, vec![Event::Expiring]), (2, vec![]), (DAY + 1, vec![Event::Expiring])] {
+        assert_eq!(told(&proxy, &certificate, NOW + later).0, expected, "{later}");
+    }
+    assert_eq!(
+        told(&proxy, &certificate, NOW + 31 * DAY),
+        (vec![Event::Expiring], 0),
+        "no days are left behind the end"
+    );
+}
+
+#[test]
+fn ten_thousand_clients_are_not_ten_thousand_entries() {
+    let proxy = FakeProxy::new();
+    let certificate = ending_in(90);
+    let full = (0..10_000)
+        .filter(|number| note(&proxy, &format!("client-{number}"), &certificate, NOW).unwrap() == Some(Noted::Full))
+        .count();
+    let known = entries(&proxy).map(Result::unwrap).count();
+    assert_eq!(known + full, 10_000);
+    assert!(known as u64 <= SLOTS && known > 900, "{known}");
+}
+
+#[test]
+fn what_another_program_left_in_a_slot_is_replaced() {
+    let proxy = FakeProxy::new();
+    told(&proxy, &ending_in(90), NOW);
+    for shared in proxy.shared.borrow_mut().values_mut() {
+        shared.value = b"?".to_vec();
+    }
+    assert_eq!(entries(&proxy).count(), 0);
+    assert_eq!(told(&proxy, &ending_in(90), NOW).0, [Event::Seen]);
+}
+
+#[test]
+fn a_certificate_of_which_only_properties_are_known_has_no_end_to_be_noted() {
+    let certificate = Certificate { validity: None, ..ending_in(90) };
+    assert_eq!(note(&FakeProxy::new(), "acme", &certificate, NOW).unwrap(), None);
+}
+
+#[test]
+fn an_event_says_whose_certificate_it_is_until_when_and_of_which_kind() {
+    let leaf = Recipe::new().cn("acme").subject(DnType::OrganizationName, "Example \"Corp\"").issue();
+    let certificate = Certificate::from_der(&leaf.der).unwrap();
+    let before = ending_in(1).thumbprint;
+    let written = line(Event::Changed(before), "acme", Some("cn:acme"), &certificate, NOW);
+    let read: Value = serde_json::from_slice(&written).unwrap();
+    for (name, expected) in [
+        ("event", "certificate_changed"),
+        ("client_id", "acme"),
+        ("identity", "cn:acme"),
+        ("thumbprint", &leaf.thumbprint()),
+        ("previous_thumbprint", &before.to_string()),
+        ("issuer", "CN=Test CA,O=ExampleCorp"),
+        ("key", "EC P-256"),
+        ("not_after", "2027-01-15T09:00:00Z"),
+    ] {
+        assert_eq!(read[name], expected, "{name}");
+    }
+    assert_eq!(read["days_left"], 0);
+    assert_eq!(read.as_object().unwrap().len(), 9);
+}
