@@ -31,6 +31,10 @@ const UNFIT: &[(&str, &str)] = &[
     ),
 ];
 
+/// What names a client where [`forwards_unverified`] holds.
+pub(super) const THUMBPRINT_EXPECTED: &str = "sha256: and the thumbprint of one certificate: Azure App Service forwards \
+     whatever certificate was presented and verifies none, so that every name in it is the caller's own word";
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawForwarded {
@@ -50,6 +54,15 @@ pub(super) struct RawForwarded {
 pub(super) struct RawTrustedProxies {
     pub cidrs: Vec<String>,
     pub identities: Vec<String>,
+}
+
+/// Are certificates read that nobody has verified? Azure App Service's, told by the format or by the header.
+pub(super) fn forwards_unverified(raw: &RawCertificate) -> bool {
+    raw.forwarded.as_ref().is_some_and(|Object(raw)| {
+        let named = raw.header.as_deref().map(str::to_ascii_lowercase);
+        let header = named.as_deref().or(raw.format.default_header());
+        raw.format == Format::Azure || (header.is_some() && header == Format::Azure.default_header())
+    })
 }
 
 /// `None`: certificates are those of connections.

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
+use super::certificate::THUMBPRINT_EXPECTED;
 use super::raw::{Raw, RawClient};
 use super::strict::{Object, Text};
 use super::{ConfigError, label, one_of, unreadable};
@@ -154,6 +155,7 @@ impl Clients {
         profiles: &Profiles,
         precedence: &[NameKind],
         trust_domains: &[String],
+        thumbprints_alone: bool,
     ) -> Result<Registry, ConfigError> {
         let one_of_profiles = || one_of("profile", profiles.iter().map(|profile| profile.name.as_str()));
         if let Some(id) = self.without_profile {
@@ -169,7 +171,11 @@ impl Clients {
             })?);
         }
         for (number, identity) in draft.identities().enumerate() {
-            usable(identity, precedence, trust_domains).map_err(|expected| {
+            let usable = match thumbprints_alone && !identity.starts_with("sha256:") {
+                true => Err(THUMBPRINT_EXPECTED),
+                false => usable(identity, precedence, trust_domains),
+            };
+            usable.map_err(|expected| {
                 let (id, index) = draft.whose(number);
                 ConfigError::new(format!("clients.{id}.identities[{index}]"), identity, expected)
             })?;

@@ -1,5 +1,6 @@
 //! `identity.mappings`.
 
+use super::certificate::THUMBPRINT_EXPECTED;
 use super::clients::{distinguished_name, thumbprint};
 use super::raw::{RawIssuer, RawMapping, RawMatch};
 use super::strict::{Entries, Object};
@@ -43,6 +44,19 @@ pub(super) fn compile(
         });
     }
     Ok(mappings)
+}
+
+/// Does each of them know its certificates by their thumbprints?
+pub(super) fn check_thumbprints(mappings: &[Mapping]) -> Result<(), ConfigError> {
+    let by_thumbprint =
+        |mapping: &Mapping| mapping.matchers.iter().any(|matcher| matches!(matcher, Matcher::Sha256(_)));
+    match mappings.iter().position(|mapping| !by_thumbprint(mapping)) {
+        Some(index) => Err(ConfigError {
+            path: format!("identity.mappings[{index}].match"),
+            problem: format!("found no thumbprint, expected {THUMBPRINT_EXPECTED}"),
+        }),
+        None => Ok(()),
+    }
 }
 
 fn matchers(path: &str, raw: RawMatch) -> Result<Vec<Matcher>, ConfigError> {

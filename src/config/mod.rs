@@ -117,7 +117,8 @@ impl Policy {
             |wanted: fn(Mode) -> bool| wanted(raw.mode) || profiles.iter().any(|profile| wanted(profile.mode));
         let uses_tokens = any_mode(|mode| mode != Mode::Mtls);
         let accepts_tokens_alone = any_mode(|mode| mode == Mode::BearerPlusMtlsOptional);
-        let identities = identities(raw.identity.0, clients, &profiles)?;
+        let thumbprints_alone = certificate::forwards_unverified(&raw.certificate.0);
+        let identities = identities(raw.identity.0, clients, &profiles, thumbprints_alone)?;
         let mut upstream_headers = headers::compile(raw.upstream_headers.0)?;
         let validation = raw.certificate.0.validation;
         let clock_skew = i64::from(raw.certificate.0.clock_skew_seconds);
@@ -146,7 +147,12 @@ impl Policy {
     }
 }
 
-fn identities(raw: RawIdentity, clients: Clients, profiles: &Profiles) -> Result<Identities, ConfigError> {
+fn identities(
+    raw: RawIdentity,
+    clients: Clients,
+    profiles: &Profiles,
+    thumbprints_alone: bool,
+) -> Result<Identities, ConfigError> {
     let precedence = raw.precedence.unwrap_or_else(|| vec![NameKind::UriSan, NameKind::DnsSan, NameKind::SubjectCn]);
     if precedence.is_empty() {
         return Err(ConfigError::new(
@@ -165,8 +171,11 @@ fn identities(raw: RawIdentity, clients: Clients, profiles: &Profiles) -> Result
             ));
         }
     }
-    let registry = clients.check(profiles, &precedence, &raw.trust_domains)?;
+    let registry = clients.check(profiles, &precedence, &raw.trust_domains, thumbprints_alone)?;
     let mappings = mappings::compile(raw.mappings, &registry, profiles, raw.allow_unregistered)?;
+    if thumbprints_alone {
+        mappings::check_thumbprints(&mappings)?;
+    }
     Ok(Identities {
         precedence,
         trust_domains: raw.trust_domains,

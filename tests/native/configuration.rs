@@ -377,7 +377,7 @@ fn a_forwarded_certificate_needs_a_format_a_header_and_somebody_to_believe() {
     });
     for source in ["forwarded", "connection_or_forwarded"] {
         assert!(Policy::from_json(forwarding(source, all.clone()).as_bytes()).is_ok());
-        for format in ["xfcc", "rfc9440", "traefik", "nginx", "aws_alb", "azure"] {
+        for format in ["xfcc", "rfc9440", "traefik", "nginx", "aws_alb"] {
             let least = json!({"format": format, "trusted_proxies": cidrs});
             assert!(Policy::from_json(forwarding(source, least).as_bytes()).is_ok(), "{format}");
         }
@@ -441,9 +441,49 @@ fn a_forwarded_certificate_needs_a_format_a_header_and_somebody_to_believe() {
 }
 
 #[test]
+fn where_nobody_verifies_certificates_they_are_known_by_their_thumbprints_alone() {
+    const HASH: &str = "sha256:47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU";
+    let azure = |forwarded: Value, identities: Value, mappings: Value| {
+        json!({
+            "certificate": {"source": "forwarded", "forwarded": forwarded},
+            "identity": {"mappings": mappings},
+            "clients": {"acme": {"identities": identities, "profiles": ["partner"]}},
+            "profiles": {"partner": {}},
+        })
+        .to_string()
+    };
+    let proxies = json!({"cidrs": ["10.0.0.0/8"]});
+    let by_format = json!({"format": "azure", "trusted_proxies": proxies});
+    let renamed = json!({"format": "azure", "header": "x-own", "trusted_proxies": proxies});
+    let by_header = json!({"format": "base64_der", "header": "X-ARR-ClientCert", "trusted_proxies": proxies});
+    let hash = HASH.trim_start_matches("sha256:");
+    let pinned = json!([{"match": {"sha256": hash, "subject": {"O": "{org}"}}, "client_id": "acme"}]);
+    let named = json!([pinned[0], {"match": {"subject": {"O": "{org}"}}, "client_id": "acme"}]);
+    for forwarded in [by_format, renamed, by_header] {
+        for (identities, mappings) in
+            [(json!([HASH]), json!([])), (json!([HASH]), pinned.clone()), (json!([]), json!([]))]
+        {
+            assert!(Policy::from_json(azure(forwarded.clone(), identities, mappings)).is_ok(), "{forwarded}");
+        }
+        for name in ["cn:acme", "dns:acme.example", "spiffe://td/a", "email:a@b", "subject:CN=acme"] {
+            let problem = refused(&azure(forwarded.clone(), json!([HASH, name]), json!([])));
+            assert_eq!(problem.path, "clients.acme.identities[1]");
+            assert!(problem.to_string().contains("sha256: and the thumbprint"), "{problem}");
+        }
+        let problem = refused(&azure(forwarded.clone(), json!([]), named.clone()));
+        assert_eq!(problem.path, "identity.mappings[1].match");
+        assert!(problem.to_string().contains("verifies none"), "{problem}");
+    }
+    let haproxy = json!({"format": "haproxy", "header": "x-own", "trusted_proxies": proxies});
+    assert!(Policy::from_json(azure(haproxy, json!(["cn:acme"]), named)).is_ok());
+}
+
+#[test]
 fn what_is_not_one_json_object_is_refused() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let deep_object = format!("{}1{}", r#"{"clients":"#.repeat(100_000), "}".repeat(100_000));
+    // Of all that is read, keys alone may hold anything.
+    let deep_keys = format!(r#"{{"token": {{"source": "jwks", "jwks": {{"keys": {deep}}}}}}}"#);
     for json in [
         "",
         "null",
@@ -456,6 +496,7 @@ fn what_is_not_one_json_object_is_refused() {
         r#"{"mode": "mtls", "mode": "mtls"}"#,
         &deep,
         &deep_object,
+        &deep_keys,
     ] {
         refused(json);
     }

@@ -123,7 +123,13 @@ fn every_format_is_believed_from_a_trusted_proxy_under_its_own_header() {
         }
         let value = written(format, &leaf);
         for source in ["forwarded", "connection_or_forwarded"] {
-            let policy = policy(source, settings.clone());
+            let mut json = json(source, settings.clone());
+            if format == Format::Azure {
+                json["clients"] = json!({"acme": {
+                    "identities": [format!("sha256:{}", leaf.thumbprint())], "profiles": ["partner"],
+                }});
+            }
+            let policy = compiled(&json);
             let decision = once(&policy, &from(PROXY_ADDRESS), &[(header, &value)]);
             assert_eq!(outcome(&decision), Ok("acme"), "{name}: {decision:?}");
             assert_eq!(decision.caller.thumbprint.unwrap().to_string(), leaf.thumbprint());
@@ -689,7 +695,9 @@ fn bytes_that_are_no_text_are_a_bad_request_in_every_format() {
             Format::Base64Der => "base64_der",
         };
         let settings = json!({"format": name, "header": "x-own", "trusted_proxies": {"cidrs": [PROXY_ADDRESS]}});
-        let policy = policy("forwarded", settings);
+        let mut json = json("forwarded", settings);
+        json["clients"] = json!({});
+        let policy = compiled(&json);
         for value in [&b"\xa1"[..], b"\xff\xfe", b"[\xa1]", b":\xa1:", b"%a1", b"\0"] {
             let headers: Vec<Header<'_>> = vec![(b":method", b"GET"), (b":path", b"/payments/1"), (b"x-own", value)];
             let decision = decide(&policy, &Memory::default(), &Request::new(&headers), &from(PROXY_ADDRESS));
