@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import socket
 import ssl
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 from cryptography.x509 import BasicConstraints, GeneralName, ObjectIdentifier, UnrecognizedExtension
@@ -170,6 +172,31 @@ def test_a_session_from_a_lax_listener_gives_no_rights_at_a_strict_one(
         assert second[1] != "allowed"
 
 
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize(("validation", "trust"), [
+    ("attribute", "VERIFY_TRUST_CHAIN"), ("listener", "VERIFY_TRUST_CHAIN"), ("attribute", "ACCEPT_UNTRUSTED"),
+])
+def test_a_session_from_before_a_change_of_trust_gives_no_rights_after_it(
+    start_envoy: StartEnvoy, root: Authority, tmp_path: Path, validation: str, trust: str, version: ssl.TLSVersion
+) -> None:
+    former = Authority.create(tmp_path / "former", "Former Root")
+    leaf = former.issue(NAME)
+    policy: Config = {**POLICY, "certificate": {"validation": validation}}
+
+    def listener(trusted: Path) -> Listener:
+        return Listener("a", policy, resumption=True, trust=trust, trusted=trusted)
+
+    envoy = start_envoy(listener(former.trust_file), dynamic=True)
+    context = ClientTls(leaf, version).context("http/1.1")
+    assert (first := connect_again(envoy, "a", context)).verdict == "allowed"
+    before = envoy.update_count(accepted=True)
+    envoy.replace_listeners(listener(root.trust_file))
+    envoy.wait_for_listener_update(accepted=True, before=before)
+    # Whoever comes without the session is refused as soon as the workers have the new listener, and so is who has it.
+    envoy.wait("the new roots", lambda: connect_again(envoy, "a", context).verdict != "allowed")
+    assert connect_again(envoy, "a", context, first.session).verdict != "allowed"
+
+
 @pytest.mark.parametrize("sans", [
     [pki.uri("spiffe://example.org/acme\x00.evil")],
     [pki.uri("spiffe://example.org/\x00acme")],
@@ -198,22 +225,36 @@ def test_rsa_certificates_are_as_good(envoy: Envoy, issuer: Authority, http: Cli
         verdicts.passed(client.request())
 
 
+@dataclass(frozen=True)
+class Connection:
+    """What one connection and its request came to."""
+
+    resumed: bool
+    verdict: str
+    session: ssl.SSLSession | None
+
+
+def connect_again(
+    envoy: Envoy, listener: str, context: ssl.SSLContext, session: ssl.SSLSession | None = None
+) -> Connection:
+    """A connection, with a session from an earlier one or without, and a request on it."""
+    plain = socket.create_connection(("127.0.0.1", envoy.port(listener)))
+    try:
+        connection = context.wrap_socket(plain, server_hostname="localhost", session=session)
+        with Http1.over(connection) as client:
+            verdict = verdicts.reason_of(client.request())
+            # TLS 1.3 sends its ticket after the handshake, so it is here only now.
+            return Connection(bool(connection.session_reused), verdict, connection.session)
+    except (ssl.SSLError, ConnectionEnded, ConnectionError):
+        plain.close()
+        return Connection(False, "no connection", None)
+
+
 def two_connections(
     envoy: Envoy, first: str, second: str, leaf: Credential, version: ssl.TLSVersion
 ) -> list[tuple[bool, str]]:
     """Whether each of two connections with one session was resumed, and what its request came to."""
     context = ClientTls(leaf, version).context("http/1.1")
-    session = None
-    seen = []
-    for listener in (first, second):
-        plain = socket.create_connection(("127.0.0.1", envoy.port(listener)))
-        try:
-            connection = context.wrap_socket(plain, server_hostname="localhost", session=session)
-            with Http1.over(connection) as client:
-                seen.append((bool(connection.session_reused), verdicts.reason_of(client.request())))
-                # TLS 1.3 sends its ticket after the handshake, so it is here only now.
-                session = connection.session
-        except (ssl.SSLError, ConnectionEnded, ConnectionError):
-            plain.close()
-            seen.append((False, "no connection"))
-    return seen
+    one = connect_again(envoy, first, context)
+    two = connect_again(envoy, second, context, one.session)
+    return [(one.resumed, one.verdict), (two.resumed, two.verdict)]

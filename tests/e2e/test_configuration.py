@@ -70,6 +70,8 @@ WRONG: list[tuple[str, Any, str]] = [
     ("trailing", json.dumps(POLICY) + "x", ""),
     ("deep", '{"clients":' + "[" * 100_000 + "]" * 100_000 + "}", ""),
     ("deep_objects", '{"a":' * 100_000 + "1" + "}" * 100_000, ""),
+    # Of all that is read, keys alone may hold anything.
+    ("deep_keys", '{"token":{"source":"jwks","jwks":{"keys":' + "[" * 100_000 + "]" * 100_000 + "}}}", "token.jwks"),
 ]
 
 

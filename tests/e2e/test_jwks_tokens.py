@@ -309,6 +309,9 @@ EITHER: dict[str, tuple[set[str], Callable[[Forge], str]]] = {
                        lambda f: f.text(',"x":' + "[" * 5_000 + "]" * 5_000)),
     "a deep header": ({"token_malformed"}, lambda f: f.raw_header(
         b'{"alg":"ES256","kid":"key-ES256","x":' + b"[" * 5_000 + b"]" * 5_000 + b"}")),
+    # As deep as sixteen kibibytes allow.
+    "a payload that only opens": ({"token_malformed"}, lambda f: f.payload(b"[" * 12_000)),
+    "a header that only opens": ({"token_malformed"}, lambda f: f.raw_header(b'{"x":' * 2_200)),
 }
 """Where the contract does not say which of several reasons it is."""
 
@@ -434,7 +437,7 @@ def test_two_authorizations_are_malformed_in_either_order(
 
 
 @pytest.mark.parametrize("value", [
-    "Bearer", "Bearer ", "Bearer\t{token}", "Bearer\xa0{token}", "Bearer Bearer {token}", "Bearer {token} {token}",
+    "Bearer", "Bearer ", "Bearer  {token}", "Bearer\t{token}", "Bearer\xa0{token}", "Bearer Bearer {token}", "Bearer {token} {token}",
     "Bearer {token}\xa1", "Bearer \xa1{token}", "{token}", "Basic YTpi", "DPoP {token}", "", "\xff",
     'Bearer "{token}"', "Bearer token={token}",
 ])

@@ -290,7 +290,7 @@ def test_a_joined_pair_of_authorizations_is_malformed(
 @pytest.mark.parametrize("value", [
     "bearer {token}", "BEARER {token}", "Bearer {token},", "Bearer ,{token}", "Bearer {token}\xa1",
     "Bearer \xa1{token}",
-    "Bearer {token} {token}", "Bearer", "Bearer ", "Bearer\t{token}", "Bearer\xa0{token}", "Bearer Bearer {token}",
+    "Bearer {token} {token}", "Bearer", "Bearer ", "Bearer  {token}", "Bearer\t{token}", "Bearer\xa0{token}", "Bearer Bearer {token}",
     "{token}", "Basic YTpi", "DPoP {token}", "", "\xff",
 ])
 def test_what_jwt_authn_does_not_take_for_a_token_gives_no_rights(

@@ -81,6 +81,19 @@ def test_the_upstream_of_an_upgrade_is_told_who_calls(
     assert "spoofed" not in str(echo.headers)
 
 
+def test_an_upgrade_names_no_header_that_a_hop_behind_would_drop(
+    envoy: Envoy, acme: Credential, bearer: Bearer, upstream: Upstream
+) -> None:
+    for named in ("Upgrade, x-client-id, client-cert", "x-client-id, Upgrade", "upgrade,X-Profile-ID"):
+        mark = upstream.mark()
+        with Http1(envoy.port("main"), ClientTls(acme)) as client:
+            headers = [("connection", named), ("upgrade", "websocket"), bearer("acme", acme)]
+            assert client.request("GET", "/ws", headers).status == 101
+        (echo,) = upstream.since(mark)
+        assert echo.values("x-client-id") == ["acme"] and echo.values("x-profile-id") == ["partner"]
+        assert [value.lower() for value in echo.values("connection")] == ["upgrade"], named
+
+
 REFUSED = [
     # path, with certificate, with token, reason
     ("/open", True, True, "upgrade_denied"),

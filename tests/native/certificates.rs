@@ -159,6 +159,68 @@ fn bytes_behind_a_certificate_or_missing_from_it_are_refused() {
     assert!(Certificate::from_text(format!("{}{}", leaf.pem, leaf.pem).as_bytes()).is_err());
 }
 
+#[test]
+fn a_time_has_one_spelling_or_refuses_the_certificate() {
+    let leaf = Recipe::new().with(|params| params.not_after = at(86_400 * 365)).issue();
+    let times: Vec<usize> = (0..leaf.der.len() - 15)
+        .filter(|at| leaf.der[*at..].starts_with(b"\x17\x0d2") && leaf.der[at + 14] == b'Z')
+        .collect();
+    let [begin, end] = times[..] else { panic!("{times:?}") };
+    for place in [begin, end] {
+        for (time, good) in [
+            (b"270115000000Z", true),
+            (b"270115000060Z", false),
+            (b"270115006000Z", false),
+            (b"270115240000Z", false),
+            (b"270230000000Z", false),
+            (b"271301000000Z", false),
+            (b"270015000000Z", false),
+            (b"27011500+000Z", false),
+            (b"270115000000z", false),
+            (b"2701150000000", false),
+            (b"2701150000\0\0Z", false),
+            (b"27011500000 Z", false),
+            (b"-70115000000Z", false),
+            (b"27\xff\xff15000000Z", false),
+        ] {
+            let mut der = leaf.der.clone();
+            der[place + 2..place + 15].copy_from_slice(time);
+            assert_eq!(Certificate::from_der(&der).is_ok(), good, "{}", String::from_utf8_lossy(time));
+        }
+        // The same digits, as a time that needs more or fewer of them, or that ends beyond its own end.
+        for (tag, length) in [(0x18, 13), (0x17, 12), (0x17, 14), (0x17, 0), (0x17, 0x7f), (0x17, 0x80), (0x17, 0xff)] {
+            let mut der = leaf.der.clone();
+            (der[place], der[place + 1]) = (tag, length);
+            assert!(Certificate::from_der(&der).is_err(), "{tag:x} {length:x}");
+        }
+    }
+}
+
+#[test]
+fn a_length_beyond_the_input_is_an_error_and_no_panic() {
+    let leaf = acme();
+    for place in 0..leaf.der.len() {
+        for length in
+            [&[0x7f_u8][..], &[0x80], &[0x84, 0xff, 0xff, 0xff, 0xff], &[0x88, 0xff, 0xff, 0xff, 0xff], &[0xff]]
+        {
+            let mut der = leaf.der.clone();
+            der.splice(place..=place, length.iter().copied());
+            let read = Certificate::from_der(&der);
+            // The lengths of the certificate, and of what is signed.
+            assert!(read.is_err() || (place != 1 && place != 5), "{place} {length:?}");
+            assert!(read.is_ok_and(|read| read.thumbprint.to_string() == leaf.thumbprint()) == (der == leaf.der));
+        }
+    }
+    for text in ["", "M", "MI", "MII", "MIIB", "MIIB=", "MIIB==", "=", "====", "MIIB====", "MIIBA", "MIIB\0"] {
+        assert!(Certificate::from_text(text.as_bytes()).is_err(), "{text}");
+    }
+    let base64 = leaf.pem.lines().filter(|line| !line.starts_with('-')).collect::<String>();
+    assert!(Certificate::from_text(base64.as_bytes()).is_ok());
+    for length in 0..base64.len() {
+        assert!(Certificate::from_text(base64[..length].as_bytes()).is_err(), "{length}");
+    }
+}
+
 /// A leaf with an extension whose content was written by hand.
 fn with_extension(oid: &[u64], critical: bool, content: &[u8]) -> Leaf {
     let mut extension = CustomExtension::from_oid_content(oid, content.to_vec());

@@ -8,6 +8,7 @@ use rcgen::DnType;
 use serde_json::{Value, json};
 
 use crate::certificates::{Leaf, Recipe, acme};
+use crate::issuer::base64url;
 use crate::proxy::{FakeProxy, NOW, headers, sent};
 
 fn policy() -> Value {
@@ -233,6 +234,74 @@ fn every_refusal_has_its_reason() {
     ] {
         let decision = run(&policy(), &proxy, &headers);
         assert_eq!(verdict(&decision), expected, "{name}: {decision:?}");
+    }
+}
+
+#[test]
+fn neither_connect_nor_an_upgrade_is_ever_bypassed() {
+    let json = changed(|json| json["bypass"] = json!([{"path": "/**"}]));
+    for (headers, expected) in [
+        (headers("GET", "/any", &[]), Ok(Rule::Bypass(0))),
+        (headers("BREW", "/", &[]), Ok(Rule::Bypass(0))),
+        (vec![(&b":method"[..], &b"CONNECT"[..]), (b":authority", b"a:1")], Err(Reason::CertificateMissing)),
+        (headers("CONNECT", "/any", &[]), Err(Reason::CertificateMissing)),
+        (headers("CONNECT", "/any", &[(":protocol", "websocket")]), Err(Reason::CertificateMissing)),
+        (
+            headers("GET", "/any", &[("connection", "Upgrade"), ("upgrade", "websocket")]),
+            Err(Reason::CertificateMissing),
+        ),
+    ] {
+        assert_eq!(verdict(&run(&json, &FakeProxy::new(), &headers)), expected, "{headers:?}");
+    }
+}
+
+#[test]
+fn a_token_that_nobody_verified_is_no_token_whatever_it_claims() {
+    let leaf = acme();
+    let text = |json: Value| base64url(json.to_string());
+    let claims = token("acme", Some(&leaf));
+    for header in [json!({"alg": "ES256", "typ": "JWT"}), json!({"alg": "none"})] {
+        let bearer = format!("Bearer {}.{}.{}", text(header), text(claims.clone()), text(json!("signature")));
+        let request = [("authorization", bearer.as_str())];
+        let request = headers("GET", "/payments/1", &request);
+        let proxy = FakeProxy::new().presenting(&leaf);
+        for mode in ["bearer_plus_mtls_required", "bearer_plus_mtls_optional"] {
+            let json = changed(|json| json["mode"] = json!(mode));
+            assert_eq!(verdict(&run(&json, &proxy, &request)), Err(Reason::TokenMissing), "{mode}");
+        }
+    }
+}
+
+#[test]
+fn identities_of_the_configuration_are_literal() {
+    let json = changed(|json| {
+        json["mode"] = json!("mtls");
+        json["profiles"]["partner"]["allow"] = json!([{"paths": ["/payments/*"]}]);
+        json["clients"]["acme"]["identities"] =
+            json!(["cn:a.c*[me]", "dns:*.literal.example", "email:.*@literal.example", "subject:CN=s.*,O=x"]);
+    });
+    let named = |recipe: Recipe| {
+        let proxy = FakeProxy::new().presenting(&recipe.issue());
+        verdict(&run(&json, &proxy, &headers("GET", "/payments/1", &[])))
+    };
+    let email = |name: &str| {
+        let name = rcgen::SanType::Rfc822Name(name.try_into().unwrap());
+        Recipe::new().cn("x").with(|params| params.subject_alt_names.push(name))
+    };
+    let subject = |name: &str| Recipe::new().subject(DnType::OrganizationName, "x").cn(name);
+    for (itself, others) in [
+        (
+            Recipe::new().cn("a.c*[me]"),
+            vec![Recipe::new().cn("abcm"), Recipe::new().cn("a.cm"), Recipe::new().cn("a.c*m")],
+        ),
+        (Recipe::new().dns("*.literal.example"), vec![Recipe::new().dns("x.literal.example")]),
+        (email(".*@literal.example"), vec![email("ops@literal.example")]),
+        (subject("s.*"), vec![subject("some"), subject("s.")]),
+    ] {
+        assert_eq!(named(itself), Ok(Rule::Profile(0)));
+        for other in others {
+            assert_eq!(named(other), Err(Reason::IdentityNotMapped));
+        }
     }
 }
 

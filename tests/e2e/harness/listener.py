@@ -57,6 +57,8 @@ class Listener:
 
     tls: bool = True
     trust: str = "VERIFY_TRUST_CHAIN"
+    trusted: Path | None = None
+    """The roots that it trusts, where they are not those of the whole test."""
     require_client_certificate: bool = False
     resumption: bool = False
 
@@ -119,7 +121,7 @@ class Listener:
                     "private_key": {"filename": str(server.key_file)},
                 }],
                 "validation_context": {
-                    "trusted_ca": {"filename": str(trust_file)},
+                    "trusted_ca": {"filename": str(self.trusted or trust_file)},
                     "trust_chain_verification": self.trust,
                 },
             },
