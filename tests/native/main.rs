@@ -12,6 +12,7 @@ mod hostile;
 mod inventory;
 mod issuer;
 mod keys;
+mod limits;
 mod proxy;
 mod reference;
 mod remembered;
