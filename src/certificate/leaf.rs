@@ -302,6 +302,95 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_string_is_text_where_it_is_well_formed_and_bytes_otherwise() {
+        for (der, text) in [
+            (b"\x0c\x02\xc3\xbc".as_slice(), Some("\u{fc}")),
+            (b"\x0c\x01\xfc", None),
+            (b"\x13\x01a", Some("a")),
+            (b"\x16\x01a", Some("a")),
+            (b"\x12\x011", Some("1")),
+            (b"\x1a\x01a", Some("a")),
+            (b"\x14\x01a", Some("a")),
+            (b"\x13\x02\xc3\xbc", None),
+            (b"\x14\x01\xfc", None),
+            (b"\x1e\x02\0a", Some("a")),
+            (b"\x1e\x04\0a\0b", Some("ab")),
+            (b"\x1e\x03\0ab", None),
+            (b"\x1e\x02\xd8\0", None),
+            (b"\x02\x01a", None),
+            (b"\x04\x01a", None),
+        ] {
+            let expected = text.map_or_else(|| Value::Der(der.to_vec()), |text| Value::Text(text.to_owned()));
+            assert_eq!(value(der), Some(expected), "{der:x?}");
+        }
+        for der in [b"".as_slice(), b"\x0c", b"\x0c\x02a", b"\x0c\x01a\0"] {
+            assert_eq!(value(der), None, "{der:x?}");
+        }
+    }
+
+    /// `cA` and an extended key usage for servers.
+    #[test]
+    fn that_a_certificate_is_an_authoritys_weighs_more_than_anything_else() {
+        let authority = (BASIC_CONSTRAINTS, b"\x30\x03\x01\x01\xff".as_slice());
+        let server = (EXTENDED_KEY_USAGE, b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01".as_slice());
+        let unknown = (Oid::new_unwrap("1.3.6.1.4.1.99999.1"), b"".as_slice());
+        let of = |extensions: &[(Oid, &[u8])]| {
+            let mut certificate = blank();
+            for (kind, content) in extensions {
+                extension(*kind, true, content, &mut certificate).unwrap();
+            }
+            certificate.unsuitable
+        };
+        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[server]), Some(Unsuitable::NoClientAuth));
+        assert_eq!(of(&[unknown, server]), Some(Unsuitable::UnknownCriticalExtension));
+        for extensions in [[authority, server], [server, authority], [unknown, authority], [authority, unknown]] {
+            assert_eq!(of(&extensions), Some(Unsuitable::Authority));
+        }
+    }
+
+    fn blank() -> Certificate {
+        Certificate {
+            thumbprint: Thumbprint::of(b""),
+            subject: DistinguishedName::default(),
+            issuer: None,
+            validity: None,
+            unsuitable: None,
+            uri_sans: Vec::new(),
+            dns_sans: Vec::new(),
+            email_sans: Vec::new(),
+            der: None,
+        }
+    }
+
+    #[test]
+    fn why_bytes_are_no_certificate_is_told_apart() {
+        let every = [
+            Malformed::Encoding,
+            Malformed::TooLarge,
+            Malformed::Der,
+            Malformed::TrailingBytes,
+            Malformed::Extension,
+            Malformed::TooManyNames,
+            Malformed::Property,
+            Malformed::Elements,
+            Malformed::NoCert,
+            Malformed::TooFewHops,
+            Malformed::SeveralLeaves,
+        ];
+        let texts: std::collections::HashSet<&str> = every.iter().map(|problem| problem.as_str()).collect();
+        assert!(texts.len() == every.len() && texts.iter().all(|text| text.len() > 10));
+        let name = b"\x86\x01a";
+        let mut certificate = blank();
+        let names = name.repeat(MAX_ALTERNATIVE_NAMES + 1);
+        let list = [&[0x30, 0x82, 3, 3][..], &names].concat();
+        let found = extension(SUBJECT_ALTERNATIVE_NAME, false, &list, &mut certificate);
+        assert_eq!(found, Err(Malformed::TooManyNames));
+        assert_eq!(parse(&vec![0; MAX_DER_BYTES + 1]), Err(Malformed::TooLarge));
+        assert_eq!(parse(&vec![0; MAX_DER_BYTES]), Err(Malformed::Der));
+    }
+
+    #[test]
     fn a_relative_name_has_at_least_one_attribute_and_not_too_many() {
         let common_name = b"\x30\x08\x06\x03\x55\x04\x03\x0c\x01a";
         for (count, expected) in [

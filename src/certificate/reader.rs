@@ -125,3 +125,59 @@ pub fn bits(content: &[u8]) -> Result<(u8, &[u8]), Malformed> {
         _ => Err(Malformed::Der),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_integer_is_as_short_as_can_be() {
+        for (content, good) in [
+            (&[][..], false),
+            (&[0], true),
+            (&[0x7f], true),
+            (&[0x80], true),
+            (&[0, 0], false),
+            (&[0, 0x7f], false),
+            (&[0, 0x80], true),
+            (&[0xff], true),
+            (&[0xff, 0x7f], true),
+            (&[0xff, 0x80], false),
+            (&[1, 0], true),
+        ] {
+            assert_eq!(integer(content).is_ok(), good, "{content:x?}");
+        }
+    }
+
+    #[test]
+    fn unused_bits_are_at_most_seven_and_zero() {
+        for (content, expected) in [
+            (&[][..], Err(Malformed::Der)),
+            (&[0], Ok((0, &[][..]))),
+            (&[0, 0xff], Ok((0, &[0xff][..]))),
+            (&[1], Err(Malformed::Der)),
+            (&[1, 0xfe], Ok((1, &[0xfe][..]))),
+            (&[1, 0xff], Err(Malformed::Der)),
+            (&[7, 0x80], Ok((7, &[0x80][..]))),
+            (&[7, 0xff, 0x80], Ok((7, &[0xff, 0x80][..]))),
+            (&[7, 0xc0], Err(Malformed::Der)),
+            (&[7, 0], Ok((7, &[0][..]))),
+            (&[8, 0], Err(Malformed::Der)),
+        ] {
+            assert_eq!(bits(content), expected, "{content:x?}");
+        }
+        let octets = |content: &[u8]| Values::read(content, Values::octets);
+        assert_eq!(octets(&[3, 2, 0, 0xff]), Ok(()));
+        assert_eq!(octets(&[3, 2, 1, 0xfe]), Err(Malformed::Der));
+    }
+
+    #[test]
+    fn an_algorithm_is_an_identifier_and_at_most_one_parameter() {
+        let algorithm = |content: &[u8]| Values::read(content, Values::algorithm).is_ok();
+        assert!(algorithm(&[0x30, 4, 6, 2, 0x2a, 3]));
+        assert!(algorithm(&[0x30, 6, 6, 2, 0x2a, 3, 5, 0]));
+        assert!(!algorithm(&[0x30, 8, 6, 2, 0x2a, 3, 5, 0, 5, 0]));
+        assert!(!algorithm(&[0x30, 2, 5, 0]));
+        assert!(!algorithm(&[0x30, 0]));
+    }
+}

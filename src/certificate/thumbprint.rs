@@ -106,6 +106,7 @@ mod tests {
     fn both_spellings_name_the_same_thumbprint() {
         let empty = Thumbprint::of(b"");
         assert_eq!(empty.to_string(), BASE64URL);
+        assert_eq!(format!("{empty:?}"), BASE64URL);
         assert_eq!(empty.to_hex(), HEX);
         assert_eq!(Thumbprint::from_hex(HEX), Some(empty));
         assert_eq!(Thumbprint::from_hex(&HEX.to_uppercase()), Some(empty));

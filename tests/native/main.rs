@@ -19,4 +19,5 @@ mod remembered;
 mod rfc;
 mod signatures;
 mod tokens;
+mod told;
 mod vectors;
