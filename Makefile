@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run test lint unit fixtures e2e bench clean
+.PHONY: help wasm demo demo-docker run test lint unit fixtures e2e bench fuzz clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
 tools := tests/tools
@@ -12,6 +12,7 @@ fixtures := $(patsubst %/Cargo.toml,%,$(wildcard tests/fixtures/*/Cargo.toml))
 bench_modules := $(patsubst %/Cargo.toml,%,$(wildcard benches/wasm/*/Cargo.toml))
 # In the common target folder, where tests and benchmark share what they both depend on.
 bench_crate := --locked --manifest-path benches/Cargo.toml --target-dir target
+fuzz_crate := --locked --manifest-path fuzz/Cargo.toml --target-dir target
 # Found when a recipe runs, and made or fetched then if they are missing.
 find_envoy := ENVOY=$$($(tools)/envoy.sh newest); export ENVOY
 find_envoy_old := ENVOY_OLD=$$($(tools)/envoy.sh old); export ENVOY_OLD
@@ -42,13 +43,16 @@ lint: ## formatting and clippy, for this machine and for wasm; warnings are erro
 	@$(tools)/wasm.sh --clippy .
 	@cargo fmt --check --manifest-path benches/Cargo.toml
 	@cargo clippy $(bench_crate) --all-targets -- -D warnings
+	@cargo fmt --check --manifest-path fuzz/Cargo.toml
+	@cargo clippy $(fuzz_crate) --all-targets -- -D warnings
 	@for crate in $(fixtures) $(bench_modules); do \
 		cargo fmt --check --manifest-path $$crate/Cargo.toml; \
 		$(tools)/wasm.sh --clippy $$crate; \
 	done
 
-unit: ## unit and property tests
+unit: ## unit and property tests, and what fuzzing found
 	@cargo test --locked
+	@cargo test $(fuzz_crate)
 
 fixtures: # the modules that only tests load: dist/fixtures/NAME.wasm
 	@for crate in $(fixtures); do $(tools)/wasm.sh $$crate dist/fixtures/$${crate##*/}.wasm; done
@@ -63,6 +67,9 @@ bench: wasm ## measure on a real Envoy, beside the alternatives: a quarter of an
 	@cargo build $(bench_crate) --release
 	@$(find_envoy); python=$$($(tools)/python.sh); \
 	QUICK="$(QUICK)" ROUNDS="$(ROUNDS)" SEED="$(SEED)" $$python benches/run.py
+
+fuzz: ## make up input for every parser and the decision: SECONDS=600 for each target, or for TARGET=name alone
+	@$(tools)/fuzz.sh "$(or $(SECONDS),600)" $(TARGET)
 
 clean: ## remove what was built; .tools/ (Envoy, proxies, Python packages, Debian's Rust) stays
 	rm -rf dist target envoy/certs envoy/demo/out $(addsuffix /target,$(fixtures))

@@ -17,6 +17,8 @@ mod config;
 mod decision;
 mod escape;
 mod fingerprint;
+#[doc(hidden)]
+pub mod fuzzing;
 mod identity;
 pub mod inventory;
 mod line;

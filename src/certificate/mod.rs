@@ -16,6 +16,7 @@ pub use forwarded::{Format, Forwarded};
 pub use key_kind::KeyKind;
 pub use leaf::Malformed;
 pub use thumbprint::Thumbprint;
+pub use xfcc::{Element, Pair, parse as parse_xfcc};
 
 use crate::decision::{Deny, Reason};
 

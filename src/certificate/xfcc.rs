@@ -9,16 +9,18 @@ use crate::escape::percent_decode;
 use crate::request::Values;
 
 /// One `key=value`.
-pub(super) struct Pair {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pair {
     /// In lower case.
     pub key: String,
     /// Without its quotes, everything else as it was sent.
     pub value: Vec<u8>,
-    quoted: bool,
+    /// Did it stand in quotes?
+    pub quoted: bool,
 }
 
 /// One hop.
-pub(super) type Element = Vec<Pair>;
+pub type Element = Vec<Pair>;
 
 /// More hops, or pairs in one, than this are not read.
 pub(super) const MAX_PARTS: usize = 64;
@@ -103,7 +105,7 @@ fn is_chain_of(escaped: &[u8], leaf: Thumbprint) -> bool {
 }
 
 /// Splits a header value. `None` where it does not have the documented form.
-pub(super) fn parse(value: &[u8]) -> Option<Vec<Element>> {
+pub fn parse(value: &[u8]) -> Option<Vec<Element>> {
     let mut elements = Vec::new();
     let mut element = Element::new();
     let mut rest = value;

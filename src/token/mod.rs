@@ -16,9 +16,10 @@ mod signature;
 
 pub use algorithm::{Algorithm, Family};
 pub use authorization::credentials;
+pub use binding::Confirmation;
 pub use cache::TokenCache;
 pub use claims::{ClaimRules, Claims};
-pub use json::StrictObject;
+pub use json::{StrictObject, object as strict_object};
 pub use jws::verify;
 pub use key::{Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable};
 pub use presented::PresentedToken;

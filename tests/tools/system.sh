@@ -17,6 +17,7 @@ present() {
 package() {
     case $1 in
         cc) echo gcc libc6-dev ;;
+        c++) echo g++ ;;
         venv) echo python3-venv ;;
         flock) echo util-linux ;;
         wasm-opt) echo binaryen ;;

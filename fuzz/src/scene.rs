@@ -1,0 +1,182 @@
+//! What situations are made of: certificates, keys, policies, and a proxy whose every answer is chosen.
+//!
+//! The certificates in `material/` are good for a hundred years and come from one authority; nobody has their keys.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+use mtls_authz::{Certificate, HostError, Policy, Property, Proxy, Shared, SignatureCheck, Swap};
+use serde_json::{Value, json};
+
+/// The usual time: 2027-01-15.
+pub const NOW: u64 = 1_800_000_000;
+
+/// A key of each kind. The private half of the last one is 32 times the number 7.
+pub const KEYS: &[u8] = include_bytes!("../material/keys.json");
+
+/// Certificates of three clients, a trusted proxy, a client that only a token names, and of nobody who may pass.
+pub const LEAVES: &[&[u8]] = &[
+    include_bytes!("../material/acme.der"),
+    include_bytes!("../material/globex.der"),
+    include_bytes!("../material/initech.der"),
+    include_bytes!("../material/edge.der"),
+    include_bytes!("../material/app.der"),
+    include_bytes!("../material/nobody.der"),
+    include_bytes!("../material/server.der"),
+    include_bytes!("../material/ca.der"),
+];
+
+/// The place of the trusted proxy's among them.
+pub const EDGE: usize = 3;
+
+/// A proxy that answers from maps.
+#[derive(Debug, Clone, Default)]
+pub struct Host {
+    pub properties: HashMap<Property, Vec<u8>>,
+    /// Properties that cannot be had.
+    pub failing: Vec<Property>,
+    /// What it says of signatures; `None`: it cannot tell.
+    pub verifies: Option<bool>,
+    /// Seconds since 1970; `None`: it cannot tell.
+    pub now: Option<u64>,
+    /// `None`: it cannot tell.
+    pub shared: Option<RefCell<HashMap<String, Shared>>>,
+}
+
+impl Host {
+    pub fn with(mut self, property: Property, value: impl Into<Vec<u8>>) -> Self {
+        self.properties.insert(property, value.into());
+        self
+    }
+}
+
+const FAILURE: HostError = HostError { call: "host", status: 10 };
+
+impl Proxy for Host {
+    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
+        if self.failing.contains(&property) { Err(FAILURE) } else { Ok(self.properties.get(&property).cloned()) }
+    }
+
+    fn verify_signature(&self, _: SignatureCheck<'_>) -> Option<bool> {
+        self.verifies
+    }
+
+    fn now(&self) -> Result<u64, HostError> {
+        self.now.map(|seconds| seconds.saturating_mul(1_000_000_000)).ok_or(FAILURE)
+    }
+
+    fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
+        Ok(self.shared.as_ref().ok_or(FAILURE)?.borrow().get(key).cloned())
+    }
+
+    fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError> {
+        let mut shared = self.shared.as_ref().ok_or(FAILURE)?.borrow_mut();
+        if shared.get(key).map(|current| current.version) != version {
+            return Ok(Swap::Lost);
+        }
+        shared.insert(key.to_owned(), Shared { value: value.to_vec(), version: version.unwrap_or(0).wrapping_add(1) });
+        Ok(Swap::Done)
+    }
+}
+
+/// A policy, and the configuration that it was read from.
+pub struct Setup {
+    pub json: Value,
+    pub policy: Policy,
+}
+
+/// A certificate of [`LEAVES`], decoded.
+pub fn leaf(index: usize) -> Certificate {
+    Certificate::from_der(LEAVES[index]).unwrap()
+}
+
+/// Each mode, source of certificates and source of tokens.
+pub fn setups() -> Vec<Setup> {
+    let trusted = json!({"cidrs": ["10.0.0.0/8"], "identities": ["spiffe://prod.example/edge"]});
+    let forwarded = |source: &str, format: &str| {
+        let mut forwarded = json!({"format": format, "trusted_proxies": trusted});
+        match format {
+            "xfcc" => forwarded["hop"] = json!(2),
+            "base64_der" => forwarded["header"] = json!("x-own-cert"),
+            _ => {}
+        }
+        json!({"source": source, "forwarded": forwarded, "clock_skew_seconds": 60})
+    };
+    let keys: Value = serde_json::from_slice(KEYS).unwrap();
+    let jwt_authn = || json!({"audiences": ["payments"]});
+    let jwks = || json!({"source": "jwks", "jwks": keys, "issuers": ["https://issuer.example"]});
+    let fetched = || {
+        let uri = json!({"cluster": "issuer", "authority": "auth.example", "path": "/jwks.json"});
+        json!({"source": "jwks", "jwks_uri": uri, "algorithms": ["RS256", "EdDSA"]})
+    };
+    let (attribute, listener) = (json!({"validation": "attribute"}), json!({"validation": "listener"}));
+    [
+        ("bearer_plus_mtls_required", attribute.clone(), jwks()),
+        ("mtls", attribute.clone(), jwt_authn()),
+        ("bearer_plus_mtls_optional", listener.clone(), jwks()),
+        ("bearer_plus_mtls_required", listener, jwt_authn()),
+        ("bearer_plus_mtls_optional", attribute, fetched()),
+        ("mtls", forwarded("forwarded", "xfcc"), jwt_authn()),
+        ("bearer_plus_mtls_required", forwarded("connection_or_forwarded", "xfcc"), jwks()),
+        ("bearer_plus_mtls_required", forwarded("forwarded", "rfc9440"), fetched()),
+        ("bearer_plus_mtls_optional", forwarded("connection_or_forwarded", "base64_der"), jwt_authn()),
+        ("mtls", forwarded("connection_or_forwarded", "nginx"), jwks()),
+    ]
+    .into_iter()
+    .map(|(mode, certificate, token)| Setup::new(mode, certificate, token))
+    .collect()
+}
+
+impl Setup {
+    fn new(mode: &str, certificate: Value, token: Value) -> Self {
+        let lenient = mode == "bearer_plus_mtls_optional";
+        let json = json!({
+            "mode": mode,
+            "certificate": certificate,
+            "token": token,
+            "clients": {
+                "acme": {
+                    "identities": ["spiffe://prod.example/ns/pay/sa/acme"],
+                    "profiles": ["partner"],
+                    "principal": "arn:example:acme",
+                },
+                "globex": {"identities": ["cn:globex"], "profiles": ["partner", "auditor"]},
+                "app": {"identities": ["dns:app.example"], "profiles": ["app"]},
+            },
+            "identity": {
+                "mappings": [{
+                    "match": {"subject": {"O": "ExampleCorp"}},
+                    "client_id": "{subject.CN}", "profile_id": "{subject.OU}", "principal": "arn:{subject.O}:{subject.CN}",
+                }],
+                "allow_unregistered": true,
+            },
+            "profiles": {
+                "partner": {
+                    "allow": [
+                        {"paths": ["/payments/**"], "methods": ["GET", "POST"]},
+                        {"paths": ["/scoped"], "scopes": if mode == "mtls" { json!([]) } else { json!(["pay"]) }},
+                        {"paths": ["/socket"], "upgrades": ["websocket"]},
+                    ],
+                    "deny": ["/payments/secret/**"],
+                },
+                "auditor": {
+                    "allow": [{"paths": ["/**"], "methods": ["GET"]}],
+                    "mode": "mtls",
+                    "source_cidrs": ["10.0.0.0/8"],
+                    "rate_limit": {"requests": 2, "per_seconds": 60},
+                },
+                "app": {
+                    "allow": [{"paths": ["/payments/*"]}],
+                    "mode": "bearer_plus_mtls_optional",
+                    "enforcement": if lenient { "shadow" } else { "enforce" },
+                },
+            },
+            "bypass": [{"path": "/health", "methods": ["GET"]}, {"path": "/open/*"}],
+            "binding": {"required_paths": ["/payments/transfers/**"]},
+            "path": {"encoded_slashes": "keep", "semicolons": if lenient { "reject" } else { "keep" }},
+            "upstream_headers": {"client_cert": true, "principal": "x-who"},
+        });
+        let policy = Policy::from_json(json.to_string().as_bytes()).unwrap_or_else(|problem| panic!("{problem}"));
+        Self { json, policy }
+    }
+}
