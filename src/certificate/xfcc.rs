@@ -112,7 +112,7 @@ pub fn parse(value: &[u8]) -> Option<Vec<Element>> {
     loop {
         let (pair, after) = pair(rest)?;
         element.push(pair);
-        if element.len() > MAX_PARTS || elements.len() > MAX_PARTS {
+        if element.len() > MAX_PARTS || elements.len() == MAX_PARTS {
             return None;
         }
         match after.split_first() {

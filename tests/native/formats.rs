@@ -426,3 +426,15 @@ proptest! {
         })?;
     }
 }
+
+#[test]
+fn more_than_64_elements_are_not_read() {
+    let leaf = acme();
+    for (count, expected) in [(64, true), (65, false)] {
+        let text = vec![element(&leaf); count].join(",");
+        let json = json!(vec![json!({"cert": leaf.pem}); count]).to_string();
+        for value in [text, json] {
+            assert_eq!(Format::Xfcc.read(value.as_bytes(), 1).is_ok(), expected, "{count}");
+        }
+    }
+}
