@@ -153,7 +153,7 @@ fn is_payload_of(token: &str, verified: &Map<String, Value>) -> bool {
 /// Equal but for the spelling of numbers, which are doubles in metadata.
 fn same(left: &Value, right: &Value) -> bool {
     match (left, right) {
-        (Value::Number(left), Value::Number(right)) => left.as_f64() == right.as_f64(),
+        (Value::Number(left), Value::Number(right)) => same_number(left.as_f64(), right.as_f64()),
         (Value::Array(left), Value::Array(right)) => {
             left.len() == right.len() && left.iter().zip(right).all(|(left, right)| same(left, right))
         }
@@ -165,6 +165,12 @@ fn same(left: &Value, right: &Value) -> bool {
     }
 }
 
+/// Equal but for the last digits of long decimals, which serde_json reads a little off.
+fn same_number(left: Option<f64>, right: Option<f64>) -> bool {
+    let same = |(left, right): (f64, f64)| (left - right).abs() <= 4.0 * f64::EPSILON * left.abs();
+    left.zip(right).is_some_and(same)
+}
+
 /// `jwt_authn` can turn space-delimited claims into lists (`normalize_payload_in_metadata`; Istio does for `scope`).
 fn same_words(text: &Value, list: &Value) -> bool {
     match (text, list) {
@@ -172,5 +178,30 @@ fn same_words(text: &Value, list: &Value) -> bool {
             text.split(' ').filter(|word| !word.is_empty()).map(Some).eq(list.iter().map(Value::as_str))
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_long_decimal_is_the_same_in_a_token_and_in_metadata() {
+        let carried = |text: &str, number: f64| {
+            let token = format!("e30.{}.", URL_SAFE_NO_PAD.encode(format!("{{\"at\":{text}}}")));
+            is_payload_of(&token, json!({"at": number}).as_object().unwrap())
+        };
+        let mut read_off = 0;
+        for step in 0..1_000 {
+            let number = 1_800_000_000.0 + f64::from(step) * 0.001_234_567;
+            let text = format!("{number:?}");
+            read_off += usize::from(serde_json::from_str::<f64>(&text).unwrap() != number);
+            assert!(carried(&text, number), "{text}");
+            assert!(!carried(&text, number + 0.000_01), "{text}");
+        }
+        assert!(read_off > 0, "serde_json reads all of them exactly: a comparison without tolerance would do");
+        assert!(carried("0", -0.0) && !carried("0", 5e-324) && !carried("1e300", -1e300));
     }
 }
