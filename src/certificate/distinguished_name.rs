@@ -217,6 +217,8 @@ impl fmt::Display for DistinguishedName {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            // Nothing at all would not be read back: the DER of an empty UTF8String is.
+            Self::Text(text) if text.is_empty() => f.write_str("#0c00"),
             Self::Text(text) => write_escaped(f, text),
             Self::Der(der) => {
                 f.write_str("#")?;
@@ -325,6 +327,14 @@ mod tests {
         assert_ne!(DistinguishedName::parse("CN=#040161"), DistinguishedName::parse("CN=a"));
         assert_ne!(DistinguishedName::parse("CN=#040161"), DistinguishedName::parse("CN=\\#040161"));
         assert_eq!(DistinguishedName::parse("CN=#0c016100"), None);
+    }
+
+    #[test]
+    fn an_empty_value_is_printed_as_what_can_be_read_back() {
+        let name = DistinguishedName::parse("CN=a,OU=#1300").unwrap();
+        assert_eq!(name.sole_text("OU"), Some(""));
+        assert_eq!(name.to_string(), "CN=a,OU=#0c00");
+        assert_eq!(DistinguishedName::parse(&name.to_string()), Some(name));
     }
 
     #[test]
