@@ -69,13 +69,17 @@ fn leads(value: &Value, path: &str) -> bool {
             })
         }
         Value::Object(members) => {
-            let path = path.strip_prefix('.').unwrap_or(path);
-            !path.contains(['.', '['])
-                || members.iter().any(|(key, value)| {
-                    path.strip_prefix(key.as_str())
-                        .is_some_and(|rest| (rest.is_empty() || rest.starts_with(['.', '['])) && leads(value, rest))
-                })
+            // A dot is either what separates keys or the beginning of one.
+            [Some(path), path.strip_prefix('.')]
+                .into_iter()
+                .flatten()
+                .any(|path| !path.contains(['.', '[']) || members.iter().any(|(key, value)| leads_on(path, key, value)))
         }
         _ => false,
     }
+}
+
+fn leads_on(path: &str, key: &str, value: &Value) -> bool {
+    let rest = path.strip_prefix(key).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
+    rest.is_some_and(|rest| leads(value, rest))
 }

@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use arbitrary::Unstructured;
 use base64::Engine;
@@ -12,13 +13,14 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ed25519_dalek::{Signer, SigningKey};
 use mtls_authz::fuzzing::verified_payload;
 use mtls_authz::{
-    Allow, Binding, Decision, Enforcement, ForwardedCert, Header, KeySet, Memory, Property, Reason, Request, Response,
-    Rule, Shared, Thumbprint, UpstreamChange, decide, decision_record, log_line, upstream_headers, upstream_trailers,
+    Allow, Binding, Certificate, Decision, Enforcement, ForwardedCert, Header, KeySet, Memory, Property, Reason,
+    Request, Response, Rule, Shared, Thumbprint, UpstreamChange, decide, decision_record, log_line, upstream_headers,
+    upstream_trailers,
 };
 use serde_json::{Map, Value, json};
 
 use crate::reference;
-use crate::scene::{EDGE, Host, KEYS, LEAVES, NOW, Setup, leaf, setups};
+use crate::scene::{EDGE, Host, KEYS, LEAVES, NOW, Setup, setups};
 
 const MAX_REQUESTS: usize = 4;
 
@@ -158,6 +160,8 @@ impl Connection {
                 }
                 _ => {
                     let pem = draw.spoiled(reference::pem(&der).into_bytes());
+                    // Envoy says so of what it does not have.
+                    settled = !pem.is_empty();
                     properties.insert(Property::PeerCertificate, pem);
                     properties.insert(Property::PeerCertificateDigest, digest);
                 }
@@ -383,6 +387,9 @@ pub fn decision(data: &[u8]) {
                 decide(&setup.policy, memory, &request, &host)
             };
             let decision = ask(&worker);
+            if *SHOW {
+                show(setup, &situation, &decision);
+            }
             if world.connections[situation.connection].settled && situation.host.failing.is_empty() {
                 assert_eq!(decision, ask(&worker), "asked again");
                 assert_eq!(decision, ask(&memory()), "remembering nothing");
@@ -394,6 +401,23 @@ pub fn decision(data: &[u8]) {
             }
         }
     });
+}
+
+/// Is SHOW set, so that a person can read what an input means?
+static SHOW: LazyLock<bool> = LazyLock::new(|| std::env::var_os("SHOW").is_some());
+
+fn show(setup: &Setup, situation: &Situation, decision: &Decision) {
+    let json = &setup.json;
+    println!("mode {} certificate {} token {}", json["mode"], json["certificate"], json["token"]["source"]);
+    println!("connection {}, host: now {:?}", situation.connection, situation.host.now);
+    println!("    verifies {:?}, failing {:?}", situation.host.verifies, situation.host.failing);
+    for (property, value) in &situation.host.properties {
+        println!("    {property:?} = {}", value.escape_ascii());
+    }
+    for (name, value) in &situation.headers {
+        println!("    {}: {}", name.escape_ascii(), value.escape_ascii());
+    }
+    println!("{decision:?}");
 }
 
 /// Whatever was decided can be recorded and answered.
@@ -581,17 +605,16 @@ impl Grounds<'_> {
         let source = json["source"].as_str().unwrap_or("connection");
         let verified =
             json["validation"] == "listener" || self.property(Property::PeerCertificateValid) == Some(&[1][..]);
+        let pem = self.property(Property::PeerCertificate);
+        let own = pem.and_then(|pem| Certificate::from_text(pem).ok());
         let digest = self.property(Property::PeerCertificateDigest).unwrap_or_default();
-        let is_own = |thumbprint: Thumbprint| {
-            let pem = self.property(Property::PeerCertificate);
-            let own = pem.and_then(|pem| mtls_authz::Certificate::from_text(pem).ok());
-            own.map_or_else(
-                || digest.eq_ignore_ascii_case(thumbprint.to_hex().as_bytes()),
-                |own| own.thumbprint == thumbprint,
-            )
+        let is_own = match &own {
+            Some(own) => own.thumbprint == thumbprint,
+            None => digest.eq_ignore_ascii_case(thumbprint.to_hex().as_bytes()),
         };
-        let direct = verified && is_own(thumbprint);
-        let trusted = self.is_near() || (verified && is_own(leaf(EDGE).thumbprint)) || self.may_be_edge();
+        let is_edge = own.is_some_and(|own| own.uri_sans == ["spiffe://prod.example/edge"]);
+        let direct = verified && is_own;
+        let trusted = self.is_near() || (verified && is_edge) || self.may_be_edge();
         match source {
             "connection" => assert!(direct),
             "forwarded" => assert!(trusted),

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use mtls_authz::{Certificate, HostError, Policy, Property, Proxy, Shared, SignatureCheck, Swap};
+use mtls_authz::{HostError, Policy, Property, Proxy, Shared, SignatureCheck, Swap};
 use serde_json::{Value, json};
 
 /// The usual time: 2027-01-15.
@@ -83,11 +83,6 @@ impl Proxy for Host {
 pub struct Setup {
     pub json: Value,
     pub policy: Policy,
-}
-
-/// A certificate of [`LEAVES`], decoded.
-pub fn leaf(index: usize) -> Certificate {
-    Certificate::from_der(LEAVES[index]).unwrap()
 }
 
 /// Each mode, source of certificates and source of tokens.
