@@ -23,6 +23,17 @@ impl ConfigError {
     }
 }
 
+/// What serde says repeats what it found, however long that is. What was expected stands at the end.
+pub(super) fn abridged(problem: &str) -> String {
+    const MAX_END_CHARS: usize = 500;
+    let length = problem.chars().count();
+    if length <= MAX_FOUND_CHARS + MAX_END_CHARS {
+        return problem.to_owned();
+    }
+    let begin = problem.chars().take(MAX_FOUND_CHARS);
+    begin.chain(['…']).chain(problem.chars().skip(length - MAX_END_CHARS)).collect()
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = if self.path.is_empty() { "the configuration" } else { &self.path };

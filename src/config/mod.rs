@@ -211,7 +211,7 @@ fn label(path: fmt::Arguments<'_>, text: &str) -> Result<(), ConfigError> {
 /// What serde says, and where.
 fn unreadable(text: &str, problem: &serde_json::Error) -> ConfigError {
     let place = location::place_of(text, problem.line(), problem.column());
-    ConfigError { path: location::path_to(text.as_bytes(), place), problem: problem.to_string() }
+    ConfigError { path: location::path_to(text.as_bytes(), place), problem: error::abridged(&problem.to_string()) }
 }
 
 fn not_utf8(problem: &FromUtf8Error) -> ConfigError {

@@ -569,3 +569,13 @@ fn the_published_schema_knows_the_same_keys_as_the_filter() {
         assert_eq!(listed, known, "{place}");
     }
 }
+
+#[test]
+fn an_error_does_not_repeat_a_whole_document() {
+    let long = "ü".repeat(100_000);
+    for json in [json!(long), json!({long.clone(): 1}), json!({"mode": long}), json!({"policy_id": long})] {
+        let problem = Policy::from_json(json.to_string()).unwrap_err().problem;
+        assert!(problem.chars().count() < 1000, "{problem}");
+        assert!(problem.contains("expected"), "{problem}");
+    }
+}
