@@ -190,6 +190,8 @@ struct World<'a> {
     setup: &'a Setup,
     connections: Vec<Connection>,
     verifies: Option<bool>,
+    /// What the workers share.
+    buckets: HashMap<String, Shared>,
     /// Tokens whose signature is good.
     signed: Vec<String>,
 }
@@ -201,7 +203,7 @@ impl World<'_> {
             properties: self.connections[connection].properties.clone(),
             verifies: self.verifies,
             now: Some(NOW),
-            shared: Some(RefCell::default()),
+            shared: Some(self.buckets.clone().into()),
             ..Host::default()
         };
         match draw.byte() {
@@ -224,10 +226,8 @@ impl World<'_> {
             _ => {}
         }
         if draw.rarely(16) {
-            let bucket = draw.bytes().to_vec();
-            let names = ["rate/partner/acme", "rate:partner:acme", "auditor/globex"];
-            let shared = names.map(|name| (name.to_owned(), Shared { value: bucket.clone(), version: 1 }));
-            host.shared = Some(RefCell::new(shared.into()));
+            host.bucket = Some(draw.bytes().to_vec());
+            host.loses = draw.rarely(2);
         }
 
         let mut headers: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
@@ -367,7 +367,7 @@ pub fn decision(data: &[u8]) {
         let verifies = draw.one_of(&[Some(true), None, Some(false)]);
         let usual = if setup.policy.forwarding.is_some() { EDGE } else { 0 };
         let connections = (0..2).map(|id| Connection::draw(&mut draw, id, usual)).collect();
-        let mut world = World { setup, connections, verifies, signed: Vec::new() };
+        let mut world = World { setup, connections, verifies, buckets: HashMap::new(), signed: Vec::new() };
         let has_keys = !setup.json["token"]["jwks_uri"].is_null() && !draw.rarely(8);
         let memory = || {
             let memory = Memory::new(&setup.policy.token.source);
@@ -384,16 +384,17 @@ pub fn decision(data: &[u8]) {
             let ask = |memory: &Memory| {
                 // Each time with the buckets as they were.
                 let host = situation.host.clone();
-                decide(&setup.policy, memory, &request, &host)
+                (decide(&setup.policy, memory, &request, &host), host.shared)
             };
-            let decision = ask(&worker);
+            let (decision, shared) = ask(&worker);
             if *SHOW {
                 show(setup, &situation, &decision);
             }
             if world.connections[situation.connection].settled && situation.host.failing.is_empty() {
-                assert_eq!(decision, ask(&worker), "asked again");
-                assert_eq!(decision, ask(&memory()), "remembering nothing");
+                assert_eq!(decision, ask(&worker).0, "asked again");
+                assert_eq!(decision, ask(&memory()).0, "remembering nothing");
             }
+            world.buckets = shared.map_or(world.buckets, RefCell::into_inner);
             answered(setup, &request, &decision);
             told(setup, &request, &decision);
             if let Ok(Allow { rule }) = &decision.verdict {

@@ -41,6 +41,10 @@ pub struct Host {
     pub now: Option<u64>,
     /// `None`: it cannot tell.
     pub shared: Option<RefCell<HashMap<String, Shared>>>,
+    /// What stands under every key that nobody has written yet.
+    pub bucket: Option<Vec<u8>>,
+    /// Is another worker always faster?
+    pub loses: bool,
 }
 
 impl Host {
@@ -66,15 +70,17 @@ impl Proxy for Host {
     }
 
     fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
-        Ok(self.shared.as_ref().ok_or(FAILURE)?.borrow().get(key).cloned())
+        let written = self.shared.as_ref().ok_or(FAILURE)?.borrow().get(key).cloned();
+        Ok(written.or_else(|| self.bucket.clone().map(|value| Shared { value, version: 1 })))
     }
 
     fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError> {
-        let mut shared = self.shared.as_ref().ok_or(FAILURE)?.borrow_mut();
-        if shared.get(key).map(|current| current.version) != version {
+        let current = self.shared(key)?.map(|current| current.version);
+        if self.loses || current != version {
             return Ok(Swap::Lost);
         }
-        shared.insert(key.to_owned(), Shared { value: value.to_vec(), version: version.unwrap_or(0).wrapping_add(1) });
+        let shared = Shared { value: value.to_vec(), version: version.unwrap_or(0).wrapping_add(1) };
+        self.shared.as_ref().ok_or(FAILURE)?.borrow_mut().insert(key.to_owned(), shared);
         Ok(Swap::Done)
     }
 }
