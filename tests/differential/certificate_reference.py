@@ -1,0 +1,315 @@
+"""What a certificate says, by Python's `cryptography`, and whose it then is, by the contract written plainly."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import unicodedata
+import urllib.parse
+import warnings
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+Attribute = tuple[str, str | bytes | None]
+"""A dotted OID and its value; `None` where that is no text."""
+
+NAMES = {
+    "CN": "2.5.4.3", "SN": "2.5.4.4", "serialNumber": "2.5.4.5", "C": "2.5.4.6", "L": "2.5.4.7", "ST": "2.5.4.8",
+    "street": "2.5.4.9", "O": "2.5.4.10", "OU": "2.5.4.11", "title": "2.5.4.12", "postalCode": "2.5.4.17",
+    "GN": "2.5.4.42", "initials": "2.5.4.43", "dnQualifier": "2.5.4.46", "pseudonym": "2.5.4.65",
+    "organizationIdentifier": "2.5.4.97", "UID": "0.9.2342.19200300.100.1.1", "DC": "0.9.2342.19200300.100.1.25",
+    "emailAddress": "1.2.840.113549.1.9.1",
+}  # fmt: skip
+
+MAY_BE_CRITICAL = {
+    "2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.32", "2.5.29.33", "2.5.29.36", "2.5.29.37", "2.5.29.54",
+    "2.16.840.1.113730.1.1",
+}  # fmt: skip
+"""What a TLS stack heeds when it verifies a chain: the extensions of RFC 5280 section 6, names, usages and Netscape's."""
+
+
+class Refused(Exception):
+    """It is not taken, for this reason."""
+
+
+@dataclass
+class Facts:
+    """What decisions are based on. Names as lists of relative names, the most specific first."""
+
+    subject: list[Counter[Attribute]]
+    issuer: list[Counter[Attribute]]
+    not_before: int
+    not_after: int
+    uri: list[str]
+    dns: list[str]
+    email: list[str]
+    unsuitable: str | None
+
+
+def facts(data: bytes) -> Facts:
+    """Everything that `cryptography` reads, and it must be able to read everything but the public key."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            certificate = x509.load_der_x509_certificate(data)
+            _ = certificate.version, certificate.serial_number, certificate.signature_algorithm_oid
+            if certificate.public_bytes(serialization.Encoding.DER) != data:
+                raise Refused("it is written otherwise")
+            return Facts(
+                subject=_name(certificate.subject),
+                issuer=_name(certificate.issuer),
+                not_before=int(certificate.not_valid_before_utc.timestamp()),
+                not_after=int(certificate.not_valid_after_utc.timestamp()),
+                uri=_alternative(certificate, x509.UniformResourceIdentifier),
+                dns=[name.lower() for name in _alternative(certificate, x509.DNSName)],
+                email=_alternative(certificate, x509.RFC822Name),
+                unsuitable=_unsuitable(certificate),
+            )
+    except (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as problem:
+        raise Refused(f"{type(problem).__name__}: {problem}") from problem
+
+
+def key_problem(data: bytes) -> str | None:
+    """Why `cryptography` cannot use the public key, if it cannot."""
+    try:
+        x509.load_der_x509_certificate(data).public_key()
+    except Exception as problem:  # noqa: BLE001 (whatever it is, it is the answer)
+        return type(problem).__name__
+    return None
+
+
+def _name(name: x509.Name) -> list[Counter[Attribute]]:
+    rdns = [Counter((each.oid.dotted_string, each.value) for each in rdn) for rdn in name.rdns]
+    return rdns[::-1]
+
+
+def _extension(certificate: x509.Certificate, kind: type[Any]) -> Any:
+    try:
+        return certificate.extensions.get_extension_for_class(kind).value
+    except x509.ExtensionNotFound:
+        return None
+
+
+def _alternative(certificate: x509.Certificate, kind: type[Any]) -> list[str]:
+    names = _extension(certificate, x509.SubjectAlternativeName)
+    return list(names.get_values_for_type(kind)) if names is not None else []
+
+
+def _unsuitable(certificate: x509.Certificate) -> str | None:
+    constraints = _extension(certificate, x509.BasicConstraints)
+    usage = _extension(certificate, x509.KeyUsage)
+    if (constraints and constraints.ca) or (usage and (usage.key_cert_sign or usage.crl_sign)):
+        return "Authority"
+    purposes = _extension(certificate, x509.ExtendedKeyUsage)
+    if purposes is not None and ExtendedKeyUsageOID.CLIENT_AUTH not in purposes:
+        return "NoClientAuth"
+    for extension in certificate.extensions:
+        if extension.critical and extension.oid.dotted_string not in MAY_BE_CRITICAL:
+            return "UnknownCriticalExtension"
+    return None
+
+
+# --- names as the filter prints them ----------------------------------------------------------------------------------
+
+
+def parse_name(text: str) -> list[Counter[Attribute]]:
+    """RFC 4514, read back. A value in hexadecimal is one that the filter does not take for text."""
+    rdns: list[Counter[Attribute]] = []
+    if not text:
+        return rdns
+    rest, joined = text, False
+    while True:
+        kind, rest = rest.split("=", 1)
+        value, rest = _value(rest)
+        attribute = (NAMES.get(kind, kind), value)
+        if joined:
+            rdns[-1][attribute] += 1
+        else:
+            rdns.append(Counter([attribute]))
+        if not rest:
+            return rdns
+        joined, rest = rest[0] == "+", rest[1:]
+
+
+def _value(text: str) -> tuple[str | None, str]:
+    if text.startswith("#"):
+        match = re.match(r"#[0-9a-f]*", text)
+        assert match
+        return None, text[match.end() :]
+    octets = bytearray()
+    at = 0
+    while at < len(text) and text[at] not in ",+":
+        if text[at] != "\\":
+            octets += text[at].encode()
+            at += 1
+        elif re.match(r"[0-9A-F]{2}", text[at + 1 : at + 3]):
+            octets.append(int(text[at + 1 : at + 3], 16))
+            at += 3
+        else:
+            octets += text[at + 1].encode()
+            at += 2
+    return octets.decode(), text[at:]
+
+
+def names_differ(ours: list[Counter[Attribute]], theirs: list[Counter[Attribute]]) -> str | None:
+    """`"otherwise"` where we read a text that is not there, `"less"` where we read no text and there is one."""
+    if ours == theirs:
+        return None
+    if len(ours) != len(theirs):
+        return "otherwise"
+    for mine, other in zip(ours, theirs):
+        # What is no text for us may be anything, but it must be there.
+        left = other - mine
+        missing = mine - other
+        if sum(left.values()) != sum(missing.values()) or any(value is not None for _, value in missing):
+            return "otherwise"
+        if Counter(kind for kind, _ in left.elements()) != Counter(kind for kind, _ in missing.elements()):
+            return "otherwise"
+    return "less"
+
+
+# --- whose it is ------------------------------------------------------------------------------------------------------
+
+SPIFFE = re.compile(r"spiffe://([a-z0-9._-]{1,255})(?:/[A-Za-z0-9._-]+)+")
+
+CLIENTS: dict[str, dict[str, Any]] = {
+    name: {
+        "identities": [
+            f"spiffe://prod.example/ns/pay/sa/{name}", f"dns:{name}.example", f"cn:{name}", f"email:{name}@partner.example",
+            f"subject:CN={name},O=ExampleCorp",
+        ],
+        "profiles": ["all"],
+    }
+    for name in ("acme", "globex")
+}  # fmt: skip
+
+POLICIES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "cn first": {"precedence": ["subject_cn", "uri_san", "dns_san"]},
+    "dns first": {"precedence": ["dns_san", "subject_cn", "uri_san"]},
+    "one trust domain": {"trust_domains": ["prod.example"]},
+}
+"""Their `identity`; everything else is the same."""
+
+
+def policy(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The filter's configuration."""
+    profiles = {"all": {"allow": [{"paths": ["/**"], "methods": ["GET"]}]}}
+    return {"mode": "mtls", "clients": CLIENTS, "profiles": profiles, "identity": dict(identity)}
+
+
+def identities(facts: Facts, rules: Mapping[str, Any]) -> tuple[set[str], str | None]:
+    """Every typed name by which the certificate may be known, and the client that it belongs to."""
+    common = [value for rdn in facts.subject for (kind, value) in rdn.elements() if kind == NAMES["CN"]]
+    texts = [value for value in common if isinstance(value, str)]
+    for text in [*texts, *facts.uri, *facts.dns, *facts.email]:
+        if any(unicodedata.category(character) == "Cc" for character in text):
+            raise Refused("a control character in a name")
+    spiffe = []
+    if any(uri[:9].lower() == "spiffe://" for uri in facts.uri):
+        if len(facts.uri) != 1:
+            raise Refused("several URIs")
+        uri = facts.uri[0]
+        match = SPIFFE.fullmatch(uri)
+        if not match or len(uri) > 2048 or any(segment in (".", "..") for segment in uri.split("/")[3:]):
+            raise Refused("not a SPIFFE ID")
+        domains = rules.get("trust_domains", [])
+        if domains and match[1] not in domains:
+            raise Refused("another trust domain")
+        spiffe = [uri]
+    typed: list[str] = []
+    for kind in rules.get("precedence", ["uri_san", "dns_san", "subject_cn"]):
+        if kind == "uri_san":
+            typed = spiffe
+        elif kind == "dns_san":
+            typed = [f"dns:{name}" for name in facts.dns if name]
+        elif len(common) > 1:
+            raise Refused("several Common Names")
+        else:
+            typed = [f"cn:{name}" for name in texts if name]
+        if typed:
+            break
+    listed = typed + [f"email:{name}" for name in facts.email]
+    for client in CLIENTS:
+        if facts.subject == [Counter([(NAMES["CN"], client)]), Counter([(NAMES["O"], "ExampleCorp")])]:
+            listed.append(f"subject:CN={client},O=ExampleCorp")
+    owners = {client for client, entry in CLIENTS.items() if set(entry["identities"]) & set(listed)}
+    if len(owners) > 1:
+        raise Refused("names of several clients")
+    if not typed and not owners:
+        raise Refused("no name")
+    return set(listed), next(iter(owners), None)
+
+
+def is_good(facts: Facts, now: int) -> bool:
+    """May it be used as a client's certificate at this time?"""
+    return facts.unsuitable is None and facts.not_before <= now <= facts.not_after
+
+
+# --- from texts -------------------------------------------------------------------------------------------------------
+
+WHITE_SPACE = b" \t\n\r\x0c"
+
+
+def decode(format: str, text: bytes) -> bytes:
+    """The DER that a proxy wrote in this format, if it holds exactly one leaf certificate."""
+    if format == "rfc9440":
+        if len(text) < 2 or not (text.startswith(b":") and text.endswith(b":")):
+            raise Refused("not a byte sequence (RFC 8941)")
+        return _base64(text[1:-1])
+    if format == "haproxy":
+        return _base64(text)
+    if format == "traefik":
+        leaf, *chain = [_base64(_unquote(part)) for part in text.split(b",")]
+        for data in chain:
+            if facts(data).unsuitable != "Authority":
+                raise Refused("a second leaf")
+        return leaf
+    text = _unquote(text)
+    if format == "any" and not text.strip(WHITE_SPACE).startswith(b"-----"):
+        return _base64(b"".join(text.split()))
+    return _pem(text)
+
+
+def _unquote(text: bytes) -> bytes:
+    if re.search(rb"%(?![0-9A-Fa-f]{2})", text):
+        raise Refused("a stray percent sign")
+    return urllib.parse.unquote_to_bytes(text)
+
+
+def _base64(text: bytes) -> bytes:
+    if not text:
+        raise Refused("nothing")
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as problem:
+        raise Refused(str(problem)) from problem
+    if base64.b64encode(data) != text:
+        raise Refused("another spelling of the same bytes (RFC 4648 section 3.5)")
+    return data
+
+
+def _pem(text: bytes) -> bytes:
+    """RFC 7468 section 3, the lax grammar, with nothing around the one certificate but white space."""
+    block = re.fullmatch(
+        rb"[ \t\n\r\x0c]*-----BEGIN CERTIFICATE-----([A-Za-z0-9+/= \t\n\r\x0c]*)-----END CERTIFICATE-----[ \t\n\r\x0c]*", text
+    )
+    if not block:
+        raise Refused("not one certificate in PEM")
+    return _base64(b"".join(block[1].split()))
+
+
+def pem_as_read_elsewhere(text: bytes) -> bytes | None:
+    """What `cryptography` finds in the same PEM, if it finds exactly one certificate."""
+    try:
+        found = x509.load_pem_x509_certificates(text)
+    except ValueError:
+        return None
+    return found[0].public_bytes(serialization.Encoding.DER) if len(found) == 1 else None
