@@ -75,7 +75,18 @@ impl<'a> Values<'a> {
 
     /// `OBJECT IDENTIFIER`
     pub fn oid(&mut self) -> Result<Oid, Malformed> {
-        Oid::from_bytes(self.required(Tag::ObjectIdentifier)?).map_err(|_| Malformed::Der)
+        let content = self.required(Tag::ObjectIdentifier)?;
+        // The library reads a number with leading zeros, too (X.690 section 8.19.2), and then one OID has many spellings.
+        let mut inside_number = false;
+        let has_leading_zero = content.iter().any(|octet| {
+            let is_first = !inside_number;
+            inside_number = octet & 0x80 != 0;
+            is_first && *octet == 0x80
+        });
+        if has_leading_zero {
+            return Err(Malformed::Der);
+        }
+        Oid::from_bytes(content).map_err(|_| Malformed::Der)
     }
 
     /// `BOOLEAN DEFAULT FALSE`
@@ -167,7 +178,7 @@ mod tests {
             assert_eq!(bits(content), expected, "{content:x?}");
         }
         let octets = |content: &[u8]| Values::read(content, Values::octets);
-        assert_eq!(octets(&[3, 2, 0, 0xff]), Ok(()));
+        assert_eq!(octets(&[3, 2, 0, 0xff]), Ok(&[0xff][..]));
         assert_eq!(octets(&[3, 2, 1, 0xfe]), Err(Malformed::Der));
     }
 
@@ -179,5 +190,21 @@ mod tests {
         assert!(!algorithm(&[0x30, 8, 6, 2, 0x2a, 3, 5, 0, 5, 0]));
         assert!(!algorithm(&[0x30, 2, 5, 0]));
         assert!(!algorithm(&[0x30, 0]));
+    }
+
+    #[test]
+    fn an_object_identifier_has_one_spelling() {
+        for (content, expected) in [
+            (b"\x06\x03\x55\x04\x03".as_slice(), Ok("2.5.4.3")),
+            (b"\x06\x04\x2b\x86\x80\x01", Ok("1.3.98305")),
+            (b"\x06\x04\x55\x04\x80\x03", Err(Malformed::Der)),
+            (b"\x06\x04\x55\x80\x04\x03", Err(Malformed::Der)),
+            (b"\x06\x04\x80\x55\x04\x03", Err(Malformed::Der)),
+            (b"\x06\x03\x55\x04\x83", Err(Malformed::Der)),
+            (b"\x06\x00", Err(Malformed::Der)),
+        ] {
+            let read = Values::read(content, Values::oid);
+            assert_eq!(read.map(|oid| oid.to_string()), expected.map(str::to_owned), "{content:x?}");
+        }
     }
 }
