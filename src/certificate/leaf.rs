@@ -178,11 +178,16 @@ fn relative_name(members: &mut Values<'_>) -> Result<Vec<Attribute>, Malformed> 
         if attributes.len() == MAX_ATTRIBUTES {
             return Err(Malformed::TooManyNames);
         }
-        attributes.push(members.inside(Tag::Sequence, |pair| {
+        let attribute = members.inside(Tag::Sequence, |pair| {
             let kind = attribute_kind(&pair.oid()?.to_string());
             let value = value(pair.whole()?).ok_or(Malformed::Der)?;
             Ok(Attribute { kind, value })
-        })?);
+        })?;
+        // They are a set (X.501 section 9.3).
+        if attributes.contains(&attribute) {
+            return Err(Malformed::Der);
+        }
+        attributes.push(attribute);
     }
     if attributes.is_empty() { Err(Malformed::Der) } else { Ok(attributes) }
 }
@@ -301,6 +306,10 @@ fn alternative_name(name: AnyRef<'_>, certificate: &mut Certificate) -> Result<(
 mod tests {
     use super::*;
 
+    fn common_name(kind: u8, letter: u8) -> Vec<u8> {
+        [b"\x30\x08\x06\x03\x55\x04\x03".as_slice(), &[kind, 1, letter]].concat()
+    }
+
     #[test]
     fn a_string_is_text_where_it_is_well_formed_and_bytes_otherwise() {
         for (der, text) in [
@@ -392,14 +401,26 @@ mod tests {
 
     #[test]
     fn a_relative_name_has_at_least_one_attribute_and_not_too_many() {
-        let common_name = b"\x30\x08\x06\x03\x55\x04\x03\x0c\x01a";
         for (count, expected) in [
             (0, Err(Malformed::Der)),
             (1, Ok(1)),
             (MAX_ATTRIBUTES, Ok(MAX_ATTRIBUTES)),
             (MAX_ATTRIBUTES + 1, Err(Malformed::TooManyNames)),
         ] {
-            let read = Values::read(&common_name.repeat(count), relative_name);
+            let names: Vec<u8> = (b'0'..).take(count).flat_map(|letter| common_name(0x0c, letter)).collect();
+            let read = Values::read(&names, relative_name);
+            assert_eq!(read.map(|attributes| attributes.len()), expected);
+        }
+    }
+
+    #[test]
+    fn an_attribute_stands_once_in_a_relative_name() {
+        for (other, expected) in [
+            (common_name(0x0c, b'b'), Ok(2)),
+            (common_name(0x0c, b'a'), Err(Malformed::Der)),
+            (common_name(0x13, b'a'), Err(Malformed::Der)),
+        ] {
+            let read = Values::read(&[common_name(0x0c, b'a'), other].concat(), relative_name);
             assert_eq!(read.map(|attributes| attributes.len()), expected);
         }
     }
