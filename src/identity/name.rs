@@ -47,7 +47,9 @@ impl Names {
                     typed.extend(names.map(|name| format!("dns:{name}")));
                 }
                 NameKind::SubjectCn => match common_names.as_slice() {
-                    [] | [Value::Der(_)] => {}
+                    [] => {}
+                    // There is a name, though nobody can read it, and a weaker one does not step in.
+                    [Value::Der(_)] => break,
                     [Value::Text(name)] if name.is_empty() => {}
                     [Value::Text(name)] => typed.push(format!("cn:{name}")),
                     _ => return Err(invalid("the subject has several Common Names")),

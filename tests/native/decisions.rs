@@ -1,5 +1,6 @@
 //! Whole decisions: a policy, a request, a proxy; a verdict.
 
+use base64::Engine;
 use mtls_authz::{
     Binding, Counter, Decision, Enforcement, Header, Memory, Policy, Property, Proxy, Reason, Request, Response, Rule,
     UpstreamChange, decide, upstream_headers,
@@ -91,6 +92,29 @@ fn a_bound_token_with_its_certificate_passes_and_the_upstream_is_told_who_it_is(
             ("x-client-cert-thumbprint", leaf.thumbprint().as_str()),
         ]
     );
+}
+
+#[test]
+fn a_common_name_that_is_no_text_does_not_give_way_to_a_weaker_name() {
+    let json = changed(|json| {
+        json["identity"] = json!({"precedence": ["subject_cn", "dns_san", "uri_san"]});
+    });
+    const OCTET_STRING: u8 = 0x04;
+    const UTF8_STRING: u8 = 0x0c;
+    for (kind, common_name, expected) in [
+        (UTF8_STRING, "globex", Ok(Rule::Profile(0))),
+        (UTF8_STRING, "", Ok(Rule::Profile(0))),
+        (OCTET_STRING, "globex", Err(Reason::IdentityMissing)),
+    ] {
+        let mut der = Recipe::new().dns("api.globex.example").cn(common_name).issue().der;
+        let oid = der.windows(5).rposition(|octets| octets == b"\x06\x03\x55\x04\x03").unwrap();
+        der[oid + 5] = kind;
+        let proxy = FakeProxy::new()
+            .with(Property::PeerCertificateValid, [1])
+            .with(Property::PeerCertificate, base64::engine::general_purpose::STANDARD.encode(&der));
+        let decision = run(&json, &proxy, &headers("GET", "/payments/1", &[("x-profile-id", "auditor")]));
+        assert_eq!(verdict(&decision), expected, "{kind} {common_name}");
+    }
 }
 
 #[test]
