@@ -364,6 +364,7 @@ mod tests {
             subject: DistinguishedName::default(),
             issuer: None,
             validity: None,
+            key: None,
             unsuitable: None,
             uri_sans: Vec::new(),
             dns_sans: Vec::new(),

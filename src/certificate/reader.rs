@@ -177,9 +177,9 @@ mod tests {
         ] {
             assert_eq!(bits(content), expected, "{content:x?}");
         }
-        let octets = |content: &[u8]| Values::read(content, Values::octets);
-        assert_eq!(octets(&[3, 2, 0, 0xff]), Ok(&[0xff][..]));
-        assert_eq!(octets(&[3, 2, 1, 0xfe]), Err(Malformed::Der));
+        for (content, expected) in [(&[3, 2, 0, 0xff], Ok(&[0xff][..])), (&[3, 2, 1, 0xfe], Err(Malformed::Der))] {
+            assert_eq!(Values::read(content, Values::octets), expected, "{content:x?}");
+        }
     }
 
     #[test]

@@ -105,7 +105,7 @@ fn the_record_says_everything_that_was_found_out_and_nothing_else() {
         let request = Request::new(&headers);
         let decision = decide(&policy, &Memory::default(), &request, proxy);
         let record: Value =
-            serde_json::from_str(&decision_record(policy.policy_id.as_deref(), &request, &decision)).unwrap();
+            serde_json::from_slice(&decision_record(policy.policy_id.as_deref(), &request, &decision)).unwrap();
         assert_eq!(record.as_object().unwrap().len(), 14, "{name}");
         for (member, value) in expected.as_object().unwrap() {
             assert_eq!(&record[member], value, "{name}: {member}");
@@ -116,10 +116,10 @@ fn the_record_says_everything_that_was_found_out_and_nothing_else() {
 #[test]
 fn a_log_line_is_the_record_and_what_to_look_at() {
     let decision = ask(&policy(json!({})), &FakeProxy::new().presenting(&acme()), &headers("GET", "/payments/1", &[]));
-    assert_eq!(log_line("{}", &decision), "{}");
+    assert_eq!(log_line(b"{}", &decision), "{}");
     let raw = [("authorization", "Bearer a.b.c")];
     let decision = ask(&policy(json!({})), &FakeProxy::new().presenting(&acme()), &headers("GET", "/payments/1", &raw));
-    assert!(log_line("{}", &decision).starts_with("{} (there is a bearer token, but jwt_authn left no payload"));
+    assert!(log_line(b"{}", &decision).starts_with("{} (there is a bearer token, but jwt_authn left no payload"));
 }
 
 #[test]
