@@ -423,11 +423,11 @@ fn show(setup: &Setup, situation: &Situation, decision: &Decision) {
 
 /// Whatever was decided can be recorded and answered.
 fn answered(setup: &Setup, request: &Request, decision: &Decision) {
-    let record = decision_record(setup.policy.policy_id.as_deref(), request, decision);
+    let record = String::from_utf8(decision_record(setup.policy.policy_id.as_deref(), request, decision)).unwrap();
     let json: Value = serde_json::from_str(&record).unwrap();
     assert_eq!(json["rule"].is_string(), decision.verdict.is_ok(), "{record}");
     assert!(!record.contains("BEGIN CERTIFICATE") && !record.contains('\n'), "{record}");
-    assert!(!log_line(&record, decision).contains('\n'));
+    assert!(!log_line(record.as_bytes(), decision).contains('\n'));
     let enforced = decision.enforcement == Enforcement::Enforce;
     assert_eq!(decision.refusal().is_some(), enforced && decision.verdict.is_err());
     if let Err(deny) = &decision.verdict {
