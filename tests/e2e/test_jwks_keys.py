@@ -612,6 +612,15 @@ def test_a_bad_answer_is_not_adopted_and_the_last_good_set_is_kept(
     watched[what].result()
 
 
+def test_fetches_and_the_age_of_the_keys_are_metrics(world: World) -> None:
+    world.ask("shape")
+    world.envoy.wait("a failed fetch", lambda: 'outcome="failed"' in world.envoy.admin.get("/stats/prometheus"))
+    series = world.envoy.admin.prometheus()
+    for outcome in ("adopted", "failed"):
+        assert series[f'mtls_fetch_total{{source="jwks",outcome="{outcome}"}}'] > 0
+    assert series['mtls_fetch_age_seconds{source="jwks"}'] >= 0
+
+
 def test_no_vm_was_reloaded(world: World, two_workers: World) -> None:
     for each in (world, two_workers):
         assert set(each.envoy.admin.stats(r"^wasm\..*\.vm_reload").values()) <= {0}
