@@ -92,7 +92,16 @@ mod tests {
         assert!(
             parse_network("10.0.0.0/8").is_ok() && parse_network("::/0").is_ok() && parse_network("10.0.0.1").is_ok()
         );
-        for text in ["", "10.0.0.0/33", "10.0.0.1/8", "10.0.0/8", "example.com", "::1/127 "] {
+        for text in [
+            "::ffff:10.0.0.0/104",
+            "::ffff:10.0.0.1",
+            "",
+            "10.0.0.0/33",
+            "10.0.0.1/8",
+            "10.0.0/8",
+            "example.com",
+            "::1/127 ",
+        ] {
             assert!(parse_network(text).is_err(), "{text}");
         }
     }

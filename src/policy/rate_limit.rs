@@ -168,8 +168,10 @@ mod tests {
             slot = limit.take_from(&slot, &key, START).unwrap();
         }
         assert_eq!(slot.len(), MAX_ENTRIES * ENTRY_BYTES);
-        let later = limit.take_from(&slot, &[9; KEY_BYTES], START + 2 * NANOS).unwrap();
-        assert_eq!(later.len(), ENTRY_BYTES);
+        for later in [NANOS, 2 * NANOS] {
+            let later = limit.take_from(&slot, &[9; KEY_BYTES], START + later).unwrap();
+            assert_eq!(later.len(), ENTRY_BYTES);
+        }
     }
 
     #[test]
@@ -178,6 +180,16 @@ mod tests {
             [(0, 1, 1), (1, 0, 1), (1, 1, 0), (u64::MAX, 1, 1), (1, u64::MAX, 1), (1, 1_000, u64::MAX)]
         {
             assert_eq!(RateLimit::new(requests, per_seconds, burst), None);
+        }
+    }
+
+    #[test]
+    fn a_slot_is_ours_by_name_and_an_entry_one_clients_in_one_profile() {
+        let (one, again) = (Key::of("partner", "acme"), Key::of("partner", "acme"));
+        assert!(one.slot.starts_with("mtls_authz.rate_limit."));
+        assert_eq!((&one.slot, one.entry), (&again.slot, again.entry));
+        for other in [Key::of("partner", "globex"), Key::of("auditor", "acme"), Key::of("partne", "racme")] {
+            assert_ne!(other.entry, one.entry);
         }
     }
 

@@ -272,3 +272,41 @@ impl KeySet {
         self.0.iter().filter(move |key| id.is_none() || key.id.as_deref() == id)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_length_takes_as_many_bytes_as_it_needs() {
+        for (length, head) in [
+            (0, &[4, 0][..]),
+            (0x7f, &[4, 0x7f]),
+            (0x80, &[4, 0x81, 0x80]),
+            (0xff, &[4, 0x81, 0xff]),
+            (0x100, &[4, 0x82, 1, 0]),
+            (0xffff, &[4, 0x82, 0xff, 0xff]),
+        ] {
+            let content = vec![7; length];
+            assert_eq!(der(4, &content), [head, &content].concat(), "{length}");
+        }
+    }
+
+    #[test]
+    fn why_a_key_or_a_set_is_of_no_use_is_told_apart() {
+        let keys = [
+            Unusable::Type,
+            Unusable::Kind,
+            Unusable::Algorithm,
+            Unusable::Purpose,
+            Unusable::Encoding,
+            Unusable::Size,
+            Unusable::Point,
+            Unusable::Duplicate,
+        ];
+        let sets = [SetError::TooLong, SetError::Json, SetError::TooMany, SetError::Empty];
+        let texts = keys.map(Unusable::as_str).into_iter().chain(sets.map(SetError::as_str));
+        let texts: std::collections::HashSet<&str> = texts.collect();
+        assert!(texts.len() == keys.len() + sets.len() && texts.iter().all(|text| text.len() > 10));
+    }
+}

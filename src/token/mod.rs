@@ -206,4 +206,47 @@ mod tests {
         assert!(carried("1.1157740669889e-309", 1.115_774_066_988_9e-309));
         assert!(carried("0", -0.0) && !carried("0", 1e-300) && !carried("1e300", -1e300));
     }
+
+    #[test]
+    fn a_token_is_the_verified_one_where_every_claim_is_equal_but_for_the_spelling_of_numbers_and_words() {
+        let same = |sent: Value, verified: Value| {
+            let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(sent.to_string()));
+            is_payload_of(&token, verified.as_object().unwrap())
+        };
+        for (sent, verified, expected) in [
+            (json!({}), json!({}), true),
+            (json!({"a": 1}), json!({"a": 1.0}), true),
+            (json!({"a": 1}), json!({"a": 2.0}), false),
+            (json!({"a": 1}), json!({"b": 1.0}), false),
+            (json!({"a": 1}), json!({"a": 1.0, "b": 1.0}), false),
+            (json!({"a": 1, "b": 1}), json!({"a": 1.0}), false),
+            (json!({"a": "x"}), json!({"a": "x"}), true),
+            (json!({"a": "x"}), json!({"a": "y"}), false),
+            (json!({"a": null}), json!({"a": null}), true),
+            (json!({"a": true}), json!({"a": false}), false),
+            (json!({"a": "1"}), json!({"a": 1.0}), false),
+            (json!({"a": [1, [2]]}), json!({"a": [1.0, [2.0]]}), true),
+            (json!({"a": [1, 2]}), json!({"a": [1.0]}), false),
+            (json!({"a": [1]}), json!({"a": [1.0, 2.0]}), false),
+            (json!({"a": [1, 2]}), json!({"a": [2.0, 1.0]}), false),
+            (json!({"a": {"b": 1}}), json!({"a": {"b": 1.0}}), true),
+            (json!({"a": {"b": 1}}), json!({"a": {"b": 2.0}}), false),
+            (json!({"a": {"b": 1}}), json!({"a": {"c": 1.0}}), false),
+            (json!({"a": {"b": 1}}), json!({"a": {"b": 1.0, "c": 1.0}}), false),
+            (json!({"a": {"b": 1, "c": 1}}), json!({"a": {"b": 1.0}}), false),
+            (json!({"a": "x  y"}), json!({"a": ["x", "y"]}), true),
+            (json!({"a": ""}), json!({"a": []}), true),
+            (json!({"a": "x y"}), json!({"a": ["x"]}), false),
+            (json!({"a": "x"}), json!({"a": ["x", "y"]}), false),
+            (json!({"a": "x y"}), json!({"a": ["y", "x"]}), false),
+            (json!({"a": ["x"]}), json!({"a": "x"}), false),
+            (json!({"a": "1"}), json!({"a": [1.0]}), false),
+        ] {
+            assert_eq!(same(sent.clone(), verified.clone()), expected, "{sent} {verified}");
+        }
+        let verified = json!({"a": "x"});
+        for token in ["", ".", "e30", "e30.", "e30.!.x", "e30.bnVsbA.x", "e30.e30.x"] {
+            assert!(!is_payload_of(token, verified.as_object().unwrap()), "{token}");
+        }
+    }
 }

@@ -447,6 +447,9 @@ fn a_strict_profile_stays_strict_where_the_rest_is_optional() {
     assert_eq!(verdict(&run(&mixed, &partner, &headers("GET", "/payments/1", &[]))), Err(Reason::CertificateMissing));
     let nothing = run(&mixed, &FakeProxy::new(), &headers("GET", "/payments/1", &[]));
     assert_eq!(verdict(&nothing), Err(Reason::CertificateMissing));
+    // Only the absence of a token leaves open that the profile is the strict one.
+    let expired = FakeProxy::new().verified(&with(token("globex", None), "exp", json!(NOW - 60)));
+    assert_eq!(verdict(&run(&mixed, &expired, &headers("GET", "/payments/1", &[]))), Err(Reason::TokenExpired));
     let auditor = FakeProxy::new().verified(&token("globex", None));
     let named = [("x-profile-id", "auditor")];
     assert_eq!(verdict(&run(&mixed, &auditor, &headers("GET", "/payments/1", &named))), Ok(Rule::Profile(0)));

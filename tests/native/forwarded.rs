@@ -503,6 +503,17 @@ fn what_a_stranger_sent_is_counted_where_the_request_is_refused_too() {
 }
 
 #[test]
+fn a_request_that_is_refused_before_its_certificate_counts_is_not_asked_about_it() {
+    let policy = policy("connection_or_forwarded", haproxy());
+    for (path, looked) in [("/payments;x", ForwardedCert::Unknown), ("/payments/1", ForwardedCert::Ignored)] {
+        let more = [("x-ssl-cert", "x")];
+        let decision = ask(&policy, &Memory::default(), &from("192.0.2.1"), path, &more);
+        assert!(decision.refusal().is_some());
+        assert_eq!(decision.forwarded_cert, looked, "{path}");
+    }
+}
+
+#[test]
 fn what_envoy_wrote_about_the_connection_stays_only_where_certificates_come_from_connections() {
     let leaf = acme();
     let own = element(&leaf);

@@ -108,3 +108,13 @@ fn a_certificate_has_at_most_256_alternative_names_and_64_extensions() {
     assert!(seen.contains(&64) && seen.contains(&65));
     assert!(Certificate::from_der(&acme().der).is_ok());
 }
+
+#[test]
+fn a_pattern_has_at_most_eight_times_any_number_of_segments() {
+    let accepted = |segment: &str, count: usize| {
+        let pattern = format!("/{segment}").repeat(count);
+        Policy::from_json(json!({"bypass": [{"path": pattern}]}).to_string()).is_ok()
+    };
+    assert!(accepted("**", 1) && accepted("**", 8) && !accepted("**", 9) && !accepted("**", 20));
+    assert!(accepted("*", 9) && accepted("a", 9));
+}
