@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run test lint unit fixtures e2e bench fuzz clean
+.PHONY: help wasm demo demo-docker run test lint unit fixtures e2e mutants bench fuzz clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
 tools := tests/tools
@@ -61,6 +61,9 @@ e2e: wasm fixtures ## the end-to-end suite on the newest Envoy and on an old one
 	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl
 	@$(find_envoy); $(find_envoy_old); $(find_proxies); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests
+
+mutants: ## change the code in ways that some test must notice, for hours; ONLY=src/policy/ SHARD=0/4: a part
+	@ONLY='$(ONLY)' SHARD="$(SHARD)" $(tools)/mutants.sh
 
 bench: wasm ## measure on a real Envoy, beside the alternatives: a quarter of an hour on a quiet machine; QUICK=1: a smoke run
 	@for crate in $(bench_modules); do $(tools)/wasm.sh $$crate dist/bench/$${crate##*/}.wasm; done
