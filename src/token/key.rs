@@ -278,21 +278,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_length_takes_as_many_bytes_as_it_needs() {
-        for (length, head) in [
-            (0, &[4, 0][..]),
-            (0x7f, &[4, 0x7f]),
-            (0x80, &[4, 0x81, 0x80]),
-            (0xff, &[4, 0x81, 0xff]),
-            (0x100, &[4, 0x82, 1, 0]),
-            (0xffff, &[4, 0x82, 0xff, 0xff]),
-        ] {
-            let content = vec![7; length];
-            assert_eq!(der(4, &content), [head, &content].concat(), "{length}");
-        }
-    }
-
-    #[test]
     fn why_a_key_or_a_set_is_of_no_use_is_told_apart() {
         let keys = [
             Unusable::Type,

@@ -441,6 +441,22 @@ fn in_optional_mode_a_token_suffices_but_a_binding_always_counts() {
 }
 
 #[test]
+fn without_a_certificate_a_token_names_one_client_or_nobody() {
+    let optional = changed(|json| json["mode"] = json!("bearer_plus_mtls_optional"));
+    for (claims, expected, client) in [
+        (json!({"client_id": "acme", "azp": "acme"}), Ok(Rule::Profile(0)), Some("acme")),
+        (json!({"azp": "acme"}), Ok(Rule::Profile(0)), Some("acme")),
+        (json!({"client_id": "acme", "azp": "globex"}), Err(Reason::ClientProfileMismatch), None),
+        (json!({"client_id": "initech"}), Err(Reason::IdentityNotMapped), None),
+        (json!({}), Err(Reason::IdentityNotMapped), None),
+    ] {
+        let proxy = FakeProxy::new().verified(&with(claims.clone(), "exp", json!(NOW + 60)));
+        let decision = run(&optional, &proxy, &headers("GET", "/payments/1", &[]));
+        assert_eq!((verdict(&decision), decision.caller.client_id()), (expected, client), "{claims}");
+    }
+}
+
+#[test]
 fn a_strict_profile_stays_strict_where_the_rest_is_optional() {
     let mixed = changed(|json| json["profiles"]["auditor"]["mode"] = json!("bearer_plus_mtls_optional"));
     let partner = FakeProxy::new().verified(&token("acme", None));
