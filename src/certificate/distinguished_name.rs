@@ -308,6 +308,22 @@ mod tests {
     }
 
     #[test]
+    fn only_what_would_be_read_otherwise_is_escaped() {
+        let printed = |text: &str| DistinguishedName::parse(text).unwrap().to_string();
+        for (written, expected) in
+            [(r"CN=\#a#b", r"CN=\#a#b"), (r"CN=a\#b", "CN=a#b"), (r"CN=\ a b\ ", r"CN=\ a b\ "), (r"CN=a\ b", "CN=a b")]
+        {
+            assert_eq!(printed(written), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_has_so_many_relative_names_at_most() {
+        let parsed = |count: usize| DistinguishedName::parse(&vec!["CN=a"; count].join(",")).is_some();
+        assert!(parsed(1) && parsed(MAX_RDNS) && !parsed(MAX_RDNS + 1) && !parsed(MAX_RDNS + 2));
+    }
+
+    #[test]
     fn a_relative_name_is_a_set_of_so_many_attributes_at_most() {
         assert_eq!(DistinguishedName::parse("CN=b+O=x+CN=a"), DistinguishedName::parse("O=x+CN=a+CN=b"));
         assert_ne!(DistinguishedName::parse("CN=a+CN=a"), DistinguishedName::parse("CN=a"));

@@ -242,6 +242,15 @@ mod tests {
     }
 
     #[test]
+    fn an_ordinary_path_is_not_copied() {
+        for (raw, copied) in [("/", false), ("/a/b.c/-_~", false), ("/a?b=%2F", false), ("/a/.b", true), ("/%61", true)]
+        {
+            let path = CanonicalPath::parse(raw.as_bytes(), PathRules::default()).unwrap();
+            assert_eq!(matches!(path.0, Cow::Owned(_)), copied, "{raw}");
+        }
+    }
+
+    #[test]
     fn what_can_be_read_in_two_ways_is_refused() {
         for (raw, expected) in [
             ("", PathError::NotAbsolute),

@@ -479,6 +479,15 @@ fn where_nobody_verifies_certificates_they_are_known_by_their_thumbprints_alone(
 }
 
 #[test]
+fn keys_are_expected_to_be_an_object_without_repeated_members() {
+    for jwks in ["1", "[]", "\"x\"", "null"] {
+        let problem = refused(&format!(r#"{{"token": {{"source": "jwks", "jwks": {jwks}}}}}"#));
+        assert_eq!(problem.path, "token.jwks");
+        assert!(problem.to_string().contains("JSON without repeated members"), "{problem}");
+    }
+}
+
+#[test]
 fn what_is_not_one_json_object_is_refused() {
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let deep_object = format!("{}1{}", r#"{"clients":"#.repeat(100_000), "}".repeat(100_000));

@@ -330,6 +330,21 @@ fn identities_of_the_configuration_are_literal() {
 }
 
 #[test]
+fn a_time_of_issue_may_be_ahead_by_the_leeway() {
+    let leaf = acme();
+    for (claim, ahead, expected) in [
+        ("iat", 30, Ok(Rule::Profile(0))),
+        ("iat", 31, Err(Reason::TokenNotYetValid)),
+        ("nbf", 30, Ok(Rule::Profile(0))),
+        ("nbf", 31, Err(Reason::TokenNotYetValid)),
+    ] {
+        let claims = with(token("acme", Some(&leaf)), claim, json!(NOW + ahead));
+        let proxy = FakeProxy::new().presenting(&leaf).verified(&claims);
+        assert_eq!(verdict(&run(&policy(), &proxy, &headers("GET", "/payments/1", &[]))), expected, "{claim} {ahead}");
+    }
+}
+
+#[test]
 fn a_host_that_does_not_answer_denies() {
     let leaf = acme();
     for property in [Property::PeerCertificate, Property::PeerCertificateValid, Property::DynamicMetadata] {
@@ -676,6 +691,54 @@ fn only_the_header_that_envoy_itself_wrote_stays() {
             let stood = sent.iter().any(|(name, _)| *name == b"x-forwarded-client-cert");
             assert_eq!(stood, stays, "{path} {value:?}");
         }
+    }
+}
+
+/// A certificate of which each kind of pair has something to say, and one of which none has.
+#[test]
+fn a_pair_of_that_header_is_what_the_certificate_says_in_the_form_that_envoy_gives_it() {
+    let named = Recipe::new().dns("a.example").dns("b.example").cn("globex").issue();
+    let nameless = Recipe::new().dns("api.globex.example").issue();
+    let mtls = compiled(&changed(|json| {
+        json["mode"] = json!("mtls");
+        json["clients"]["globex"]["identities"] = json!(["cn:globex", "dns:a.example", "dns:api.globex.example"]);
+        json["clients"]["globex"]["profiles"] = json!(["auditor"]);
+        json["profiles"]["partner"]["allow"] = json!([]);
+    }));
+    let hash = |leaf: &Leaf| format!("Hash={}", mtls_authz::Thumbprint::of(&leaf.der).to_hex());
+    let escape = |pem: &str| {
+        pem.replace('\n', "%0A").replace(' ', "%20").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D")
+    };
+    let cert = escape(&named.pem);
+    for (leaf, pairs, stays) in [
+        (&named, String::new(), true),
+        (&named, ";DNS=a.example;DNS=b.example".to_owned(), true),
+        (&named, ";DNS=A.EXAMPLE".to_owned(), true),
+        (&named, ";DNS=c.example".to_owned(), false),
+        (&named, ";DNS=\"a.example\"".to_owned(), false),
+        (&named, ";URI=".to_owned(), true),
+        (&named, ";URI=spiffe://td/a".to_owned(), false),
+        (&named, ";Subject=\"\"".to_owned(), false),
+        (&named, ";Subject=CN=globex".to_owned(), false),
+        (&nameless, ";Subject=\"\"".to_owned(), true),
+        (&nameless, ";Subject=\"CN=globex\"".to_owned(), false),
+        (&named, format!(";Cert=\"{cert}\""), true),
+        (&named, format!(";Cert=\"{}\"", cert.replace("%0A", " ")), false),
+        (&named, format!(";Cert=\"{}\"", cert.replace("%2B", "+")), !cert.contains("%2B")),
+        (&named, format!(";Cert=\"{}\"", cert.replace("%3D", "=").replace("%2F", "/")), !cert.contains("%2F")),
+        (&named, format!(";Chain=\"{cert}\""), true),
+        (&named, format!(";Chain=\"{}\"", cert.replace("%20", " ")), false),
+        (&named, format!(";Chain=\"{}\"", cert.repeat(64)), true),
+        (&named, format!(";Chain=\"{}\"", cert.repeat(65)), false),
+    ] {
+        let value = format!("{}{pairs}", hash(leaf));
+        let more = [("x-forwarded-client-cert", value.as_str())];
+        let headers = headers("GET", "/payments/1", &more);
+        let request = Request::new(&headers);
+        let decision = decide(&mtls, &Memory::default(), &request, &FakeProxy::new().presenting(leaf));
+        assert!(decision.verdict.is_ok(), "{decision:?}");
+        let stood = sent(&mtls, &request, &decision).iter().any(|(name, _)| *name == b"x-forwarded-client-cert");
+        assert_eq!(stood, stays, "{value}");
     }
 }
 

@@ -251,6 +251,14 @@ fn an_element_says_one_thing_or_is_refused() {
         (&format!(";Cert=\"{}\"", escaped(&leaf.pem)), false),
         (&format!(";cert=\"{}\"", escaped(&other.pem)), false),
         (&format!(";Hash={}", hex(&leaf)), false),
+        (&format!(";Subject=\"CN={}\"", r#"a\",Hash=00"#), true),
+        (&format!(";Subject=\"CN={}\"", r#"a\\"#), true),
+        (&format!(";Subject=\"CN={}\"", r#"a\"#), false),
+        (&format!(";Subject=\"CN={}\"", r#"a\\",Hash=00"#), false),
+        (";=x", false),
+        (";Ro le=x", false),
+        (";X-1=x", false),
+        (";Role=x", true),
         (";", false),
         (",", false),
         (";Subject=\"CN=acme", false),
@@ -271,9 +279,17 @@ fn an_element_says_one_thing_or_is_refused() {
         format!("X=\"{own},{own}"),
         format!("X,{own}"),
         format!(",{own}"),
-        vec![own.as_str(); 80].join(","),
+        vec![own.as_str(); 65].join(","),
+        format!("{own}{}", ";By=x".repeat(63)),
     ] {
         assert_eq!(read(Format::Xfcc, &value), None, "{value}");
+    }
+    for value in [vec![own.as_str(); 64].join(","), format!("{own}{}", ";By=x".repeat(62))] {
+        assert_eq!(read(Format::Xfcc, &value), Some(leaf.thumbprint()), "as many as may be");
+    }
+    for (count, good) in [(63, true), (64, true), (65, false)] {
+        let elements = vec![json_element(&leaf); count];
+        assert_eq!(read(Format::Xfcc, &json!(elements).to_string()).is_some(), good, "{count}");
     }
     let none = Recipe::new().cn("acme").issue();
     assert!(read(Format::Xfcc, &format!("{};URI=", element(&none))).is_some(), "Envoy writes an empty URI, too");

@@ -261,6 +261,14 @@ fn an_operator_is_told_in_a_note_what_was_found_and_what_to_do() {
             "by a comma",
         ),
         (
+            "tabbed",
+            json!({}),
+            good(),
+            vec![("authorization", "Bearer\ta")],
+            Reason::AuthorizationMalformed,
+            "one space",
+        ),
+        (
             "misspelled",
             json!({}),
             good(),
