@@ -62,8 +62,8 @@ e2e: wasm fixtures ## the end-to-end suite on the newest Envoy and on an old one
 	@$(find_envoy); $(find_envoy_old); $(find_proxies); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests
 
-mutants: ## change the code in ways that some test must notice, for hours; ONLY=src/policy/ SHARD=0/4: a part
-	@ONLY='$(ONLY)' SHARD="$(SHARD)" $(tools)/mutants.sh
+mutants: ## change the code in ways that some test must notice, for hours; ONLY=src/policy/: a part
+	@ONLY='$(ONLY)' $(tools)/mutants.sh
 
 bench: wasm ## measure on a real Envoy, beside the alternatives: a quarter of an hour on a quiet machine; QUICK=1: a smoke run
 	@for crate in $(bench_modules); do $(tools)/wasm.sh $$crate dist/bench/$${crate##*/}.wasm; done
