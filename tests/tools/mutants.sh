@@ -34,6 +34,7 @@ pass() {
     cat "$report/mutants.out/timeout.txt" >> "$report/mutants.out/caught.txt"
 }
 
+mkdir -p "$report"
 rm -rf "$report/mutants.out" "$report/endless.txt" "$report/unviable.txt"
 pass -- --locked --lib
 pass --iterate -- --locked --test native -- "${slow[@]/#/--skip=}"
