@@ -4,15 +4,18 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run test lint unit fixtures e2e mutants bench fuzz clean
+.PHONY: help wasm demo demo-docker run test lint unit fixtures judge e2e differential mutants bench fuzz clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
+# Says natively what the filter makes of certificates and tokens.
+export JUDGE := $(CURDIR)/target/debug/judge
 tools := tests/tools
 fixtures := $(patsubst %/Cargo.toml,%,$(wildcard tests/fixtures/*/Cargo.toml))
 bench_modules := $(patsubst %/Cargo.toml,%,$(wildcard benches/wasm/*/Cargo.toml))
-# In the common target folder, where tests and benchmark share what they both depend on.
+# In the common target folder, where tests, benchmark and judge share what they depend on.
 bench_crate := --locked --manifest-path benches/Cargo.toml --target-dir target
 fuzz_crate := --locked --manifest-path fuzz/Cargo.toml --target-dir target
+judge_crate := --locked --manifest-path tests/differential/judge/Cargo.toml --target-dir target
 # Found when a recipe runs, and made or fetched then if they are missing.
 find_envoy := ENVOY=$$($(tools)/envoy.sh newest); export ENVOY
 find_envoy_old := ENVOY_OLD=$$($(tools)/envoy.sh old); export ENVOY_OLD
@@ -45,6 +48,8 @@ lint: ## formatting and clippy, for this machine and for wasm; warnings are erro
 	@cargo clippy $(bench_crate) --all-targets -- -D warnings
 	@cargo fmt --check --manifest-path fuzz/Cargo.toml
 	@cargo clippy $(fuzz_crate) --all-targets -- -D warnings
+	@cargo fmt --check --manifest-path tests/differential/judge/Cargo.toml
+	@cargo clippy $(judge_crate) --all-targets -- -D warnings
 	@for crate in $(fixtures) $(bench_modules); do \
 		cargo fmt --check --manifest-path $$crate/Cargo.toml; \
 		$(tools)/wasm.sh --clippy $$crate; \
@@ -57,13 +62,20 @@ unit: ## unit and property tests, and what fuzzing found
 fixtures: # the modules that only tests load: dist/fixtures/NAME.wasm
 	@for crate in $(fixtures); do $(tools)/wasm.sh $$crate dist/fixtures/$${crate##*/}.wasm; done
 
-e2e: wasm fixtures ## the end-to-end suite on the newest Envoy and on an old one; ARGS="-k name" for pytest
+judge: # what the comparison with other implementations asks: target/debug/judge
+	@cargo build --quiet $(judge_crate)
+
+e2e: wasm fixtures judge ## the end-to-end suite on the newest Envoy and on an old one; ARGS="-k name" for pytest
 	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl
 	@$(find_envoy); $(find_envoy_old); $(find_proxies); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests
 
 mutants: ## change the code in ways that some test must notice, for hours; ONLY=src/policy/: a part
 	@ONLY='$(ONLY)' $(tools)/mutants.sh
+
+differential: judge ## certificates and tokens, judged by the filter and by Python's cryptography; CASES=100000 SEED=1
+	@$(tools)/system.sh "for the comparison with other implementations" python3
+	@python=$$($(tools)/python.sh); cd tests && $$python -m differential --cases $(or $(CASES),100000) --seed $(or $(SEED),1)
 
 bench: wasm ## measure on a real Envoy, beside the alternatives: a quarter of an hour on a quiet machine; QUICK=1: a smoke run
 	@for crate in $(bench_modules); do $(tools)/wasm.sh $$crate dist/bench/$${crate##*/}.wasm; done

@@ -9,12 +9,13 @@ import unicodedata
 import urllib.parse
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
+from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 Attribute = tuple[str, str | bytes | None]
@@ -33,6 +34,13 @@ MAY_BE_CRITICAL = {
     "2.16.840.1.113730.1.1",
 }  # fmt: skip
 """What a TLS stack heeds when it verifies a chain: the extensions of RFC 5280 section 6, names, usages and Netscape's."""
+
+
+UNICODE = {_ASN1Type.UTF8String, _ASN1Type.BMPString}
+ASCII = {
+    _ASN1Type.PrintableString, _ASN1Type.IA5String, _ASN1Type.NumericString, _ASN1Type.VisibleString, _ASN1Type.T61String,
+}  # fmt: skip
+"""Types of characters, and those of which everybody reads the same ones only as far as they are ASCII."""
 
 
 class Refused(Exception):
@@ -68,26 +76,37 @@ def facts(data: bytes) -> Facts:
                 not_before=int(certificate.not_valid_before_utc.timestamp()),
                 not_after=int(certificate.not_valid_after_utc.timestamp()),
                 uri=_alternative(certificate, x509.UniformResourceIdentifier),
-                dns=[name.lower() for name in _alternative(certificate, x509.DNSName)],
+                dns=[name.encode().lower().decode() for name in _alternative(certificate, x509.DNSName)],
                 email=_alternative(certificate, x509.RFC822Name),
                 unsuitable=_unsuitable(certificate),
             )
-    except (ValueError, TypeError, x509.InvalidVersion, x509.DuplicateExtension, x509.UnsupportedGeneralNameType) as problem:
+    except Refused:
+        raise
+    except Exception as problem:  # whatever it raises: it cannot read this
         raise Refused(f"{type(problem).__name__}: {problem}") from problem
 
 
 def key_problem(data: bytes) -> str | None:
     """Why `cryptography` cannot use the public key, if it cannot."""
     try:
-        x509.load_der_x509_certificate(data).public_key()
-    except Exception as problem:  # noqa: BLE001 (whatever it is, it is the answer)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            x509.load_der_x509_certificate(data).public_key()
+    except Exception as problem:  # whatever it raises: it cannot use this
         return type(problem).__name__
     return None
 
 
 def _name(name: x509.Name) -> list[Counter[Attribute]]:
-    rdns = [Counter((each.oid.dotted_string, each.value) for each in rdn) for rdn in name.rdns]
+    rdns = [Counter((each.oid.dotted_string, _text(each)) for each in rdn) for rdn in name.rdns]
     return rdns[::-1]
+
+
+def _text(attribute: x509.NameAttribute) -> str | None:
+    """Its text, where its type is one of characters and everybody reads the same ones."""
+    kind, value = attribute._type, attribute.value
+    is_text = isinstance(value, str) and (kind in UNICODE or (kind in ASCII and value.isascii()))
+    return value if is_text else None
 
 
 def _extension(certificate: x509.Certificate, kind: type[Any]) -> Any:
@@ -232,6 +251,8 @@ def identities(facts: Facts, rules: Mapping[str, Any]) -> tuple[set[str], str | 
             typed = [f"dns:{name}" for name in facts.dns if name]
         elif len(common) > 1:
             raise Refused("several Common Names")
+        elif common == [None]:
+            break  # It holds one that is no text, and a weaker name does not step in.
         else:
             typed = [f"cn:{name}" for name in texts if name]
         if typed:
@@ -258,8 +279,8 @@ def is_good(facts: Facts, now: int) -> bool:
 WHITE_SPACE = b" \t\n\r\x0c"
 
 
-def decode(format: str, text: bytes) -> bytes:
-    """The DER that a proxy wrote in this format, if it holds exactly one leaf certificate."""
+def decode(format: str, text: bytes, read: Callable[[bytes], Facts] = facts) -> bytes:
+    """The DER that a proxy wrote in this format, if it holds exactly one leaf certificate. `read` reads the others."""
     if format == "rfc9440":
         if len(text) < 2 or not (text.startswith(b":") and text.endswith(b":")):
             raise Refused("not a byte sequence (RFC 8941)")
@@ -267,18 +288,18 @@ def decode(format: str, text: bytes) -> bytes:
     if format == "haproxy":
         return _base64(text)
     if format == "traefik":
-        leaf, *chain = [_base64(_unquote(part)) for part in text.split(b",")]
+        leaf, *chain = [_base64(unquote(part)) for part in text.split(b",")]
         for data in chain:
-            if facts(data).unsuitable != "Authority":
+            if read(data).unsuitable != "Authority":
                 raise Refused("a second leaf")
         return leaf
-    text = _unquote(text)
+    text = unquote(text)
     if format == "any" and not text.strip(WHITE_SPACE).startswith(b"-----"):
         return _base64(b"".join(text.split()))
     return _pem(text)
 
 
-def _unquote(text: bytes) -> bytes:
+def unquote(text: bytes) -> bytes:
     if re.search(rb"%(?![0-9A-Fa-f]{2})", text):
         raise Refused("a stray percent sign")
     return urllib.parse.unquote_to_bytes(text)
@@ -306,10 +327,18 @@ def _pem(text: bytes) -> bytes:
     return _base64(b"".join(block[1].split()))
 
 
+def without_white_space(text: bytes) -> bytes:
+    """PEM with each of its lines in one piece."""
+    begin, body, end = re.fullmatch(rb"\s*(-+BEGIN CERTIFICATE-+)(.*?)(-+END CERTIFICATE-+)\s*", text, re.DOTALL).groups()
+    return b"\n".join([begin, b"".join(body.split()), end])
+
+
 def pem_as_read_elsewhere(text: bytes) -> bytes | None:
-    """What `cryptography` finds in the same PEM, if it finds exactly one certificate."""
+    """What `cryptography` finds in PEM, if it finds exactly one certificate."""
     try:
-        found = x509.load_pem_x509_certificates(text)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = x509.load_pem_x509_certificates(text)
     except ValueError:
         return None
     return found[0].public_bytes(serialization.Encoding.DER) if len(found) == 1 else None

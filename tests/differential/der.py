@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 BOOLEAN, INTEGER, BIT_STRING, OCTET_STRING, NULL, OID = 0x01, 0x02, 0x03, 0x04, 0x05, 0x06
 UTF8, NUMERIC, PRINTABLE, T61, IA5, UTC_TIME, GENERALIZED_TIME = 0x0C, 0x12, 0x13, 0x14, 0x16, 0x17, 0x18
@@ -19,9 +19,6 @@ class Node:
     length: bytes | None = None
     """Length octets that are written instead of the right ones."""
 
-    wraps: bool = field(default=False, compare=False)
-    """An OCTET STRING whose content is written as values."""
-
     def octets(self) -> bytes:
         """The content."""
         if isinstance(self.content, bytes):
@@ -31,6 +28,11 @@ class Node:
     def __bytes__(self) -> bytes:
         content = self.octets()
         return bytes([self.tag]) + (length(len(content)) if self.length is None else self.length) + content
+
+    def copy(self) -> Node:
+        """The same, to be changed."""
+        content = self.content if isinstance(self.content, bytes) else [child.copy() for child in self.content]
+        return Node(self.tag, content, self.length)
 
     def children(self) -> list[Node]:
         """The values inside, if they are known."""
@@ -63,7 +65,7 @@ def explicit(number: int, *children: Node) -> Node:
 
 def wrapped(*children: Node) -> Node:
     """An OCTET STRING around values."""
-    return Node(OCTET_STRING, list(children), wraps=True)
+    return Node(OCTET_STRING, list(children))
 
 
 def oid(dotted: str) -> Node:
@@ -114,10 +116,17 @@ def read(data: bytes) -> list[Node]:
             raise Unreadable
         content: bytes | list[Node] = data[at : at + count]
         at += count
-        if tag & 0x20:
-            content = read(content)
-        nodes.append(Node(tag, content))
+        nodes.append(Node(tag, read_if_possible(content) if tag & 0x20 else content))
     return nodes
+
+
+def read_if_possible(data: bytes) -> bytes | list[Node]:
+    """The values of these octets, or the octets where they are no values or are written otherwise than we write them."""
+    try:
+        nodes = read(data)
+    except Unreadable:
+        return data
+    return nodes if b"".join(bytes(node) for node in nodes) == data else data
 
 
 def read_one(data: bytes) -> Node:

@@ -97,6 +97,7 @@ class Signer:
         """RFC 8017 section 9.1.1."""
         digest = lambda data: hashlib.new(hash, data).digest()  # noqa: E731
         size = self.key.key_size // 8
+        salt = salt[: size - hashlib.new(hash).digest_size - 2]
         hashed = digest(bytes(8) + digest(message) + salt)
         block = bytes(size - len(hashed) - len(salt) - 2) + b"\x01" + salt
         stream, counter = b"", 0
@@ -113,8 +114,7 @@ class Signer:
         size = self.key.key_size // 8
         kind, end = b"\x01", b"\0"
         if defect == "garbage":
-            tail = bytes(60)
-            return self.raw(b"\0\x01" + b"\xff" * 8 + b"\0" + info + tail + bytes(size - 11 - len(info) - len(tail)))
+            return self.raw(b"\0\x01" + b"\xff" * 8 + b"\0" + info + bytes(size - 11 - len(info)))
         if defect == "no null":
             info = _without_null(hash) + hashlib.new(hash, message).digest()
         elif defect == "bare digest":
