@@ -176,6 +176,14 @@ impl Connection {
         }
         Self { properties, settled }
     }
+
+    /// Envoy gives no two connections the same id.
+    fn differ_from(&mut self, other: &Self) {
+        let id = |connection: &Self| connection.properties.get(&Property::ConnectionId).cloned();
+        if id(self) == id(other) {
+            self.properties.remove(&Property::ConnectionId);
+        }
+    }
 }
 
 /// A request, and what the host answers while it is decided.
@@ -366,7 +374,10 @@ pub fn decision(data: &[u8]) {
         let requests = 1 + usize::from(draw.byte()) % MAX_REQUESTS;
         let verifies = draw.one_of(&[Some(true), None, Some(false)]);
         let usual = if setup.policy.forwarding.is_some() { EDGE } else { 0 };
-        let connections = (0..2).map(|id| Connection::draw(&mut draw, id, usual)).collect();
+        let mut connections: Vec<_> = (0..2).map(|id| Connection::draw(&mut draw, id, usual)).collect();
+        if let [one, other] = connections.as_mut_slice() {
+            other.differ_from(one);
+        }
         let mut world = World { setup, connections, verifies, buckets: HashMap::new(), signed: Vec::new() };
         let has_keys = !setup.json["token"]["jwks_uri"].is_null() && !draw.rarely(8);
         let memory = || {
