@@ -13,12 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from cryptography import x509
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from .admin import Admin
 from .artifacts import REPOSITORY
+from .certs import Certs
 from .envoy import DEADLINE_SECONDS, EnvoyFailed
 from .pki import Credential
 from .response import Header
@@ -58,22 +55,18 @@ class Folder:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._environment = {**os.environ, "CERTS": str(directory / "certs")}
-        self._run("bash", str(ENVOY / "certs.sh"), "example")
-        self._run(sys.executable, "-B", str(ENVOY / "mint.py"), "keys")
+        self._certs = Certs(directory / "certs")
+        self._certs.run("example")
+        self._mint("keys")
 
     def credential(self, name: str) -> Credential:
         """A client that `certs.sh example` has made."""
-        certificates = x509.load_pem_x509_certificates(self._file(name, "pem").read_bytes())
-        key = serialization.load_pem_private_key(self._file(name, "key").read_bytes(), None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)
-        return Credential(certificates[0], key, tuple(certificates[1:]), self.directory)
+        return self._certs.credential(name)
 
     def token(self, client: str, bound_to: str | None = None, scope: str = "") -> Header:
         """The header of a token that `mint.py` has made."""
-        binding = ["--cert", str(self._file(bound_to, "pem"))] if bound_to else []
-        command = [sys.executable, "-B", str(ENVOY / "mint.py"), "token", client, "--scope", scope, *binding]
-        return ("authorization", f"Bearer {self._run(*command).strip()}")
+        binding = ["--cert", str(self._certs.file(bound_to))] if bound_to else []
+        return ("authorization", f"Bearer {self._mint('token', client, '--scope', scope, *binding).strip()}")
 
     def localize(self, text: str, module: Path, upstream: int, admin: int = 9901) -> str:
         """A configuration for this folder, this machine and ports that Envoy chooses."""
@@ -86,11 +79,10 @@ class Folder:
             text = text.replace(old, new)
         return text
 
-    def _file(self, name: str, kind: str) -> Path:
-        return self.directory / "certs" / f"{name}.{kind}"
-
-    def _run(self, *command: str) -> str:
-        done = subprocess.run(command, env=self._environment, capture_output=True, text=True, check=False)
+    def _mint(self, *arguments: str) -> str:
+        command = [sys.executable, "-B", str(ENVOY / "mint.py"), *arguments]
+        environment = {**os.environ, "CERTS": str(self._certs.directory)}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
