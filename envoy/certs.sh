@@ -307,7 +307,8 @@ revoke() {
         [[ $# == 3 && $2 == --reason ]] || fail "revoke takes a name or a file, and --reason REASON; certs.sh help"
         reason=$3
         [[ $reason =~ ^(keyCompromise|affiliationChanged|superseded|cessationOfOperation|certificateHold)$ ]] ||
-            fail "--reason $reason: expected keyCompromise, affiliationChanged, superseded, cessationOfOperation or certificateHold"
+            fail "--reason $reason: expected keyCompromise, affiliationChanged, superseded," \
+                "cessationOfOperation or certificateHold"
     fi
     need_issued "$file"
     open_list

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import socket
 import ssl
-from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -19,7 +17,7 @@ from harness.filters import Config, JwtAuthn
 from harness.http1 import Http1
 from harness.listener import Listener
 from harness.pki import CLIENT_AUTH, SERVER_AUTH, Authority, Credential
-from harness.response import ConnectionEnded
+from harness.sessions import connect_again
 from harness.tls import ClientTls
 from harness.tokens import Signer
 
@@ -223,31 +221,6 @@ def test_nul_in_the_common_name_makes_a_certificate_worthless(
 def test_rsa_certificates_are_as_good(envoy: Envoy, issuer: Authority, http: Client) -> None:
     with http(envoy.port("main"), ClientTls(issuer.issue(NAME, key_type="rsa"))) as client:
         verdicts.passed(client.request())
-
-
-@dataclass(frozen=True)
-class Connection:
-    """What one connection and its request came to."""
-
-    resumed: bool
-    verdict: str
-    session: ssl.SSLSession | None
-
-
-def connect_again(
-    envoy: Envoy, listener: str, context: ssl.SSLContext, session: ssl.SSLSession | None = None
-) -> Connection:
-    """A connection, with a session from an earlier one or without, and a request on it."""
-    plain = socket.create_connection(("127.0.0.1", envoy.port(listener)))
-    try:
-        connection = context.wrap_socket(plain, server_hostname="localhost", session=session)
-        with Http1.over(connection) as client:
-            verdict = verdicts.reason_of(client.request())
-            # TLS 1.3 sends its ticket after the handshake, so it is here only now.
-            return Connection(bool(connection.session_reused), verdict, connection.session)
-    except (ssl.SSLError, ConnectionEnded, ConnectionError):
-        plain.close()
-        return Connection(False, "no connection", None)
 
 
 def two_connections(

@@ -59,6 +59,8 @@ class Listener:
     trust: str = "VERIFY_TRUST_CHAIN"
     trusted: Path | None = None
     """The roots that it trusts, where they are not those of the whole test."""
+    secrets: Path | None = None
+    """A folder with `server.yaml` and `trust.yaml`, from which Envoy takes its certificate and its roots (SDS from files)."""
     require_client_certificate: bool = False
     resumption: bool = False
 
@@ -116,14 +118,28 @@ class Listener:
             "disable_stateful_session_resumption": not self.resumption,
             "common_tls_context": {
                 "alpn_protocols": ["h2", "http/1.1"],
-                "tls_certificates": [{
-                    "certificate_chain": {"filename": str(server.chain_file)},
-                    "private_key": {"filename": str(server.key_file)},
-                }],
-                "validation_context": {
-                    "trusted_ca": {"filename": str(self.trusted or trust_file)},
-                    "trust_chain_verification": self.trust,
-                },
+                **(self._from_secrets(self.secrets) if self.secrets else self._from_files(server, trust_file)),
+            },
+        }
+
+    def _from_files(self, server: Credential, trust_file: Path) -> Config:
+        return {
+            "tls_certificates": [{
+                "certificate_chain": {"filename": str(server.chain_file)},
+                "private_key": {"filename": str(server.key_file)},
+            }],
+            "validation_context": {
+                "trusted_ca": {"filename": str(self.trusted or trust_file)},
+                "trust_chain_verification": self.trust,
+            },
+        }
+
+    def _from_secrets(self, folder: Path) -> Config:
+        return {
+            "tls_certificate_sds_secret_configs": [_secret("server", folder)],
+            "combined_validation_context": {
+                "default_validation_context": {"trust_chain_verification": self.trust},
+                "validation_context_sds_secret_config": _secret("trust", folder),
             },
         }
 
@@ -163,6 +179,11 @@ class Listener:
             tunnel: Config = {"upgrade_configs": [{"upgrade_type": "CONNECT", "connect_config": {}}]}
             routes.append({"match": {"connect_matcher": {}}, "route": {"cluster": self.cluster, **tunnel}})
         return {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]}
+
+
+def _secret(name: str, folder: Path) -> Config:
+    source = {"path": str(folder / f"{name}.yaml"), "watched_directory": {"path": str(folder)}}
+    return {"name": name, "sds_config": {"path_config_source": source, "resource_api_version": "V3"}}
 
 
 def _access_log(path: Path) -> Config:

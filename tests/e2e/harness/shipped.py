@@ -50,22 +50,31 @@ def with_istio_policy(text: str) -> str:
     return replaced
 
 
+def secrets(directory: Path) -> Path:
+    """The files that Envoy's SDS reads, for the certificates in `directory`/certs."""
+    folder = directory / "sds"
+    folder.mkdir()
+    for path in sorted((ENVOY / "sds").glob("*.yaml")):
+        (folder / path.name).write_text(path.read_text().replace("/etc/envoy/", f"{directory}/"))
+    return folder
+
+
 class Folder:
     """Certificates, tokens and localised configurations, made with the shipped scripts."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self._certs = Certs(directory / "certs")
-        self._certs.run("example")
+        self.certs = Certs(directory / "certs")
+        self.certs.run("example")
         self._mint("keys")
 
     def credential(self, name: str) -> Credential:
         """A client that `certs.sh example` has made."""
-        return self._certs.credential(name)
+        return self.certs.credential(name)
 
     def token(self, client: str, bound_to: str | None = None, scope: str = "") -> Header:
         """The header of a token that `mint.py` has made."""
-        binding = ["--cert", str(self._certs.file(bound_to))] if bound_to else []
+        binding = ["--cert", str(self.certs.file(bound_to))] if bound_to else []
         return ("authorization", f"Bearer {self._mint('token', client, '--scope', scope, *binding).strip()}")
 
     def localize(self, text: str, module: Path, upstream: int, admin: int = 9901) -> str:
@@ -81,7 +90,7 @@ class Folder:
 
     def _mint(self, *arguments: str) -> str:
         command = [sys.executable, "-B", str(ENVOY / "mint.py"), *arguments]
-        environment = {**os.environ, "CERTS": str(self._certs.directory)}
+        environment = {**os.environ, "CERTS": str(self.certs.directory)}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
