@@ -126,6 +126,8 @@ def start_envoy(
                 clusters=[http1_cluster(upstream.port), http2_cluster(grpc_upstream.port), *clusters],
                 **options,
             )
+            # When it has ended, every line is in its access logs.
+            running.callback(envoy.check_records)
             running.enter_context(envoy)
             if all(listener.module == artifacts.module() for listener in listeners):
                 running.callback(_assert_no_trap, envoy)

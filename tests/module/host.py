@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 import struct
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,7 +19,7 @@ import wasmtime
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
-from harness import protobuf
+from harness import protobuf, record
 
 Header = tuple[bytes, bytes]
 
@@ -115,9 +114,8 @@ class Stream:
 
     @property
     def record(self) -> dict[str, Any]:
-        """The decision record."""
-        record: dict[str, Any] = json.loads(self.filter_state["mtls_authz.decision"])
-        return record
+        """The decision record, which is as its schema says."""
+        return record.parse(self.filter_state["mtls_authz.decision"])
 
     def values(self, name: str) -> list[bytes]:
         """All values of a header."""

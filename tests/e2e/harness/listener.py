@@ -26,6 +26,18 @@ STATS_TAGS = [
     {"tag_name": "outcome", "regex": r"^wasmcustom\.mtls_fetch_total\.source\.[a-z0-9_]+(\.outcome\.([a-z]+))$"},
 ]
 
+ACCESS_LOG = {
+    "time": "%START_TIME%",
+    "request_id": "%REQ(X-REQUEST-ID)%",
+    "status": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "duration_ms": "%DURATION%",
+    "peer": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%",
+    "decision": "%FILTER_STATE(wasm.mtls_authz.decision:PLAIN)%",
+    "verdict": "%FILTER_STATE(wasm.mtls_authz.verdict:PLAIN)%",
+}
+"""A line of every access log: what the shipped configuration writes, and the verdict."""
+
 CLOSE_AT_ONCE: Config = {"delayed_close_timeout": "0.05s"}
 """For `Listener.manager`: an HTTP/2 connection that Envoy refuses ends now and not a second later.
 
@@ -192,14 +204,6 @@ def _access_log(path: Path) -> Config:
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.access_loggers.file.v3.FileAccessLog",
             "path": str(path),
-            "log_format": {"json_format": {
-                "request_id": "%REQ(X-REQUEST-ID)%",
-                "method": "%REQ(:METHOD)%",
-                "path": "%REQ(:PATH)%",
-                "status": "%RESPONSE_CODE%",
-                "details": "%RESPONSE_CODE_DETAILS%",
-                "decision": "%FILTER_STATE(wasm.mtls_authz.decision:PLAIN)%",
-                "verdict": "%FILTER_STATE(wasm.mtls_authz.verdict:PLAIN)%",
-            }},
+            "log_format": {"json_format": ACCESS_LOG},
         },
     }

@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
+from . import record
 from .admin import Admin
 from .artifacts import REPOSITORY
 from .certs import Certs
@@ -133,6 +135,7 @@ class Shipped:
         code = self._process.wait(DEADLINE_SECONDS)
         if code != 0:
             raise EnvoyFailed(f"Envoy ended with {code}:\n{self.output()[-4000:]}")
+        self.records()
 
     def port(self, listener: str) -> int:
         """The port of a listener."""
@@ -141,6 +144,10 @@ class Shipped:
     def output(self) -> str:
         """Envoy's log and, where the configuration says stdout, its access log."""
         return self._output.read_text(errors="replace")
+
+    def records(self) -> list[dict[str, Any]]:
+        """The access log, with its records held against their schema."""
+        return [record.parse_line(line) for line in self.output().splitlines() if line.startswith("{")]
 
     def wait(self, what: str, condition: Callable[[], bool]) -> None:
         """Waits until `condition` holds; fails when Envoy ends or a minute has passed."""
