@@ -1,8 +1,10 @@
-"""The decision record, held against the published schema wherever the suite reads one."""
+"""The decision record, held against the published schema wherever the suite reads one; and what the operator's tool says."""
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -26,6 +28,14 @@ def parse_line(line: str) -> dict[str, Any]:
     if entry["decision"] is not None:
         entry["decision"] = parse(entry["decision"])
     return entry
+
+
+def report(*arguments: object) -> str:
+    """What `envoy/records.py` prints."""
+    command = [sys.executable, "-B", REPOSITORY / "envoy" / "records.py", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
 def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -110,7 +110,7 @@ class Shipped:
 
     def __init__(self, binary: Path, config: Path, concurrency: int = 2) -> None:
         self._config = config
-        self._output = config.with_suffix(".log")
+        self.output_file = config.with_suffix(".log")
         self._admin_file = config.with_suffix(".admin")
         self._command = [
             str(binary), "-c", str(config), "--concurrency", str(concurrency), "--disable-hot-restart",
@@ -118,7 +118,7 @@ class Shipped:
         ]
 
     def __enter__(self) -> Shipped:
-        with self._output.open("wb") as output:
+        with self.output_file.open("wb") as output:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
         try:
             self.wait("readiness", self._ready)
@@ -143,7 +143,7 @@ class Shipped:
 
     def output(self) -> str:
         """Envoy's log and, where the configuration says stdout, its access log."""
-        return self._output.read_text(errors="replace")
+        return self.output_file.read_text(errors="replace")
 
     def records(self) -> list[dict[str, Any]]:
         """The access log, with its records held against their schema."""

@@ -1,0 +1,396 @@
+#!/usr/bin/env python3
+"""What the decision records in Envoy's access log say, for the operator.
+
+    records.py refused access.log             who was refused, and why
+    records.py shadow access.log              who would be refused, of those whom shadow mode let pass
+    records.py policies access.log            which policy decided, and when that changed
+    records.py show REQUEST_ID access.log     one record, in words
+    records.py certificates envoy.log         whose certificate ends when; Envoy's log, or --metrics, or both
+
+Reads the access log as envoy.yaml writes it, from files (the oldest first) or from standard input. Other lines are counted and
+said at the end. What records hold was chosen by callers: everything but visible ASCII is printed as an escape (\\x1b).
+Needs Python 3.10 and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from typing import Any, Literal
+
+Row = dict[str, Any]
+
+TEXTS = ("reason", "enforcement", "policy_id", "client_id", "profile_id", "principal", "thumbprint", "binding", "rule",
+         "method", "path", "request_id")
+BINDINGS = {"bound": "token bound to the certificate", "bearer": "token bound to nothing", "certificate": "certificate alone"}
+# How Envoy and, with tabs, Istio begin a line of a Wasm filter in their log.
+FILTER_LINE = re.compile(r"\[[^\]]*\]\[\d+\]\[\w+\]\[wasm\] |\S+\t\w+\tenvoy wasm ")
+UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+WIDEST_CELL = 80
+
+
+class Unusable(Exception):
+    """What was asked for cannot be done; the message says why."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One request: the filter's record, and what the access log says beside it."""
+
+    time: datetime
+    peer: str | None
+    decision: Mapping[str, Any]
+
+    @property
+    def outcome(self) -> Literal["allowed", "refused", "would be refused"]:
+        """What became of the request."""
+        if self.decision["decision"] == "allow":
+            return "allowed"
+        return "would be refused" if self.decision["enforcement"] == "shadow" else "refused"
+
+
+@dataclass
+class Log:
+    """The records of an access log. What is no record is counted while they are read."""
+
+    lines: Iterable[str]
+    since: datetime | None = None
+    other_lines: int = 0
+    unrecorded: Counter[str] = field(default_factory=Counter)
+    """Requests without a record, by Envoy's word for what became of them."""
+
+    def __iter__(self) -> Iterator[Record]:
+        for line in self.lines:
+            try:
+                entry = _object(line)
+                time, text = moment(_text(entry["time"]) or ""), entry["decision"]
+                record = Record(time, _text(entry.get("peer")), _decision(text)) if text not in (None, "-") else None
+            except (KeyError, TypeError, ValueError, RecursionError):
+                self.other_lines += 1
+                continue
+            if self.since and time < self.since:
+                continue
+            if record is None:
+                self.unrecorded[str(entry.get("details"))] += 1
+            else:
+                yield record
+
+    def notes(self) -> Iterator[str]:
+        """What was read and is no record."""
+        if self.other_lines:
+            yield f"lines left out, because they are not as envoy.yaml writes its access log: {self.other_lines}"
+        if self.unrecorded:
+            why = ", ".join(f"{printable(details)} ({count})" for details, count in self.unrecorded.most_common(5))
+            yield f"requests without a record, because the filter did not decide about them: {why}"
+
+
+def refused(log: Iterable[Record], outcome: str, segments: int) -> tuple[list[Row], int, int]:
+    """Refusals by client, reason and path, the most frequent first; how many there are, and of how many requests."""
+    rows: dict[tuple[str | None, ...], Row] = {}
+    requests = 0
+    for record in log:
+        decision = record.decision
+        # Of what was decided in shadow mode, or of everything.
+        requests += outcome == "refused" or decision["enforcement"] == "shadow"
+        if record.outcome != outcome:
+            continue
+        client, path = decision["client_id"], first_segments(decision["path"], segments)
+        # Where nobody knows who it was, the address at least.
+        peer = record.peer if client is None else None
+        row = rows.setdefault((client, peer, decision["reason"], path), {
+            "requests": 0, "last": record.time, "status": decision["status"], "client": client, "peer": peer,
+            "reason": decision["reason"], "path": path,
+        })
+        row["requests"] += 1
+        row["last"] = max(row["last"], record.time)
+    ordered = sorted(rows.values(), key=lambda row: (-row["requests"], -row["last"].timestamp()))
+    return ordered, sum(row["requests"] for row in ordered), requests
+
+
+def policies(log: Iterable[Record]) -> tuple[list[Row], Row | None]:
+    """What each policy decided, the one seen last first; and the last time that another one decided than before."""
+    rows: dict[str | None, Row] = {}
+    before: Record | None = None
+    change: Row | None = None
+    for record in log:
+        policy = record.decision["policy_id"]
+        row = rows.setdefault(policy, {"policy": policy, "first": record.time, "last": record.time, "requests": 0,
+                                       "allowed": 0, "refused": 0, "would_be_refused": 0})
+        row["first"], row["last"] = min(row["first"], record.time), max(row["last"], record.time)
+        row["requests"] += 1
+        row[record.outcome.replace(" ", "_")] += 1
+        if before and before.decision["policy_id"] != policy:
+            change = {"at": record.time, "from": before.decision["policy_id"], "to": policy,
+                      "changes": 1 + (change["changes"] if change else 0)}
+        before = record
+    return sorted(rows.values(), key=lambda row: row["last"], reverse=True), change
+
+
+def in_words(record: Record) -> str:
+    """A record for somebody who does not know its members."""
+    said = {name: printable(value) for name, value in record.decision.items() if value is not None}
+    verdict = {
+        "allowed": f"allowed by {said.get('rule')}",
+        "refused": f"refused: {said.get('status')} {said.get('reason')}",
+        "would be refused": f"let pass in shadow mode, would be refused: {said.get('status')} {said.get('reason')}",
+    }[record.outcome]
+    lines = [
+        ("request", f"{said.get('method', 'no method')} {said.get('path', 'no path that could be read')}"),
+        ("when", shown(record.time)), ("from", shown(record.peer)), ("decision", verdict),
+        ("policy", said.get("policy_id", "without a policy_id")),
+        ("client", said.get("client_id", "not found out")), ("profile", said.get("profile_id", "not found out")),
+        ("principal", said.get("principal")), ("thumbprint", said.get("thumbprint", "no certificate that counts")),
+        ("proof", BINDINGS.get(said.get("binding", ""), "none came into it")),
+        ("request id", said.get("request_id")),
+    ]
+    if record.outcome != "allowed":
+        lines.append(("what to do", f'{said.get("reason")} in README.md, "When it says no"'))
+    return "\n".join(f"{name:<12}{value}" for name, value in lines if value is not None)
+
+
+def certificates(lines: Iterable[str], gauges: Mapping[str, int], now: datetime) -> list[Row]:
+    """The certificates that are in use, the one that ends first in front.
+
+    One that another has replaced is out of use, unless the log speaks of it afterwards. A gauge that none of a client's
+    certificates explains is a row of its own.
+    """
+    known: dict[tuple[str, str], Row] = {}
+    for event, end in _certificate_events(lines):
+        client = event["client_id"]
+        known.pop((client, event.get("previous_thumbprint", "")), None)
+        known[client, event["thumbprint"]] = {
+            "days_left": max(0, (end - now) // timedelta(days=1)), "not_after": end, "client": client,
+            **{name: event.get(name) for name in ("key", "thumbprint", "identity", "issuer")},
+        }
+    rows = list(known.values())
+    for client, days in gauges.items():
+        # The gauge was set up to a minute ago, and from a clock of its own.
+        if not any(row["client"] == client and abs(row["days_left"] - days) <= 1 for row in rows):
+            rows.append({"days_left": days, "not_after": None, "client": client, "key": None, "thumbprint": None,
+                         "identity": None, "issuer": None})
+    return sorted(rows, key=lambda row: (row["days_left"], row["client"]))
+
+
+def read_gauges(source: str) -> dict[str, int]:
+    """`mtls_cert_days_until_expiry` by client, from a URL or a file."""
+    try:
+        if source.startswith(("http://", "https://")):
+            with urllib.request.urlopen(source, timeout=10) as answer:
+                text = answer.read().decode(errors="replace")
+        else:
+            text = "".join(_lines([source]))
+    except OSError as error:
+        raise Unusable(f"{source} cannot be read: {error}") from error
+    found = re.finditer(r'^mtls_cert_days_until_expiry\{client="((?:[^"\\]|\\.)*)"\} ([0-9]+)$', text, re.MULTILINE)
+    return {re.sub(r"\\(.)", r"\1", gauge[1]): int(gauge[2]) for gauge in found}
+
+
+def first_segments(path: str | None, count: int) -> str | None:
+    """`/a/b/...` of `/a/b/c/d` for a count of 2, so that paths that differ in numbers are one row; 0 is the whole path."""
+    parts = (path or "").split("/")
+    return "/".join([*parts[:count + 1], "..."]) if count and len(parts) > count + 1 else path
+
+
+def printable(text: object) -> str:
+    """Text that a terminal only prints: everything but visible ASCII and the space is an escape, and so is a backslash."""
+    return re.sub(r"[^ -\[\]-~]", lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def shown(value: object) -> str:
+    """A cell of a table."""
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    text = "-" if value is None else printable(value)
+    return text if len(text) <= WIDEST_CELL else f"{text[:WIDEST_CELL - 3]}..."
+
+
+def table(rows: Sequence[Row], most: int) -> str:
+    """Rows as text, with their members as columns."""
+    if not rows:
+        return "nothing"
+    cells = [list(rows[0]), *([shown(value) for value in row.values()] for row in rows[:most or None])]
+    widths = [max(map(len, column)) for column in zip(*cells)]
+    # What callers choose at will, the path, stands last and cannot pass for another column.
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in cells]
+    more = rows[most:] if most else []
+    return "\n".join([*lines, f"... and {len(more)} rows more (--rows 0 for all)"] if more else lines)
+
+
+def moment(text: str) -> datetime:
+    """A time as Envoy and the filter write it; without an offset it is UTC."""
+    time = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return time if time.tzinfo else time.replace(tzinfo=timezone.utc)
+
+
+def _since(text: str) -> datetime:
+    """`2026-11-27T12:00Z`, or `90m` for ninety minutes ago."""
+    with suppress(ValueError):
+        return moment(text)
+    ago = re.fullmatch(r"([0-9]{1,6})([smhd])", text)
+    if not ago:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a time such as 2026-11-27T12:00Z, or 90m, 24h, 7d")
+    return datetime.now(timezone.utc) - timedelta(**{UNITS[ago[2]]: int(ago[1])})
+
+
+def _object(line: str) -> dict[str, Any]:
+    value = json.loads(line)
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
+def _text(value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _decision(text: str) -> dict[str, Any]:
+    """The record in its own JSON, or `ValueError` or `KeyError`."""
+    record = _object(text)
+    if record["decision"] not in ("allow", "deny") or not isinstance(record["status"], int | None):
+        raise ValueError
+    return {"decision": record["decision"], "status": record["status"], **{name: _text(record[name]) for name in TEXTS}}
+
+
+def _certificate_events(lines: Iterable[str]) -> Iterator[tuple[dict[str, str], datetime]]:
+    """What the filter logs of certificates, `mtls_authz: {"event":"certificate_seen",...}`, and when each ends."""
+    for line in lines:
+        # The first brace of a line that the filter wrote: what callers can write stands behind one, in a string.
+        before, brace, text = line.partition("{")
+        if FILTER_LINE.match(line) and before.endswith("mtls_authz: ") and text.startswith('"event":"certificate_'):
+            with suppress(KeyError, ValueError, RecursionError):
+                members, _ = json.JSONDecoder().raw_decode(brace + text)
+                event = {name: value for name, value in members.items() if isinstance(value, str)}
+                yield event | {name: event[name] for name in ("client_id", "thumbprint")}, moment(event["not_after"])
+
+
+def _lines(files: Sequence[str]) -> Iterator[str]:
+    """The lines of files, or of standard input; bytes that are no text become question marks."""
+    for file in files or ["-"]:
+        try:
+            with open(0 if file == "-" else file, encoding="utf-8", errors="replace", newline="\n") as opened:
+                yield from opened
+        except OSError as error:
+            raise Unusable(f"{file} cannot be read: {error.strerror}") from error
+
+
+def _json(value: object) -> str:
+    # ASCII with escapes by itself, but for one control character.
+    text = json.dumps(value, indent=1, default=lambda time: time.isoformat().replace("+00:00", "Z"))
+    return text.replace("\x7f", "\\u007f")
+
+
+def _print_refused(chosen: argparse.Namespace, log: Log) -> None:
+    shadow = chosen.command == "shadow"
+    rows, count, requests = refused(log, "would be refused" if shadow else "refused", chosen.segments)
+    if chosen.json:
+        print(_json({"requests": requests, "refused": count, "rows": rows}))
+        return
+    for row in rows:
+        peer = row.pop("peer")
+        row["client"] = row["client"] if peer is None else f"? at {peer}"
+    print(table(rows, chosen.rows))
+    share = f" ({count / requests:.1%})" if requests else ""
+    print(f"\n{count} of {requests} requests " + ("in shadow mode would be refused" if shadow else "were refused") + share)
+
+
+def _print_policies(chosen: argparse.Namespace, log: Log) -> None:
+    rows, change = policies(log)
+    if chosen.json:
+        print(_json({"rows": rows, "last_change": change}))
+        return
+    print(table(rows, chosen.rows))
+    if change:
+        print(f"\nchanges in this log: {change['changes']}, the last at {shown(change['at'])} "
+              f"from {shown(change['from'])} to {shown(change['to'])}")
+
+
+def _print_record(chosen: argparse.Namespace, log: Log) -> None:
+    found = [record for record in log if record.decision["request_id"] == chosen.request_id]
+    if not found:
+        raise Unusable(f"there is no record of request {printable(chosen.request_id)}")
+    if chosen.json:
+        print(_json([{"time": record.time, "peer": record.peer, **record.decision} for record in found]))
+        return
+    print("\n\n".join(map(in_words, found)))
+
+
+def _print_certificates(chosen: argparse.Namespace, log: Log) -> None:
+    gauges = read_gauges(chosen.metrics) if chosen.metrics else {}
+    # With metrics alone there is nothing to be read from standard input.
+    lines = log.lines if chosen.files or not chosen.metrics else []
+    rows = certificates(lines, gauges, datetime.now(timezone.utc))
+    rows = [row for row in rows if chosen.within is None or row["days_left"] <= chosen.within]
+    print(_json(rows) if chosen.json else table(rows, chosen.rows))
+
+
+def _natural(text: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number")
+    return int(text)
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name: str, what: str, run: Callable[[argparse.Namespace, Log], None], *options: str) -> None:
+        each = commands.add_parser(name, help=what, description=what)
+        each.set_defaults(run=run, since=None)
+        for option in options:
+            each.add_argument(option, **OPTIONS[option])
+
+    logs = ("--since", "--json", "--rows", "files")
+    command("refused", "who was refused, and why", _print_refused, "--segments", *logs)
+    command("shadow", "who would be refused, of those whom shadow mode let pass", _print_refused, "--segments", *logs)
+    command("policies", "which policy decided, and when that changed", _print_policies, *logs)
+    command("show", "one record, in words", _print_record, "request_id", "--since", "--json", "files")
+    command("certificates", "whose certificate ends when", _print_certificates,
+            "--within", "--metrics", "--json", "--rows", "files")
+    return parser.parse_args(arguments)
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "files": {"nargs": "*", "metavar": "FILE", "help": "logs, the oldest first; standard input without any"},
+    "request_id": {"metavar": "REQUEST_ID", "help": "as the caller was told it, and as the record has it"},
+    "--json": {"action": "store_true", "help": "for programs"},
+    "--rows": {"type": _natural, "default": 40, "help": "print at most so many rows (40; 0: all)"},
+    "--since": {"type": _since, "help": "leave out what was before: 2026-11-27T12:00Z, or 90m, 24h, 7d"},
+    "--segments": {"type": _natural, "default": 2,
+                   "help": "paths are put together by so many first segments (2: /a/b/...; 0: not at all)"},
+    "--within": {"type": _natural, "metavar": "DAYS", "help": "only those that end within so many days"},
+    "--metrics": {"metavar": "URL|FILE", "help": "what Prometheus reads, beside the log or instead of it"},
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command line; returns the exit status."""
+    chosen = _arguments(arguments)
+    try:
+        log = Log(_lines(chosen.files), chosen.since)
+        chosen.run(chosen, log)
+    except Unusable as problem:
+        print(f"error: {problem}", file=sys.stderr)
+        return 1
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read this, such as `head`, has seen enough.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    for note in log.notes():
+        print(f"note: {note}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
