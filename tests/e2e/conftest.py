@@ -111,7 +111,7 @@ def start_envoy(
 ) -> Iterator[StartEnvoy]:
     """Starts an Envoy that lives until the module's last test, `start_envoy(Listener(...), ...)`.
 
-    Takes `binary` (the newest Envoy by default), `concurrency`, `dynamic`, `log_level`, and
+    Takes `binary` (the newest Envoy by default), `concurrency`, `dynamic`, `log_level`, `arguments` (of the command line), and
     `clusters` beside those of the two upstreams.
     """
     with ExitStack() as running:

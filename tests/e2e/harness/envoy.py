@@ -46,6 +46,7 @@ class Envoy:
         concurrency: int = 1,
         dynamic: bool = False,
         log_level: str = "info",
+        arguments: Sequence[str] = (),
     ) -> None:
         self._binary = binary
         self._directory = directory
@@ -55,6 +56,7 @@ class Envoy:
         self._concurrency = concurrency
         self._dynamic = dynamic
         self._log_level = log_level
+        self._arguments = arguments
         self._listeners = list(listeners)
         self._names = {each.name: each.module == artifacts.module() for each in listeners}
         """Every listener that there was, and whether our filter was in it."""
@@ -85,7 +87,7 @@ class Envoy:
             "--concurrency", str(self._concurrency), "--disable-hot-restart",
             "--admin-address-path", str(admin_file),
             "--log-level", self._log_level, "--log-path", str(self.log_file),
-            "--file-flush-interval-msec", "10",
+            "--file-flush-interval-msec", "10", *self._arguments,
         ]
         with (self._directory / "output.log").open("wb") as output:
             self._process = subprocess.Popen(command, stdout=output, stderr=output)
@@ -180,12 +182,13 @@ class Envoy:
         return [parse(line) for line in lines]
 
     def _lines(self, listener: str) -> list[str]:
-        path = self._access_log(listener)
+        path = self.access_log(listener)
         if not path.is_file():
             return []
         return [line for line in path.read_text(errors="replace").split("\n")[:-1] if line]
 
-    def _access_log(self, listener: str) -> Path:
+    def access_log(self, listener: str) -> Path:
+        """The file that a listener's access log is written to."""
         return self._directory / f"access-{listener}.jsonl"
 
     def _bootstrap(self) -> Config:
@@ -207,7 +210,7 @@ class Envoy:
 
     def _listener_configs(self) -> list[Config]:
         trust_file = self._authority.trust_file
-        return [each.config(self._server, trust_file, self._access_log(each.name)) for each in self._listeners]
+        return [each.config(self._server, trust_file, self.access_log(each.name)) for each in self._listeners]
 
     def _discovery(self) -> Config:
         kind = "type.googleapis.com/envoy.config.listener.v3.Listener"

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -61,6 +61,18 @@ def secrets(directory: Path) -> Path:
     return folder
 
 
+def with_listener_file(text: str) -> tuple[str, str]:
+    """An Envoy configuration whose mTLS listener comes from a file, as docs/operations.md says; and that file."""
+    page = (REPOSITORY / "docs" / "operations.md").read_text()
+    source = re.search(r"(?ms)^    node:[^\n]*\n    dynamic_resources:\n.*?\n\n", page)
+    before, found, rest = text.partition("    - name: mtls\n")
+    listener, other, after = rest.partition("\n    # Metrics for Prometheus")
+    assert source and found and other, "a part is not where it was"
+    resource = textwrap.indent(textwrap.dedent(f"      name: mtls\n{listener}"), "    ")
+    kind = '"@type": type.googleapis.com/envoy.config.listener.v3.Listener'
+    return textwrap.dedent(source[0]) + before + other + after, f"resources:\n  - {kind}\n{resource}\n"
+
+
 class Folder:
     """Certificates, tokens and localised configurations, made with the shipped scripts."""
 
@@ -108,13 +120,13 @@ def validate(binary: Path, config: Path) -> None:
 class Shipped:
     """A running Envoy with a configuration as text. `with Shipped(binary, config) as envoy: envoy.port("mtls")`"""
 
-    def __init__(self, binary: Path, config: Path, concurrency: int = 2) -> None:
+    def __init__(self, binary: Path, config: Path, concurrency: int = 2, arguments: Sequence[str] = ()) -> None:
         self._config = config
         self.output_file = config.with_suffix(".log")
         self._admin_file = config.with_suffix(".admin")
         self._command = [
             str(binary), "-c", str(config), "--concurrency", str(concurrency), "--disable-hot-restart",
-            "--admin-address-path", str(self._admin_file), "--file-flush-interval-msec", "10",
+            "--admin-address-path", str(self._admin_file), "--file-flush-interval-msec", "10", *arguments,
         ]
 
     def __enter__(self) -> Shipped:
