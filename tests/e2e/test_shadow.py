@@ -99,6 +99,19 @@ def test_a_profile_is_shadowed_from_where_it_is_known(
         verdicts.refused(client.request("GET", "/elsewhere", [bearer("acme", acme)]), "path_denied")
 
 
+def test_a_shadowed_profile_still_asks_for_the_certificate_and_lets_everything_else_pass(
+    envoy: Envoy, people: dict[str, Credential], bearer: Bearer, http: Client
+) -> None:
+    with http(envoy.port("enforce"), ClientTls(people["trial"])) as client:
+        verdicts.passed(client.request("GET", "/open"))
+        verdicts.passed(client.request("GET", "/open", [bearer("trial", people["firm"])]))
+        verdicts.passed(client.request("GET", "/open", [bearer("firm", people["trial"])]))
+    for credential, reason in ((None, "certificate_missing"), (people["unknown"], "identity_not_mapped")):
+        with http(envoy.port("enforce"), ClientTls(credential)) as client:
+            response = client.request("GET", "/open", [bearer("trial", people["trial"] if credential is None else credential)])
+        verdicts.refused(response, reason)
+
+
 def test_a_profile_that_enforces_does_so_under_a_shadowed_policy(
     envoy: Envoy, people: dict[str, Credential], bearer: Bearer, http: Client
 ) -> None:

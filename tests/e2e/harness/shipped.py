@@ -159,7 +159,8 @@ class Shipped:
 
     def records(self) -> list[dict[str, Any]]:
         """The access log, with its records held against their schema."""
-        return [record.parse_line(line) for line in self.output().splitlines() if line.startswith("{")]
+        # The last line may still be on its way.
+        return [record.parse_line(line) for line in self.output().split("\n")[:-1] if line.startswith("{")]
 
     def wait(self, what: str, condition: Callable[[], bool]) -> None:
         """Waits until `condition` holds; fails when Envoy ends or a minute has passed."""
