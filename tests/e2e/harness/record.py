@@ -32,7 +32,7 @@ def parse_line(line: str) -> dict[str, Any]:
 
 def report(*arguments: object) -> str:
     """What `envoy/records.py` prints."""
-    command = [sys.executable, "-B", REPOSITORY / "envoy" / "records.py", *map(str, arguments)]
+    command = [sys.executable, "-B", str(REPOSITORY / "envoy" / "records.py"), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
