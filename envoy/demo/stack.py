@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -13,20 +14,24 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 HERE = Path(__file__).resolve().parent
-OUT = HERE / "out"
+# Everything that is made: a folder of its own, which is emptied at the start.
+OUT = Path(os.environ.get("DEMO_OUT") or HERE / "out").resolve()
 sys.path.insert(0, str(HERE.parent))
 
 import mint  # noqa: E402
 from echo import Echo  # noqa: E402
 
 DEADLINE_SECONDS = 30.0
+_CHOSEN: set[int] = set()
+"""Ports that are spoken for although nobody may listen there yet."""
 
 
 class DemoFailed(Exception):
@@ -45,7 +50,10 @@ class Ports:
     @classmethod
     def choose(cls) -> Ports:
         """8443, 8444, 9901 and 9902, or whatever is free instead of those."""
-        return cls(mtls=_free(8443), untrusted=_free(8444), admin=_free(9901), metrics=_free(9902))
+        return cls(mtls=free_port(8443), untrusted=free_port(8444), admin=free_port(9901), metrics=free_port(9902))
+
+
+StackT = TypeVar("StackT", bound="Stack")
 
 
 class Stack:
@@ -57,7 +65,7 @@ class Stack:
         self._module = _given("MODULE", "the filter, dist/mtls_authz.wasm")
         self.ports = Ports.choose()
 
-    def __enter__(self) -> Stack:
+    def __enter__(self: StackT) -> StackT:
         try:
             self._start()
         except BaseException:
@@ -70,14 +78,18 @@ class Stack:
     ) -> None:
         self._stop()
 
+    def runs(self) -> bool:
+        """Whether all processes do, none of which ends by itself."""
+        return all(process.poll() is None for process in self._processes)
+
     def wait(self) -> None:
-        """Returns when one of the processes ends, which none of them does by itself."""
-        while all(process.poll() is None for process in self._processes):
+        """Returns when one of the processes ends."""
+        while self.runs():
             time.sleep(0.2)
 
     def metrics(self) -> list[str]:
         """The filter's counters that are not zero, as Prometheus gets them."""
-        text = _fetch(f"http://127.0.0.1:{self.ports.metrics}/stats/prometheus")
+        text = fetch(f"http://127.0.0.1:{self.ports.metrics}/stats/prometheus")
         lines = [line for line in text.splitlines() if line.startswith("mtls_")]
         return sorted(line for line in lines if not line.endswith(" 0"))
 
@@ -98,25 +110,33 @@ class Stack:
 
         upstream = ThreadingHTTPServer(("127.0.0.1", 0), Echo)
         threading.Thread(target=upstream.serve_forever, daemon=True).start()
-        echo = upstream.server_address[1]
+        self._echo = echo = upstream.server_address[1]
 
-        admins = {"envoy": self.ports.admin, "untrusted": _free(0)}
-        self._envoy("envoy", _config(self.ports.mtls, self.ports.admin, self.ports.metrics, echo))
+        admins = {"envoy": self.ports.admin, "untrusted": free_port()}
+        self._envoy("envoy", config(self.ports.mtls, self.ports.admin, self.ports.metrics, echo))
         # The same once more, but with a listener that lets unverified certificates in. That is an Envoy of its own, so that
         # the file stays the one that a user copies.
-        untrusted = _config(self.ports.untrusted, admins["untrusted"], _free(0), echo)
-        self._envoy("untrusted", _replaced(untrusted, "VERIFY_TRUST_CHAIN", "ACCEPT_UNTRUSTED"))
+        untrusted = config(self.ports.untrusted, admins["untrusted"], free_port(), echo)
+        self._envoy("untrusted", replaced(untrusted, "VERIFY_TRUST_CHAIN", "ACCEPT_UNTRUSTED"))
         for process, (name, admin) in zip(self._processes, admins.items()):
-            _wait_until_ready(process, admin, OUT / f"{name}.log")
+            wait_until_ready(process, f"http://127.0.0.1:{admin}/ready", OUT / f"{name}.log")
 
-    def _envoy(self, name: str, config: str) -> None:
+    def _envoy(self, name: str, text: str) -> subprocess.Popen[bytes]:
         file = OUT / f"{name}.yaml"
-        file.write_text(config)
+        file.write_text(text)
         access_log = OUT / ("access.log" if name == "envoy" else f"{name}-access.log")
         command = [self._binary, "-c", file, "--concurrency", "2", "--disable-hot-restart", "--file-flush-interval-msec", "50"]
-        with access_log.open("wb") as output, (OUT / f"{name}.log").open("wb") as log:
-            # In a session of its own: Ctrl-C reaches this program alone, which then ends Envoy.
-            self._processes.append(subprocess.Popen(command, stdout=output, stderr=log, start_new_session=True))
+        return self._run(command, access_log, OUT / f"{name}.log")
+
+    def _run(self, command: Sequence[object], output: Path, log: Path, **environment: str) -> subprocess.Popen[bytes]:
+        with output.open("ab") as out, log.open("ab") as err:
+            # In a session of its own: Ctrl-C reaches this program alone, which then ends the process.
+            process = subprocess.Popen(
+                [str(part) for part in command], env={**os.environ, **environment}, stdout=out, stderr=err,
+                start_new_session=True,
+            )
+        self._processes.append(process)
+        return process
 
     def _stop(self) -> None:
         for process in self._processes:
@@ -139,6 +159,8 @@ def _given(variable: str, what: str) -> Path:
 def _clear(folder: Path) -> Any:
     """Empties the folder; the lock in it keeps a second demonstration away."""
     folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()) and not (folder / "lock").exists():
+        raise DemoFailed(f"{folder} holds what no demonstration has made; name an empty folder")
     lock = (folder / "lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -177,9 +199,9 @@ def _make_tokens(certs: Path, tokens: Path) -> None:
     make("wallet-bound", "wallet-app", cert="wallet-app")
 
 
-def _config(mtls: int, admin: int, metrics: int, echo: int) -> str:
+def config(mtls: int, admin: int, metrics: int, echo: int) -> str:
     """envoy.yaml with the replacements that its first lines describe, and other ports where they are taken."""
-    config = (HERE.parent / "envoy.yaml").read_text()
+    text = (HERE.parent / "envoy.yaml").read_text()
     for old, new in (
         ("/etc/envoy/", f"{OUT}/"),
         ("address: echo\n", "address: 127.0.0.1\n"),
@@ -189,18 +211,20 @@ def _config(mtls: int, admin: int, metrics: int, echo: int) -> str:
         ("port_value: 9902", f"port_value: {metrics}"),
         ("port_value: 8080", f"port_value: {echo}"),
     ):
-        config = _replaced(config, old, new)
-    return config
+        text = replaced(text, old, new)
+    return text
 
 
-def _replaced(text: str, old: str, new: str) -> str:
+def replaced(text: str, old: str, new: str) -> str:
+    """A shipped configuration with this instead of that, which must be in it."""
     if old not in text:
-        raise DemoFailed(f"envoy.yaml does not hold {old!r} any more, which the demonstration replaces")
+        raise DemoFailed(f"the shipped configuration does not hold {old!r} any more, which the demonstration replaces")
     return text.replace(old, new)
 
 
-def _free(preferred: int) -> int:
-    for port in (preferred, 0):
+def free_port(preferred: int = 0) -> int:
+    """This port of 127.0.0.1, or another if it is taken; none that is given out to a connection before somebody listens."""
+    for port in (preferred, *random.sample(range(10_000, 32_000), 100)):
         with socket.socket() as probe:
             # As Envoy does, so that connections of an earlier run that are not yet forgotten do not count as taken.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -208,23 +232,27 @@ def _free(preferred: int) -> int:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return int(probe.getsockname()[1])
+            if port and port not in _CHOSEN:
+                _CHOSEN.add(port)
+                return port
     raise DemoFailed("there is no free port on 127.0.0.1")
 
 
-def _wait_until_ready(process: subprocess.Popen[bytes], admin: int, log: Path) -> None:
+def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Until the URL is answered; what the process has logged is the error."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < deadline and process.poll() is None:
         try:
-            _fetch(f"http://127.0.0.1:{admin}/ready")
+            fetch(url)
             return
         except (urllib.error.URLError, OSError):
             time.sleep(0.05)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
-    raise DemoFailed(f"Envoy is not ready; the end of {log}:\n{tail}")
+    raise DemoFailed(f"{url} is not ready; the end of {log}:\n{tail}")
 
 
-def _fetch(url: str) -> str:
+def fetch(url: str) -> str:
+    """What a server of this machine answers to GET."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=5) as answer:
         return str(answer.read().decode())
