@@ -106,6 +106,9 @@ def test_a_trapped_vm_is_made_anew_under_fail_reload(trapping: Envoy, tls: Clien
     assert _status(port, tls, [probe.script(("trap",))]) == 503
     trapping.wait("the VM to be made anew", lambda: _status(port, tls, []) == 200)
     assert trapping.admin.stat("wasm.mtls_authz.vm_reload_success") == 1
+    # What the alert MtlsAuthzVmReloaded watches. `vm_reload` is exported as well and stays 0.
+    assert trapping.admin.prometheus()["envoy_wasm_mtls_authz_vm_reload_success{}"] == 1
+    assert trapping.admin.prometheus()["envoy_wasm_mtls_authz_vm_reload{}"] == 0
 
 
 def _status(port: int, tls: ClientTls, headers: list[tuple[str, str]]) -> int:
