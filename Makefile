@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run test lint unit fixtures judge e2e differential mutants bench fuzz clean
+.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge e2e differential mutants bench fuzz clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
 # Says natively what the filter makes of certificates and tokens.
@@ -20,6 +20,7 @@ judge_crate := --locked --manifest-path tests/differential/judge/Cargo.toml --ta
 find_envoy := ENVOY=$$($(tools)/envoy.sh newest); export ENVOY
 find_envoy_old := ENVOY_OLD=$$($(tools)/envoy.sh old); export ENVOY_OLD
 find_proxies := PROXIES=$$($(tools)/proxies.sh); export PROXIES
+find_prometheus := PROMETHEUS=$$($(tools)/prometheus.sh); export PROMETHEUS
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -34,6 +35,10 @@ demo: wasm ## show what the filter answers: a table of real requests through a r
 run: wasm ## the same, and leave Envoy up for experiments
 	@$(tools)/system.sh "for the demonstration" python3 curl openssl
 	@$(find_envoy); python3 envoy/demo/demo.py --stay
+
+observe: wasm ## the same with Prometheus, alerts, mixed traffic, and Grafana where there is one: docs/dashboard.md
+	@$(tools)/system.sh "for the demonstration" python3 curl openssl
+	@$(find_envoy); $(find_prometheus); python3 envoy/observe/observe.py
 
 demo-docker: wasm ## the same Envoy with Docker compose
 	@docker compose --file envoy/docker-compose.yaml up
@@ -67,7 +72,7 @@ judge: # what the comparison with other implementations asks: target/debug/judge
 
 e2e: wasm fixtures judge ## the end-to-end suite on the newest Envoy and on an old one; ARGS="-k name" for pytest
 	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl
-	@$(find_envoy); $(find_envoy_old); $(find_proxies); python=$$($(tools)/python.sh); \
+	@$(find_envoy); $(find_envoy_old); $(find_proxies); $(find_prometheus); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests
 
 mutants: ## change the code in ways that some test must notice, for hours; ONLY=src/policy/: a part

@@ -29,7 +29,7 @@ sys.path.insert(0, str(HERE.parent))
 import mint  # noqa: E402
 from echo import Echo  # noqa: E402
 
-DEADLINE_SECONDS = 30.0
+DEADLINE_SECONDS = 60.0
 _CHOSEN: set[int] = set()
 """Ports that are spoken for although nobody may listen there yet."""
 

@@ -44,6 +44,14 @@ def proxy(package: str) -> Path:
     return path.resolve()
 
 
+def prometheus() -> Path:
+    """The folder into which Prometheus' package is unpacked."""
+    path = Path(os.environ.get("PROMETHEUS") or REPOSITORY / ".tools" / "prometheus") / "prometheus"
+    if not path.is_dir():
+        raise MissingArtifact(f"{path} does not exist: run `make e2e`, which unpacks Prometheus, or set $PROMETHEUS")
+    return path.resolve()
+
+
 def worker_failure() -> Path:
     """The fixture that Envoy's first VM accepts and that then fails in every worker."""
     return _required("WORKER_FAILURE", REPOSITORY / "dist" / "fixtures" / "worker_failure.wasm", "make fixtures")
