@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Prints a folder with unpacked Debian packages: tests/tools/debian.sh VARIABLE NAME WHAT "PACKAGE COMMAND [ARGUMENT...]"...
 #   $VARIABLE        a folder of your own, laid out in the same way
-#   .tools/NAME      else: PACKAGE/ is Debian's package, unpacked with the libraries that this system does not have
+#   .tools/NAME      else: PACKAGE/ is Debian's package, unpacked with the libraries that this system does not have;
+#                    A+B/ are two, in one folder
 # Nothing is installed and no service is started. A package that is not there is downloaded and unpacked; COMMAND, a path in
 # it, shows that it runs. WHAT says in messages what the packages are.
 set -euo pipefail
@@ -24,17 +25,18 @@ runs() {
     # runs FOLDER COMMAND [ARGUMENT...]: a command of a package that is unpacked there.
     local unpacked=$1 libraries
     shift
-    libraries=$(compgen -G "$unpacked/usr/lib/*-linux-gnu*" | paste -sd:) || true
+    libraries=$(find "$unpacked" -name 'lib*.so.*' -printf '%h\n' | sort -u | paste -sd:)
     LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$unpacked/$1" "${@:2}" >/dev/null 2>&1
 }
 
 download() {
     # download PACKAGE INTO [APT-OPTION...]: the package and those of its libraries that this system does not have.
-    local package=$1 into=$2 plan name names=("$1")
+    local into=$2 plan name names
+    IFS=+ read -ra names <<<"$1"
     shift 2
     # Planned as if nothing were installed, so that what is half installed leaves no holes. Versions are not pinned: the
     # archive keeps only the one with the latest security fixes.
-    plan=$(apt-get "$@" -o Dir::State::status=/dev/null install --simulate --no-install-recommends --yes "$package" 2>/dev/null) ||
+    plan=$(apt-get "$@" -o Dir::State::status=/dev/null install --simulate --no-install-recommends --yes "${names[@]}" 2>/dev/null) ||
         return 1
     while read -r name; do
         case $name in
