@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge e2e differential mutants bench fuzz clean
+.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge e2e test-audit differential mutants bench fuzz clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
 # Says natively what the filter makes of certificates and tokens.
@@ -21,6 +21,7 @@ find_envoy := ENVOY=$$($(tools)/envoy.sh newest); export ENVOY
 find_envoy_old := ENVOY_OLD=$$($(tools)/envoy.sh old); export ENVOY_OLD
 find_proxies := PROXIES=$$($(tools)/proxies.sh); export PROXIES
 find_prometheus := PROMETHEUS=$$($(tools)/prometheus.sh); export PROMETHEUS
+find_audit := AUDIT_TOOLS=$$($(tools)/audit.sh); export AUDIT_TOOLS
 
 help: ## list the targets
 	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
@@ -74,6 +75,11 @@ e2e: wasm fixtures judge ## the end-to-end suite on the newest Envoy and on an o
 	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl
 	@$(find_envoy); $(find_envoy_old); $(find_proxies); $(find_prometheus); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests
+
+test-audit: wasm ## the audit trail to a Kafka broker that is stopped, a shipper that is killed: docs/audit.md
+	@$(tools)/system.sh "for the test of the audit trail" python3 openssl
+	@$(find_envoy); $(find_audit); python=$$($(tools)/python.sh); \
+	$$python -m pytest $(ARGS) tests/audit
 
 mutants: ## change the code in ways that some test must notice, for hours; ONLY=src/policy/: a part
 	@ONLY='$(ONLY)' $(tools)/mutants.sh
