@@ -20,10 +20,26 @@ pub struct StrictObject(pub Map<String, Value>);
 
 impl<'de> Deserialize<'de> for StrictObject {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match deserializer.deserialize_map(StrictVisitor)? {
-            Value::Object(members) => Ok(Self(members)),
-            _ => Err(D::Error::custom("expected an object")),
-        }
+        deserializer.deserialize_any(ObjectVisitor)
+    }
+}
+
+struct ObjectVisitor;
+
+impl<'de> Visitor<'de> for ObjectVisitor {
+    type Value = StrictObject;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object without repeated members")
+    }
+
+    /// Who put keys into a string may have put private ones there, so it is not repeated.
+    fn visit_str<E: Error>(self, _: &str) -> Result<StrictObject, E> {
+        Err(E::custom("found a string, expected an object"))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StrictObject, A::Error> {
+        members(map).map(StrictObject)
     }
 }
 
@@ -76,16 +92,20 @@ impl<'de> Visitor<'de> for StrictVisitor {
         Ok(Value::Array(values))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        let mut members = Map::new();
-        while let Some(name) = map.next_key::<String>()? {
-            let Strict(value) = map.next_value()?;
-            if members.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member stands twice"));
-            }
-        }
-        Ok(Value::Object(members))
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+        members(map).map(Value::Object)
     }
+}
+
+fn members<'de, A: MapAccess<'de>>(mut map: A) -> Result<Map<String, Value>, A::Error> {
+    let mut members = Map::new();
+    while let Some(name) = map.next_key::<String>()? {
+        let Strict(value) = map.next_value()?;
+        if members.insert(name, value).is_some() {
+            return Err(A::Error::custom("a member stands twice"));
+        }
+    }
+    Ok(members)
 }
 
 #[cfg(test)]

@@ -483,8 +483,14 @@ fn keys_are_expected_to_be_an_object_without_repeated_members() {
     for jwks in ["1", "[]", "\"x\"", "null"] {
         let problem = refused(&format!(r#"{{"token": {{"source": "jwks", "jwks": {jwks}}}}}"#));
         assert_eq!(problem.path, "token.jwks");
-        assert!(problem.to_string().contains("JSON without repeated members"), "{problem}");
+        assert!(problem.to_string().contains("expected an object"), "{problem}");
     }
+}
+
+#[test]
+fn keys_in_a_string_are_not_repeated_in_the_message() {
+    let problem = refused(r#"{"token": {"source": "jwks", "jwks": "{"keys": [{"d": "secret"}]}"}}"#);
+    assert_eq!(problem.to_string().split(" at line").next(), Some("token.jwks: found a string, expected an object"));
 }
 
 #[test]
