@@ -224,6 +224,8 @@ def main() -> int:
     chosen = parser.parse_args()
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: sys.exit(1))
+    # A shell that starts it in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with Observed(chosen.scrape_interval) as stack:
             announce(stack)
