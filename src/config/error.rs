@@ -19,11 +19,13 @@ impl ConfigError {
         let found = format!("{found:?}");
         let shown: String = found.chars().take(MAX_FOUND_CHARS).collect();
         let cut = if shown.len() < found.len() { "…" } else { "" };
+        let expected = abridged(&expected.to_string());
         Self { path: path.into(), problem: format!("found {shown}{cut}, expected {expected}") }
     }
 }
 
-/// What serde says repeats what it found, however long that is. What was expected stands at the end.
+/// What serde says repeats what it found, however long that is, and a canonical spelling is as long as what was written. What was
+/// expected stands at the end.
 pub(super) fn abridged(problem: &str) -> String {
     const MAX_END_CHARS: usize = 500;
     let length = problem.chars().count();

@@ -594,3 +594,12 @@ fn an_error_does_not_repeat_a_whole_document() {
         assert!(problem.contains("expected"), "{problem}");
     }
 }
+
+#[test]
+fn a_message_repeats_no_more_of_a_configuration_than_a_person_reads() {
+    let path = format!("/{}%41", "x".repeat(8_000));
+    let problem = refused(&json!({"bypass": [{"path": path}]}).to_string());
+    assert_eq!(problem.path, "bypass[0].path");
+    assert!(problem.problem.contains("expected the canonical spelling"), "{problem}");
+    assert!(problem.problem.chars().count() < 1_000, "{problem}");
+}
