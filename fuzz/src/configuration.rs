@@ -49,9 +49,10 @@ fn is_exact(value: &Value) -> bool {
 fn told(problem: &ConfigError, data: &[u8], value: Option<&Value>) {
     assert!(!problem.problem.is_empty());
     assert!(problem.problem.chars().count() < 4096, "{problem}");
-    // A path repeats keys as they are written, and a key may hold dots.
+    // A path repeats keys as they are written, but for very long ones, and a key may hold dots.
     if let Some(value) = value
         && !data.contains(&b'\\')
+        && !problem.path.contains('…')
     {
         assert!(leads(value, &problem.path), "{problem}");
     }

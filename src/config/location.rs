@@ -4,6 +4,8 @@
 
 /// How deep a path is told; serde_json itself refuses deeper documents.
 const MAX_DEPTH: usize = 128;
+/// Longer keys are cut: no name that may stand there is.
+const MAX_KEY_CHARS: usize = 256;
 
 /// One step of a path.
 enum Step<'a> {
@@ -70,7 +72,10 @@ fn print(steps: &[Step<'_>]) -> String {
                 if !path.is_empty() {
                     path.push('.');
                 }
-                path.push_str(key);
+                path.extend(key.chars().take(MAX_KEY_CHARS));
+                if key.chars().nth(MAX_KEY_CHARS).is_some() {
+                    path.push('…');
+                }
             }
             Step::Key(None) => {}
             Step::Index(index) => path.push_str(&format!("[{index}]")),

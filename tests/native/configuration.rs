@@ -588,18 +588,17 @@ fn the_published_schema_knows_the_same_keys_as_the_filter() {
 #[test]
 fn an_error_does_not_repeat_a_whole_document() {
     let long = "ü".repeat(100_000);
-    for json in [json!(long), json!({long.clone(): 1}), json!({"mode": long}), json!({"policy_id": long})] {
-        let problem = Policy::from_json(json.to_string()).unwrap_err().problem;
+    let path = format!("/{}%41", "x".repeat(8_000));
+    for json in [
+        json!(long),
+        json!({long.clone(): 1}),
+        json!({"mode": long}),
+        json!({"policy_id": long}),
+        json!({"path": {long.clone(): 1}}),
+        json!({"bypass": [{"path": path}]}),
+    ] {
+        let problem = refused(&json.to_string()).to_string();
         assert!(problem.chars().count() < 1000, "{problem}");
         assert!(problem.contains("expected"), "{problem}");
     }
-}
-
-#[test]
-fn a_message_repeats_no_more_of_a_configuration_than_a_person_reads() {
-    let path = format!("/{}%41", "x".repeat(8_000));
-    let problem = refused(&json!({"bypass": [{"path": path}]}).to_string());
-    assert_eq!(problem.path, "bypass[0].path");
-    assert!(problem.problem.contains("expected the canonical spelling"), "{problem}");
-    assert!(problem.problem.chars().count() < 1_000, "{problem}");
 }
