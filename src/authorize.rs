@@ -60,14 +60,22 @@ fn authorize(
 
     // 401: the certificate, then the token, then whether they belong together.
     let needs_binding = policy.required_paths.lowest_either_slash(&path, |_| true).is_some();
-    let presented = Asking { policy, memory, request, proxy }.certificate(now)?;
+    let asking = Asking { policy, memory, request, proxy };
+    let presented = asking.certificate(now)?;
     found.forwarded_cert = presented.forwarded;
     let missing = || Deny { note: presented.note.clone(), ..Deny::new(Reason::CertificateMissing) };
     let client = match presented.seen.as_deref() {
         Some(seen) => {
             found.caller.thumbprint = Some(seen.certificate.thumbprint);
             found.certificate = Some(Rc::clone(&seen.certificate));
-            seen.certificate.check(now, policy.clock_skew)?;
+            if let Err(deny) = asking.may_be_used(seen, now) {
+                // Whose it was, so that the record alone says whom to call.
+                if let (Reason::CertificateRevoked, Ok(resolved)) = (deny.reason, &seen.resolved) {
+                    found.caller.identity = Some(Rc::clone(&resolved.identity));
+                    found.caller.client = resolved.client.clone().ok();
+                }
+                return Err(deny);
+            }
             let resolved = seen.resolved.clone()?;
             found.caller.identity = Some(resolved.identity);
             resolved.client

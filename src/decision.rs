@@ -6,6 +6,7 @@ use std::rc::Rc;
 use crate::certificate::{Certificate, Thumbprint};
 use crate::identity::Recognised;
 use crate::proxy::HostError;
+use crate::revocation::Matched;
 
 /// Declares [`Reason`] with the code, the HTTP status and the public detail of each variant side by side.
 macro_rules! reasons {
@@ -52,6 +53,7 @@ reasons! {
     CertificateExpired "certificate_expired" 401 "The client certificate has expired.";
     CertificateNotYetValid "certificate_not_yet_valid" 401 "The client certificate is not valid yet.";
     CertificateUnsuitable "certificate_unsuitable" 401 "The certificate is not one for TLS client authentication.";
+    CertificateRevoked "certificate_revoked" 401 "The client certificate has been revoked.";
     IdentityInvalid "identity_invalid" 401 "The names in the client certificate do not identify exactly one client.";
     IdentityMissing "identity_missing" 401 "The client certificate holds no name that identifies a client.";
 
@@ -82,6 +84,7 @@ reasons! {
 
     MethodNotAllowed "method_not_allowed" 405 "The profile does not allow this method here.";
     RateLimited "rate_limited" 429 "Too many requests.";
+    RevocationUnavailable "revocation_unavailable" 503 "Whether the client certificate has been revoked cannot be told now.";
     KeysUnavailable "keys_unavailable" 503 "The keys to verify tokens with are not available.";
     InternalError "internal_error" 500 "The request could not be authorized.";
 }
@@ -129,6 +132,8 @@ pub struct Deny {
     pub detail: Option<Cow<'static, str>>,
     /// For the operator's log alone: what was found, and what to do about it.
     pub note: Option<Cow<'static, str>>,
+    /// Which list revokes the certificate.
+    pub matched: Option<Matched>,
     /// What a particular status owes the caller.
     pub remedy: Remedy,
 }
@@ -150,7 +155,7 @@ pub enum Remedy {
 impl Deny {
     /// A refusal with the reason's own words.
     pub const fn new(reason: Reason) -> Self {
-        Self { reason, detail: None, note: None, remedy: Remedy::None }
+        Self { reason, detail: None, note: None, matched: None, remedy: Remedy::None }
     }
 
     /// Says more to the caller.

@@ -5,4 +5,5 @@ pub use crate::certificate::{DistinguishedName, Element, Pair, parse_xfcc};
 pub use crate::escape::percent_decode;
 pub use crate::identity::SpiffeId;
 pub use crate::policy::{Ambiguous, CanonicalPath, PathRules};
+pub use crate::revocation::Checked;
 pub use crate::token::{ClaimRules, Claims, Confirmation, strict_object, verified_payload};

@@ -16,6 +16,8 @@ mod certificate;
 mod config;
 mod decision;
 mod escape;
+mod feeds;
+mod fetch;
 mod fingerprint;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -33,6 +35,7 @@ mod proxy;
 mod record;
 mod request;
 mod response;
+mod revocation;
 mod token;
 mod upstream;
 
@@ -43,14 +46,16 @@ pub use authorize::decide;
 pub use certificate::{Certificate, Format, Forwarded, Thumbprint};
 pub use config::{AuditLog, ConfigError, Policy};
 pub use decision::{Allow, Binding, Caller, Decision, Deny, Enforcement, ForwardedCert, Reason, Remedy, Rule};
+pub use feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
 pub use memory::Memory;
-pub use metrics::{Counter, KEYS_AGE, Outcome, days_until_expiry};
+pub use metrics::{Counter, Outcome, Source, days_until_expiry, fetch_age};
 pub use proxy::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
 pub use record::{LogBudget, json as decision_record, log_line};
 pub use request::{Header, Repeated, Request, Values};
 pub use response::Response;
+pub use revocation::{Feed, FeedKind, InForce, List, Matched};
 pub use token::{
     Algorithm, Family, Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable, verify as verify_token,
-    verify_signature,
+    verify_signature, verify_x509_signature,
 };
 pub use upstream::{Change as UpstreamChange, headers as upstream_headers, trailers as upstream_trailers};

@@ -11,6 +11,7 @@ use crate::certificate::{Certificate, Thumbprint};
 use crate::decision::Deny;
 use crate::fingerprint::Numbers;
 use crate::identity::Resolved;
+use crate::revocation::{Checked, InForce};
 use crate::token::{KeySet, KeySource, TokenCache, TokenRules, TokenSource};
 
 /// Connections remembered in a worker; beyond that the least recently used one is forgotten.
@@ -27,6 +28,8 @@ pub struct Memory {
     forwarded: RefCell<LruCache<Box<[u8]>, Rc<SeenForwarded>>>,
     tokens: RefCell<TokenCache>,
     keys: RefCell<Option<Keys>>,
+    /// The lists of revoked certificates that were fetched.
+    pub revoked: InForce,
 }
 
 /// What a certificate amounts to. Neither can change while a connection lasts; validity is checked each time all the
@@ -37,6 +40,8 @@ pub struct Seen {
     pub certificate: Rc<Certificate>,
     /// Whose it is.
     pub resolved: Result<Resolved, Deny>,
+    /// Whether it was found to be revoked.
+    pub checked: Checked,
 }
 
 /// What a header value amounts to in which a trusted proxy forwards a certificate. Nothing of the request or connection
@@ -46,7 +51,7 @@ pub struct SeenForwarded {
     /// The caller's.
     pub client: Rc<Seen>,
     /// Those of the proxies between the one that wrote it and the direct peer; all of them are trusted proxies.
-    pub hops: Vec<Certificate>,
+    pub hops: Vec<Rc<Seen>>,
 }
 
 /// What the peer of a connection is. Neither its address nor its certificate can change.
@@ -57,7 +62,7 @@ pub enum Peer {
     /// A trusted proxy by its address, with the thumbprint of its certificate if it has one.
     ByAddress(Option<Thumbprint>),
     /// A trusted proxy by its certificate, while that is valid.
-    ByIdentity(Rc<Certificate>),
+    ByIdentity(Rc<Seen>),
 }
 
 struct Keys {
@@ -87,6 +92,7 @@ impl Memory {
             forwarded: RefCell::new(LruCache::unbounded()),
             tokens: RefCell::default(),
             keys: RefCell::new(inline),
+            revoked: InForce::default(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! The counters, by the names that become Prometheus metrics: `stats_tags` in Envoy's configuration turn
 //! `mtls_auth_failure_total.reason.path_denied` into `mtls_auth_failure_total{reason="path_denied"}`.
 
+use std::fmt;
+
 use crate::decision::{Decision, Enforcement, ForwardedCert, Reason, Rule};
 
 /// A counter. Their number is fixed: labels are reasons, never names of callers.
@@ -20,8 +22,26 @@ pub enum Counter {
     PopMismatch,
     /// Certificates for whose client the inventory has no room.
     InventoryFull,
-    /// Fetches of the key set that put keys in force, and those that did not.
-    Fetched(Outcome),
+    /// Fetches from a source.
+    Fetched(Source, Outcome),
+}
+
+/// What is fetched. Prints as the label.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The key set.
+    Jwks,
+    /// A feed, by its index in `revocation.feeds`.
+    Feed(usize),
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Jwks => f.write_str("jwks"),
+            Self::Feed(index) => write!(f, "feed_{index}"),
+        }
+    }
 }
 
 /// What became of a fetch.
@@ -29,8 +49,22 @@ pub enum Counter {
 pub enum Outcome {
     /// What came is in force.
     Adopted,
+    /// What is in force is the latest.
+    Unchanged,
     /// Nothing came, or nothing that can be used.
     Failed,
+}
+
+impl Outcome {
+    const ALL: &'static [Self] = &[Self::Adopted, Self::Unchanged, Self::Failed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Adopted => "adopted",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+        }
+    }
 }
 
 /// Days until the first of the client's certificates ends, as a gauge's name. The inventory bounds their number.
@@ -38,14 +72,17 @@ pub fn days_until_expiry(client_id: &str) -> String {
     format!("mtls_cert_days_until_expiry.client.{client_id}")
 }
 
-/// Seconds since the key set that is in force was fetched, or since there is one to fetch, as a gauge's name.
-pub const KEYS_AGE: &str = "mtls_fetch_age_seconds.source.jwks";
+/// Seconds since what is in force was fetched, or since there is something to fetch, as a gauge's name.
+pub fn fetch_age(source: Source) -> String {
+    format!("mtls_fetch_age_seconds.source.{source}")
+}
 
 impl Counter {
-    /// Every counter, those of ordinary requests first.
-    pub fn all() -> impl Iterator<Item = Self> {
+    /// Every counter of a policy with so many feeds, those of ordinary requests first.
+    pub fn all(feeds: usize) -> impl Iterator<Item = Self> {
         let by_reason = Reason::ALL.iter().flat_map(|reason| [Self::Failure(*reason), Self::ShadowDenied(*reason)]);
-        let fetched = [Outcome::Adopted, Outcome::Failed].map(Self::Fetched);
+        let outcomes = |source| Outcome::ALL.iter().map(move |outcome| Self::Fetched(source, *outcome));
+        let fetched = std::iter::once(Source::Jwks).chain((0..feeds).map(Source::Feed)).flat_map(outcomes);
         [Self::Success, Self::Bypassed, Self::PopMismatch, Self::ForwardedCertStripped, Self::InventoryFull]
             .into_iter()
             .chain(fetched)
@@ -77,8 +114,9 @@ impl Counter {
             Self::ForwardedCertStripped => "mtls_forwarded_cert_stripped_total".to_owned(),
             Self::PopMismatch => "mtls_pop_mismatch_total".to_owned(),
             Self::InventoryFull => "mtls_cert_inventory_full_total".to_owned(),
-            Self::Fetched(Outcome::Adopted) => "mtls_fetch_total.source.jwks.outcome.adopted".to_owned(),
-            Self::Fetched(Outcome::Failed) => "mtls_fetch_total.source.jwks.outcome.failed".to_owned(),
+            Self::Fetched(source, outcome) => {
+                format!("mtls_fetch_total.source.{source}.outcome.{}", outcome.as_str())
+            }
             Self::Failure(reason) => format!("mtls_auth_failure_total.reason.{}", reason.code()),
             Self::ShadowDenied(reason) => format!("mtls_auth_shadow_denied_total.reason.{}", reason.code()),
         }

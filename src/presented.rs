@@ -13,6 +13,7 @@ use crate::memory::{Memory, Peer, Seen, SeenForwarded};
 use crate::policy::{SourceAddress, address};
 use crate::proxy::{HostError, Property, Proxy, seconds};
 use crate::request::{Repeated, Request};
+use crate::revocation::Checked;
 
 /// How certificates are forwarded, and by whom (`certificate.forwarded`).
 #[derive(Debug)]
@@ -116,6 +117,16 @@ impl Asking<'_> {
         Ok(Presented { seen: Some(seen), note: None, forwarded: ForwardedCert::Believed })
     }
 
+    /// May this certificate be used at this time (seconds since 1970)?
+    ///
+    /// # Errors
+    /// It is no client certificate, not valid now, or revoked; or whether it was revoked cannot be told.
+    pub fn may_be_used(self, seen: &Seen, now: i64) -> Result<(), Deny> {
+        let Seen { certificate, checked, .. } = seen;
+        certificate.check(now, self.policy.clock_skew)?;
+        self.policy.revocation.check(&self.memory.revoked, certificate, checked, now)
+    }
+
     /// What becomes of the header of a request that goes on, with this certificate or without a look at any.
     pub fn fate_of_header(self, certificate: Option<&Certificate>) -> ForwardedCert {
         match &self.policy.forwarding {
@@ -171,7 +182,7 @@ impl Asking<'_> {
 
     fn seen(self, certificate: Certificate) -> Rc<Seen> {
         let resolved = self.policy.identities.resolve(&certificate, &self.policy.profiles);
-        Rc::new(Seen { certificate: Rc::new(certificate), resolved })
+        Rc::new(Seen { certificate: Rc::new(certificate), resolved, checked: Checked::default() })
     }
 
     fn trust(self, rules: &Forwarding, id: Option<u64>, now: i64, peers: &OwnCertificate<'_>) -> Result<Trust, Deny> {
@@ -181,8 +192,9 @@ impl Asking<'_> {
         };
         match peer {
             Ok(Peer::ByAddress(own)) => Ok(Trust::Proxy(own)),
-            Ok(Peer::ByIdentity(certificate)) => match certificate.check(now, self.policy.clock_skew) {
-                Ok(()) => Ok(Trust::Proxy(Some(certificate.thumbprint))),
+            Ok(Peer::ByIdentity(proxy)) => match self.may_be_used(&proxy, now) {
+                Ok(()) => Ok(Trust::Proxy(Some(proxy.certificate.thumbprint))),
+                Err(deny) if deny.reason == Reason::RevocationUnavailable => Err(deny),
                 Err(_) if rules.proxies.networks.is_empty() || self.direct_address()?.is_some() => {
                     Ok(Trust::Nobody(Some("the certificate of the trusted proxy may not be used now".into())))
                 }
@@ -227,7 +239,7 @@ impl Asking<'_> {
         if let Ok(Some(seen)) = &seen
             && proxies.is_of(&seen.certificate, &self.policy.identities)
         {
-            let peer = Peer::ByIdentity(Rc::clone(&seen.certificate));
+            let peer = Peer::ByIdentity(Rc::clone(seen));
             return if is_settled { remembered(peer) } else { Ok(peer) };
         }
         // It may be a trusted proxy; to take it for the caller itself would be a mistake.
@@ -259,13 +271,17 @@ impl Asking<'_> {
                          certificate of certificate.forwarded.trusted_proxies.identities",
                     ));
                 }
+                let hops = hops.into_iter().map(|hop| self.seen(hop)).collect();
                 let seen = Rc::new(SeenForwarded { client: self.seen(client), hops });
                 self.memory.remember_forwarded(value, Rc::clone(&seen));
                 seen
             }
         };
-        if seen.hops.iter().any(|hop| hop.check(now, self.policy.clock_skew).is_err()) {
-            return Err(untrusted("the certificate of a proxy in x-forwarded-client-cert may not be used now"));
+        for hop in &seen.hops {
+            self.may_be_used(hop, now).map_err(|deny| match deny.reason {
+                Reason::RevocationUnavailable => deny,
+                _ => untrusted("the certificate of a proxy in x-forwarded-client-cert may not be used now"),
+            })?;
         }
         Ok(Rc::clone(&seen.client))
     }

@@ -27,7 +27,10 @@ pub fn json(policy_id: Option<&str>, request: &Request<'_>, decision: &Decision)
     line.text(r#","principal":"#, caller.principal());
     line.bytes(r#","thumbprint":"#, caller.thumbprint.as_ref().map(Thumbprint::as_bytes));
     line.text(r#","binding":"#, caller.binding.map(Binding::as_str));
-    rule(&mut line, decision.verdict.as_ref().ok().map(|allow| allow.rule), profile_id);
+    match &decision.verdict {
+        Ok(allow) => rule(&mut line, allow.rule, profile_id),
+        Err(deny) => line.text(r#","rule":"#, deny.matched.map(|matched| matched.to_string()).as_deref()),
+    }
     line.text(r#","method":"#, request.method().ok());
     line.text(r#","path":"#, decision.path.as_deref());
     line.bytes(r#","request_id":"#, request.id());
@@ -35,14 +38,13 @@ pub fn json(policy_id: Option<&str>, request: &Request<'_>, decision: &Decision)
 }
 
 /// Where a rule stands in the configuration.
-fn rule(line: &mut Line, rule: Option<Rule>, profile_id: Option<&str>) {
+fn rule(line: &mut Line, rule: Rule, profile_id: Option<&str>) {
     let index = match rule {
-        None => return line.add(r#","rule":null"#),
-        Some(Rule::Bypass(index)) => {
+        Rule::Bypass(index) => {
             line.add(r#","rule":"bypass["#);
             index
         }
-        Some(Rule::Profile(index)) => {
+        Rule::Profile(index) => {
             line.add(r#","rule":"profiles."#);
             line.characters(profile_id.unwrap_or_default().as_bytes());
             line.add(".allow[");

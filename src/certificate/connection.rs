@@ -92,6 +92,7 @@ impl Presented {
                     Some(subject) => DistinguishedName::parse(&subject).ok_or(Malformed::Property)?,
                     None => DistinguishedName::default(),
                 },
+                serial: None,
                 issuer: None,
                 validity: None,
                 key: None,

@@ -1,7 +1,7 @@
 //! The leaf certificate: DER in, what the decision needs out. The one decoder of certificates.
 //!
-//! It walks the fields of RFC 5280 section 4.1 in their order. Signature and serial number only have to be
-//! well-formed: it is Envoy that verified the chain.
+//! It walks the fields of RFC 5280 section 4.1 in their order. The signature only has to be well-formed: it is Envoy that
+//! verified the chain.
 
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use der::{Tag, TagNumber, Tagged};
@@ -9,6 +9,7 @@ use der::{Tag, TagNumber, Tagged};
 use super::distinguished_name::{Attribute, DistinguishedName, MAX_ATTRIBUTES, MAX_RDNS, Value, attribute_kind};
 use super::reader::{Oid, Values, bits, integer};
 use super::{Certificate, KeyKind, Thumbprint, Unsuitable, Validity};
+use crate::token::strip_zeros;
 
 /// A certificate larger than this is not read; no real leaf comes near.
 pub const MAX_DER_BYTES: usize = 32 * 1024;
@@ -104,13 +105,8 @@ pub(super) fn parse(der: &[u8]) -> Result<Certificate, Malformed> {
 }
 
 fn to_be_signed(fields: &mut Values<'_>, der: &[u8]) -> Result<Certificate, Malformed> {
-    if let Some(version) = fields.optional(explicit(0))? {
-        Values::read(version, |version| match version.required(Tag::Integer)? {
-            [0..=2] => Ok(()),
-            _ => Err(Malformed::Der),
-        })?;
-    }
-    integer(fields.required(Tag::Integer)?)?; // the serial number
+    version(fields)?;
+    let serial = serial(fields)?;
     fields.algorithm()?;
     let issuer = name(fields)?;
     let validity = fields
@@ -125,6 +121,7 @@ fn to_be_signed(fields: &mut Values<'_>, der: &[u8]) -> Result<Certificate, Malf
     let mut certificate = Certificate {
         thumbprint: Thumbprint::of(der),
         subject,
+        serial: Some(serial.to_vec()),
         issuer: Some(issuer),
         validity: Some(validity),
         key: Some(key),
@@ -140,16 +137,48 @@ fn to_be_signed(fields: &mut Values<'_>, der: &[u8]) -> Result<Certificate, Malf
     Ok(certificate)
 }
 
-const fn explicit(number: u32) -> Tag {
+fn version(fields: &mut Values<'_>) -> Result<(), Malformed> {
+    match fields.optional(explicit(0))? {
+        None => Ok(()),
+        Some(version) => Values::read(version, |version| match version.required(Tag::Integer)? {
+            [0..=2] => Ok(()),
+            _ => Err(Malformed::Der),
+        }),
+    }
+}
+
+/// The SubjectPublicKeyInfo of a certificate that could be decoded.
+pub fn key_info(der: &[u8]) -> Result<&[u8], Malformed> {
+    let certificate = Values::new(der)?.required(Tag::Sequence)?;
+    let mut fields = Values::new(Values::new(certificate)?.required(Tag::Sequence)?)?;
+    version(&mut fields)?;
+    serial(&mut fields)?;
+    fields.algorithm()?;
+    for _issuer_validity_subject in 0..3 {
+        fields.whole()?;
+    }
+    fields.whole()
+}
+
+/// `CertificateSerialNumber`, without zeros in front.
+pub fn serial<'a>(fields: &mut Values<'a>) -> Result<&'a [u8], Malformed> {
+    let content = fields.required(Tag::Integer)?;
+    integer(content)?;
+    Ok(strip_zeros(content))
+}
+
+/// The tag of a member that stands inside a tag of its own.
+pub const fn explicit(number: u32) -> Tag {
     Tag::ContextSpecific { number: TagNumber(number), constructed: true }
 }
 
-const fn implicit(number: u32) -> Tag {
+/// The tag that a member has in the place of its own.
+pub const fn implicit(number: u32) -> Tag {
     Tag::ContextSpecific { number: TagNumber(number), constructed: false }
 }
 
 /// `Time`, as seconds since 1970.
-fn seconds(fields: &mut Values<'_>) -> Result<i64, Malformed> {
+pub fn seconds(fields: &mut Values<'_>) -> Result<i64, Malformed> {
     let time = fields.any()?;
     let since_1970 = match time.tag() {
         Tag::UtcTime => time.decode_as::<UtcTime>()?.to_unix_duration(),
@@ -158,7 +187,8 @@ fn seconds(fields: &mut Values<'_>) -> Result<i64, Malformed> {
     i64::try_from(since_1970.as_secs()).map_err(|_| Malformed::Der)
 }
 
-fn name(fields: &mut Values<'_>) -> Result<DistinguishedName, Malformed> {
+/// `Name`
+pub fn name(fields: &mut Values<'_>) -> Result<DistinguishedName, Malformed> {
     let mut rdns = Vec::new();
     fields.inside(Tag::Sequence, |list| {
         while !list.is_empty() {
@@ -214,9 +244,7 @@ pub(super) fn value(der: &[u8]) -> Option<Value> {
 fn extensions(list: &mut Values<'_>, certificate: &mut Certificate) -> Result<(), Malformed> {
     let mut seen = Vec::new();
     while !list.is_empty() {
-        let (kind, critical, content) = list.inside(Tag::Sequence, |extension| {
-            Ok((extension.oid()?, extension.flag()?, extension.required(Tag::OctetString)?))
-        })?;
+        let (kind, critical, content) = list.extension()?;
         if seen.len() == MAX_EXTENSIONS || seen.contains(&kind) {
             return Err(Malformed::Extension);
         }
@@ -362,6 +390,7 @@ mod tests {
         Certificate {
             thumbprint: Thumbprint::of(b""),
             subject: DistinguishedName::default(),
+            serial: None,
             issuer: None,
             validity: None,
             key: None,

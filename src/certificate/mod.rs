@@ -6,15 +6,16 @@ mod encoding;
 mod forwarded;
 mod key_kind;
 mod leaf;
-mod reader;
+pub mod reader;
 mod thumbprint;
 mod xfcc;
 
 pub use connection::{Validation, forwarded_is_own, from_connection};
 pub use distinguished_name::{DistinguishedName, Value, canonical_kind};
+pub use encoding::pem as decode_pem;
 pub use forwarded::{Format, Forwarded};
-pub use key_kind::KeyKind;
-pub use leaf::Malformed;
+pub use key_kind::{EC, ED25519, KeyKind, P256, P384, RSA};
+pub use leaf::{Malformed, explicit, implicit, key_info, name, seconds, serial};
 pub use thumbprint::Thumbprint;
 pub use xfcc::{Element, Pair, parse as parse_xfcc};
 
@@ -30,6 +31,8 @@ pub struct Certificate {
     pub thumbprint: Thumbprint,
     /// The subject's name; may be empty.
     pub subject: DistinguishedName,
+    /// The serial number, big-endian and without zeros in front, where the whole certificate was seen.
+    pub serial: Option<Vec<u8>>,
     /// The issuer's name, where the whole certificate was seen.
     pub issuer: Option<DistinguishedName>,
     /// When it may be used, where the whole certificate was seen.

@@ -41,6 +41,11 @@ impl<'a> Values<'a> {
         self.0.is_finished()
     }
 
+    /// The tag of the next value, if there is one.
+    pub fn peek(&self) -> Result<Option<Tag>, Malformed> {
+        if self.is_empty() { Ok(None) } else { Ok(Some(Tag::peek(&self.0)?)) }
+    }
+
     /// The next value, whatever it is.
     pub fn any(&mut self) -> Result<AnyRef<'a>, Malformed> {
         Ok(AnyRef::decode(&mut self.0)?)
@@ -48,10 +53,7 @@ impl<'a> Values<'a> {
 
     /// The content of the next value, if it has this tag.
     pub fn optional(&mut self, tag: Tag) -> Result<Option<&'a [u8]>, Malformed> {
-        if self.is_empty() || Tag::peek(&self.0)? != tag {
-            return Ok(None);
-        }
-        Ok(Some(self.any()?.value()))
+        if self.peek()? == Some(tag) { Ok(Some(self.any()?.value())) } else { Ok(None) }
     }
 
     /// The content of the next value, which must have this tag.
@@ -104,6 +106,13 @@ impl<'a> Values<'a> {
             let oid = algorithm.oid()?;
             let parameters = if algorithm.is_empty() { None } else { Some(algorithm.whole()?) };
             Ok((oid, parameters))
+        })
+    }
+
+    /// `Extension`: its kind, whether it is critical, and what it holds.
+    pub fn extension(&mut self) -> Result<(Oid, bool, &'a [u8]), Malformed> {
+        self.inside(Tag::Sequence, |extension| {
+            Ok((extension.oid()?, extension.flag()?, extension.required(Tag::OctetString)?))
         })
     }
 

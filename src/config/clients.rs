@@ -21,7 +21,7 @@ use crate::identity::{Draft, NameKind, Registry, SpiffeId};
 use crate::policy::Profiles;
 
 const CLIENTS: &str = "clients";
-const DN_EXPECTED: &str =
+pub(super) const DN_EXPECTED: &str =
     "an RFC 4514 name such as CN=acme,O=Example (as `openssl x509 -noout -subject -nameopt RFC2253` prints it)";
 
 /// Reads a whole configuration: the clients, and all the rest.
@@ -191,7 +191,7 @@ pub(super) fn identity(text: &str, precedence: &[NameKind], trust_domains: &[Str
 }
 
 /// The spelling in which an identity is looked up.
-fn canonical(text: &str) -> Result<Cow<'_, str>, &'static str> {
+pub(super) fn canonical(text: &str) -> Result<Cow<'_, str>, &'static str> {
     let named = |name: &str| !name.is_empty() && !name.chars().any(char::is_control);
     if text.starts_with("spiffe:") {
         return SpiffeId::trust_domain_of(text)

@@ -3,17 +3,20 @@
 mod certificate;
 mod clients;
 mod error;
+mod fetch;
 mod headers;
 mod location;
 mod mappings;
 mod profiles;
 mod raw;
+mod revocation;
 mod strict;
 mod token;
 mod words;
 
 pub use error::ConfigError;
 pub use raw::AuditLog;
+pub use revocation::read_feed;
 
 use std::fmt;
 use std::string::FromUtf8Error;
@@ -28,6 +31,7 @@ use crate::policy::{Mode, PathEntries, PathPattern, PathRules, PatternSet, Profi
 use crate::presented::Forwarding;
 use crate::protobuf::Struct;
 use crate::request::TOKEN;
+use crate::revocation::Revocation;
 use crate::token::TokenRules;
 use crate::upstream::UpstreamHeaders;
 use clients::Clients;
@@ -61,6 +65,8 @@ pub struct Policy {
     pub required_paths: PatternSet,
     /// Tokens.
     pub token: TokenRules,
+    /// Which certificates may not be used any more.
+    pub revocation: Revocation,
     /// How paths are read.
     pub path: PathRules,
     /// Whose word is taken for the caller's address.
@@ -137,6 +143,7 @@ impl Policy {
             bypass: bypass(raw.bypass, path)?,
             required_paths: patterns("binding.required_paths", &raw.binding.0.required_paths, path)?,
             token: token::compile(raw.token.0, accepts_tokens_alone)?,
+            revocation: revocation::compile(raw.revocation)?,
             path,
             source_address: raw.source_address,
             upstream_headers,

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
 
 use super::certificate::RawForwarded;
+use super::fetch::RawFetch;
+use super::revocation::RawRevocation;
 use super::strict::{Entries, Object, Text, TextList, TextOr, given};
 
 use crate::certificate::Validation;
@@ -32,6 +34,7 @@ pub(super) struct Raw {
     pub bypass: Vec<Object<RawBypass>>,
     pub binding: Object<RawBinding>,
     pub token: Object<RawToken>,
+    pub revocation: RawRevocation,
     pub path: Object<RawPath>,
     pub source_address: SourceAddress,
     pub upstream_headers: Object<RawUpstreamHeaders>,
@@ -189,7 +192,7 @@ pub(super) struct RawToken {
     #[serde(default, deserialize_with = "given")]
     pub jwks: Option<StrictObject>,
     #[serde(default, deserialize_with = "given")]
-    pub jwks_uri: Option<Object<RawJwksUri>>,
+    pub jwks_uri: Option<Object<RawFetch>>,
     #[serde(default, deserialize_with = "given")]
     pub algorithms: Option<Vec<String>>,
     pub issuers: Vec<String>,
@@ -214,20 +217,6 @@ pub(super) struct RawMetadata {
     pub namespace: Option<String>,
     #[serde(default, deserialize_with = "given")]
     pub key: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawJwksUri {
-    pub cluster: String,
-    pub authority: String,
-    pub path: String,
-    #[serde(default, deserialize_with = "given")]
-    pub refresh_seconds: Option<u32>,
-    #[serde(default, deserialize_with = "given")]
-    pub max_stale_seconds: Option<u32>,
-    #[serde(default, deserialize_with = "given")]
-    pub timeout_ms: Option<u32>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -3,9 +3,13 @@
 use std::rc::Rc;
 
 use super::ConfigError;
-use super::raw::{RawJwksUri, RawMetadata, RawToken, TokenSourceName};
+use super::fetch::{self, Defaults, RawFetch};
+use super::raw::{RawMetadata, RawToken, TokenSourceName};
 use super::strict::Object;
-use crate::token::{Algorithm, ClaimRules, KeyFetch, KeySet, KeySource, StrictObject, TokenRules, TokenSource};
+use crate::token::{Algorithm, ClaimRules, KeySet, KeySource, StrictObject, TokenRules, TokenSource};
+
+const JWKS_DEFAULTS: Defaults =
+    Defaults { what: "the path of the JWK set, such as /.well-known/jwks.json", refresh: 300, max_stale: 86_400 };
 
 pub(super) fn compile(raw: RawToken, needs_client_claim: bool) -> Result<TokenRules, ConfigError> {
     let default = TokenRules::default();
@@ -62,7 +66,7 @@ fn jwt_authn(raw: RawMetadata, default: TokenSource) -> TokenSource {
     }
 }
 
-fn key_source(jwks: Option<StrictObject>, uri: Option<Object<RawJwksUri>>) -> Result<KeySource, ConfigError> {
+fn key_source(jwks: Option<StrictObject>, uri: Option<Object<RawFetch>>) -> Result<KeySource, ConfigError> {
     match (jwks, uri) {
         (Some(StrictObject(jwks)), None) => {
             let (set, left_out) = KeySet::from_jwks(&jwks).map_err(|problem| ConfigError {
@@ -78,7 +82,7 @@ fn key_source(jwks: Option<StrictObject>, uri: Option<Object<RawJwksUri>>) -> Re
                 None => Ok(KeySource::Inline(Rc::new(set))),
             }
         }
-        (None, Some(Object(uri))) => fetch(uri).map(KeySource::Fetched),
+        (None, Some(Object(uri))) => fetch::compile("token.jwks_uri", uri, JWKS_DEFAULTS).map(KeySource::Fetched),
         (jwks, _) => Err(ConfigError {
             path: "token".to_owned(),
             problem: format!(
@@ -87,45 +91,6 @@ fn key_source(jwks: Option<StrictObject>, uri: Option<Object<RawJwksUri>>) -> Re
             ),
         }),
     }
-}
-
-fn fetch(raw: RawJwksUri) -> Result<KeyFetch, ConfigError> {
-    let path = |key: &str| format!("token.jwks_uri.{key}");
-    let visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if raw.cluster.is_empty() {
-        return Err(ConfigError::new(path("cluster"), raw.cluster, "the name of a cluster in Envoy's configuration"));
-    }
-    if !visible(&raw.authority) {
-        return Err(ConfigError::new(path("authority"), raw.authority, "the host that serves the keys"));
-    }
-    if !visible(&raw.path) || !raw.path.starts_with('/') {
-        return Err(ConfigError::new(
-            path("path"),
-            raw.path,
-            "the path of the JWK set, such as /.well-known/jwks.json",
-        ));
-    }
-    let refresh = raw.refresh_seconds.unwrap_or(300);
-    let max_stale = raw.max_stale_seconds.unwrap_or(86_400);
-    let timeout_ms = raw.timeout_ms.unwrap_or(2_000);
-    if refresh == 0 {
-        return Err(ConfigError::new(path("refresh_seconds"), refresh, "at least 1"));
-    }
-    if max_stale < refresh {
-        let expected = format!("at least refresh_seconds ({refresh})");
-        return Err(ConfigError::new(path("max_stale_seconds"), max_stale, expected));
-    }
-    if !(1..=60_000).contains(&timeout_ms) {
-        return Err(ConfigError::new(path("timeout_ms"), timeout_ms, "1 to 60000"));
-    }
-    Ok(KeyFetch {
-        cluster: raw.cluster,
-        authority: raw.authority,
-        path: raw.path,
-        refresh: u64::from(refresh),
-        max_stale: i64::from(max_stale),
-        timeout_ms,
-    })
 }
 
 fn algorithms(names: Vec<String>) -> Result<Vec<Algorithm>, ConfigError> {

@@ -6,10 +6,12 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use super::raw::{AuditLog, CertificateSource, TokenSourceName};
+use super::revocation::FeedType;
 use crate::certificate::{Format, Validation};
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
 use crate::policy::{Ambiguous, Mode, SourceAddress};
+use crate::revocation::OnStale;
 
 /// Reads one of the words of a type, as a string and in no other way.
 struct Words<T: 'static>(&'static [(&'static str, T)]);
@@ -69,5 +71,7 @@ words! {
     TokenSourceName { "jwt_authn" => JwtAuthn, "jwks" => Jwks }
     Ambiguous { "reject" => Reject, "keep" => Keep }
     SourceAddress { "direct" => Direct, "envoy" => Envoy }
+    FeedType { "json" => Json, "crl" => Crl }
+    OnStale { "deny" => Deny, "allow" => Allow }
     AuditLog { "none" => None, "denied" => Denied, "all" => All }
 }

@@ -8,7 +8,7 @@ use lru::LruCache;
 use super::gauges::Gauges;
 use super::host::{self, Host};
 use crate::certificate::Thumbprint;
-use crate::decision::Decision;
+use crate::decision::{Decision, Reason};
 use crate::fingerprint::Numbers;
 use crate::inventory::{self, DAY, Event, Noted};
 use crate::metrics::days_until_expiry;
@@ -48,7 +48,9 @@ impl Inventory {
         else {
             return true;
         };
-        if self.is_noted(certificate.thumbprint, now) {
+        // A certificate that may not be used is none that somebody should renew in time.
+        let revoked = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::CertificateRevoked);
+        if revoked || self.is_noted(certificate.thumbprint, now) {
             return true;
         }
         match inventory::note(&Host, client_id, certificate, now) {

@@ -5,22 +5,20 @@
 
 use std::cell::{Cell, RefCell};
 
+use super::fetch::{self, Fetched};
 use super::gauges::Gauges;
 use super::host::{self, Host};
 use super::worker::Worker;
+use crate::fetch::Fetch;
 use crate::memory::Memory;
-use crate::metrics::{Counter, KEYS_AGE, Outcome};
-use crate::pairs;
+use crate::metrics::{Counter, Outcome, Source, fetch_age};
 use crate::proxy::{Proxy, seconds};
-use crate::token::{KeyFetch, KeySet, MAX_SET_BYTES};
+use crate::token::{KeySet, MAX_SET_BYTES};
 
 /// How often fetches and waiting requests are looked after.
 pub(super) const TICK_MILLISECONDS: u32 = 100;
 /// Between two fetches for unknown keys, however many tokens name one.
 const COOLDOWN: u64 = 5 * SECOND;
-/// Until the next attempt after one that failed, with keys in force and without.
-const RETRY: u64 = 10 * SECOND;
-const RETRY_WITHOUT_KEYS: u64 = SECOND;
 /// Requests that may wait in a worker at once; more are refused.
 const MAX_WAITING: usize = 1024;
 const SECOND: u64 = 1_000_000_000;
@@ -28,7 +26,7 @@ const MILLISECOND: u64 = 1_000_000;
 
 /// The fetches of one worker. Times are nanoseconds since 1970.
 pub(super) struct KeyFetcher {
-    fetch: KeyFetch,
+    fetch: Fetch,
     in_flight: Cell<Option<u32>>,
     due_at: Cell<u64>,
     finished_at: Cell<u64>,
@@ -51,7 +49,7 @@ struct Waiting {
 }
 
 impl KeyFetcher {
-    pub fn new(fetch: KeyFetch) -> Self {
+    pub fn new(fetch: Fetch) -> Self {
         Self {
             fetch,
             in_flight: Cell::default(),
@@ -102,27 +100,20 @@ impl KeyFetcher {
         let since = self.adopted_at.get().unwrap_or(now);
         self.adopted_at.set(Some(since));
         if self.shown_at.replace(now / SECOND) != now / SECOND {
-            self.gauges.set(KEYS_AGE.to_owned(), now.saturating_sub(since) / SECOND);
+            self.gauges.set(fetch_age(Source::Jwks), now.saturating_sub(since) / SECOND);
         }
     }
 
     fn start(&self, worker: &Worker, now: u64) {
         self.wanted.set(false);
-        let headers = [
-            (":method", "GET"),
-            (":scheme", "https"),
-            (":authority", self.fetch.authority.as_str()),
-            (":path", self.fetch.path.as_str()),
-            ("accept", "application/jwk-set+json, application/json"),
-        ];
-        match host::http_call(&self.fetch.cluster, &headers, self.fetch.timeout_ms) {
+        match fetch::send(&self.fetch, "application/jwk-set+json, application/json", None) {
             Ok(call) => self.in_flight.set(Some(call)),
             Err(problem) => {
                 let cluster = &self.fetch.cluster;
                 host::warn(format_args!(
                     "token.jwks_uri: no keys can be fetched through cluster {cluster:?}: {problem}; is it configured?"
                 ));
-                worker.count(Counter::Fetched(Outcome::Failed));
+                worker.count(Counter::Fetched(Source::Jwks, Outcome::Failed));
                 self.finish(now, self.retry(&worker.memory, now));
             }
         }
@@ -130,7 +121,7 @@ impl KeyFetcher {
 
     /// Until the next attempt after one that failed.
     fn retry(&self, memory: &Memory, now: u64) -> u64 {
-        if memory.keys(seconds(now)).is_some() { RETRY } else { RETRY_WITHOUT_KEYS }
+        self.fetch.retry(memory.keys(seconds(now)).is_some())
     }
 
     fn finish(&self, now: u64, next: u64) {
@@ -148,17 +139,14 @@ impl KeyFetcher {
         let memory = &worker.memory;
         match answered_keys() {
             Ok(set) => {
-                worker.count(Counter::Fetched(Outcome::Adopted));
+                worker.count(Counter::Fetched(Source::Jwks, Outcome::Adopted));
                 self.adopted_at.set(Some(now));
                 memory.adopt_keys(set, seconds(now).saturating_add(self.fetch.max_stale));
-                // Up to a tenth earlier, so that workers and proxies do not all ask at once.
-                let refresh = self.fetch.refresh.saturating_mul(SECOND);
-                let jitter = now.checked_rem(refresh / 10).unwrap_or_default();
-                self.finish(now, refresh.saturating_sub(jitter));
+                self.finish(now, self.fetch.pause(now));
                 self.take(|_| true)
             }
             Err(problem) => {
-                worker.count(Counter::Fetched(Outcome::Failed));
+                worker.count(Counter::Fetched(Source::Jwks, Outcome::Failed));
                 let in_force = memory.keys(seconds(now)).is_some();
                 let consequence = if in_force { "the last good keys stay in force" } else { "there are none yet" };
                 host::warn(format_args!(
@@ -185,14 +173,12 @@ impl KeyFetcher {
 
 /// The key set in the answer that has just come.
 fn answered_keys() -> Result<KeySet, String> {
-    let bytes = host::map(host::CALL_HEADERS).map_err(|problem| problem.to_string())?;
-    let headers = pairs::decode(&bytes).ok_or("its headers have an unknown form")?;
-    match headers.iter().find(|(name, _)| *name == b":status") {
-        Some((_, b"200")) => {}
-        Some((_, status)) => return Err(format!("the status is {}", String::from_utf8_lossy(status))),
-        None => return Err("no answer came in time".to_owned()),
+    let Fetched { status, body, .. } = fetch::answered(MAX_SET_BYTES + 1)?;
+    match status.as_slice() {
+        b"200" => {}
+        b"" => return Err("no answer came in time".to_owned()),
+        status => return Err(format!("the status is {}", String::from_utf8_lossy(status))),
     }
-    let body = host::call_body(MAX_SET_BYTES + 1).map_err(|problem| problem.to_string())?;
     let (set, left_out) = KeySet::from_json(&body).map_err(|problem| problem.as_str().to_owned())?;
     for key in left_out {
         let id = key.id.unwrap_or_default();

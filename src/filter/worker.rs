@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 
+use super::feeds::{self, Feeds};
 use super::host::{self, Host};
 use super::http;
 use super::inventory::{self, Inventory};
@@ -24,6 +25,7 @@ pub(super) struct Worker {
     pub keys: Option<KeyFetcher>,
     /// The host's numbers for them, the ones that are most used in front.
     counters: Vec<(Counter, u32)>,
+    feeds: Feeds,
     inventory: Inventory,
     pub log_budget: RefCell<LogBudget>,
 }
@@ -47,6 +49,7 @@ impl Worker {
                 TokenSource::Jwks(KeySource::Inline(_)) | TokenSource::JwtAuthn { .. } => None,
             },
             counters,
+            feeds: Feeds::default(),
             inventory: Inventory::default(),
             log_budget: RefCell::default(),
         }
@@ -78,6 +81,7 @@ impl Worker {
         if let Some(keys) = &self.keys {
             self.resume(keys.tick(self, now));
         }
+        self.feeds.tick(self, now);
         self.inventory.tick(seconds(now));
     }
 
@@ -86,6 +90,7 @@ impl Worker {
         if let Some(keys) = &self.keys {
             self.resume(keys.answer(call, self));
         }
+        self.feeds.answer(self, call);
     }
 
     /// Another configuration takes over: nobody is left waiting.
@@ -136,10 +141,16 @@ pub(super) fn configure() -> Option<Worker> {
             None
         }
     };
-    let worker = Worker::new(policy, define_counters());
-    let period = if worker.keys.is_some() { keys::TICK_MILLISECONDS } else { inventory::TICK_MILLISECONDS };
+    let feeds = policy.as_ref().map_or(0, |policy| policy.revocation.feeds.len());
+    let worker = Worker::new(policy, define_counters(feeds));
+    Feeds::begin(&worker);
+    let period = match (&worker.keys, feeds) {
+        (None, 0) => inventory::TICK_MILLISECONDS,
+        (None, _) => feeds::TICK_MILLISECONDS,
+        (Some(_), _) => keys::TICK_MILLISECONDS,
+    };
     if let Err(problem) = host::set_tick_period(period) {
-        host::error(format_args!("{problem}; no keys can be fetched, and tokens are refused where they are needed"));
+        host::error(format_args!("{problem}; nothing can be fetched, and what needs it is refused"));
     }
     Some(worker)
 }
@@ -176,9 +187,9 @@ fn accepted_key(configuration: &[u8]) -> String {
 }
 
 /// Without a counter a decision is still a decision.
-fn define_counters() -> Vec<(Counter, u32)> {
+fn define_counters(feeds: usize) -> Vec<(Counter, u32)> {
     let mut counters = Vec::new();
-    for counter in Counter::all() {
+    for counter in Counter::all(feeds) {
         match host::define_counter(&counter.name()) {
             Ok(id) => counters.push((counter, id)),
             Err(problem) => host::error(format_args!("no counter {}: {problem}", counter.name())),

@@ -23,7 +23,7 @@ pub use template::{CaptureName, Template};
 
 use std::rc::Rc;
 
-use crate::certificate::{Certificate, DistinguishedName};
+use crate::certificate::{Certificate, DistinguishedName, Value};
 use crate::decision::{Deny, Reason};
 use crate::policy::{ProfileId, Profiles};
 
@@ -173,6 +173,21 @@ fn every_identity(certificate: &Certificate, names: &Names, kinds: Kinds) -> Vec
         identities.extend(certificate.email_sans.iter().map(|email| format!("email:{email}")));
     }
     identities
+}
+
+/// Every typed name of a certificate, whatever its kind and whatever `identity.precedence` says: whoever revokes a name means
+/// all certificates that have it.
+pub fn every_name(certificate: &Certificate) -> Vec<String> {
+    let mut names = certificate.uri_sans.clone();
+    names.extend(certificate.dns_sans.iter().map(|name| format!("dns:{name}")));
+    names.extend(certificate.email_sans.iter().map(|name| format!("email:{name}")));
+    names.extend(certificate.subject.values("CN").filter_map(|value| match value {
+        Value::Text(name) => Some(format!("cn:{name}")),
+        Value::Der(_) => None,
+    }));
+    names.push(format!("subject:{}", certificate.subject));
+    names.push(format!("sha256:{}", certificate.thumbprint.to_hex()));
+    names
 }
 
 fn pinned(client: Client<'_>, certificate: &Certificate) -> Result<(), Deny> {

@@ -1,5 +1,6 @@
 //! Public keys: JWK (RFC 7517, RFC 8037) in, something that can verify out.
 
+use ::der::Tag;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use p256::elliptic_curve::point::AffineCoordinates;
@@ -8,6 +9,8 @@ use serde_json::{Map, Value};
 
 use super::algorithm::{Algorithm, Family};
 use super::{der, json};
+use crate::certificate::reader::{Values, integer};
+use crate::certificate::{self, Malformed};
 
 /// A set with more keys than this is not read.
 pub const MAX_KEYS: usize = 100;
@@ -48,6 +51,24 @@ impl Material {
             Self::P256(..) => Family::P256,
             Self::P384(..) => Family::P384,
             Self::Ed25519(_) => Family::Ed25519,
+        }
+    }
+
+    /// Reads the SubjectPublicKeyInfo of a certificate (RFC 5280 section 4.1.2.7; RFC 3279, RFC 5480, RFC 8410).
+    pub fn from_spki(der: &[u8]) -> Result<Self, Unusable> {
+        let info = Values::read_list(der, |info| Ok((info.algorithm()?, info.octets()?)));
+        let ((algorithm, parameters), key) = info.map_err(|_| Unusable::Encoding)?;
+        let curve = parameters.and_then(|parameters| Values::read(parameters, Values::oid).ok());
+        match (algorithm, curve) {
+            (certificate::RSA, _) => {
+                let numbers = Values::read_list(key, |key| Ok((positive(key)?, positive(key)?)));
+                let (modulus, exponent) = numbers.map_err(|_| Unusable::Encoding)?;
+                rsa(modulus, exponent)
+            }
+            (certificate::EC, Some(certificate::P256)) => uncompressed(key).and_then(|(x, y)| p256(x, y)),
+            (certificate::EC, Some(certificate::P384)) => uncompressed(key).and_then(|(x, y)| p384(x, y)),
+            (certificate::ED25519, None) if parameters.is_none() => ed25519(key),
+            _ => Err(Unusable::Kind),
         }
     }
 }
@@ -106,22 +127,9 @@ impl Key {
         }
         let material = match (text("kty")?, text("crv")?) {
             (Some("RSA"), None) => rsa(&bytes("n")?, &bytes("e")?)?,
-            (Some("EC"), Some("P-256")) => {
-                let (x, y) = (bytes("x")?, bytes("y")?);
-                let point = p256::AffinePoint::from_coordinates(coordinate(&x)?, coordinate(&y)?).into_option();
-                let key = point.and_then(|point| p256::ecdsa::VerifyingKey::from_affine(point).ok());
-                Material::P256(key.ok_or(Unusable::Point)?, [P256_SPKI, &x, &y].concat())
-            }
-            (Some("EC"), Some("P-384")) => {
-                let (x, y) = (bytes("x")?, bytes("y")?);
-                let point = p384::AffinePoint::from_coordinates(coordinate(&x)?, coordinate(&y)?).into_option();
-                let key = point.and_then(|point| p384::ecdsa::VerifyingKey::from_affine(point).ok());
-                Material::P384(key.ok_or(Unusable::Point)?, [P384_SPKI, &x, &y].concat())
-            }
-            (Some("OKP"), Some("Ed25519")) => {
-                let point = bytes("x")?.try_into().map_err(|_| Unusable::Encoding)?;
-                Material::Ed25519(ed25519_dalek::VerifyingKey::from_bytes(&point).map_err(|_| Unusable::Point)?)
-            }
+            (Some("EC"), Some("P-256")) => p256(&bytes("x")?, &bytes("y")?)?,
+            (Some("EC"), Some("P-384")) => p384(&bytes("x")?, &bytes("y")?)?,
+            (Some("OKP"), Some("Ed25519")) => ed25519(&bytes("x")?)?,
             _ => return Err(Unusable::Kind),
         };
         let algorithm = match text("alg")? {
@@ -155,6 +163,36 @@ where
     &'a T: TryFrom<&'a [u8]>,
 {
     bytes.try_into().map_err(|_| Unusable::Encoding)
+}
+
+/// An INTEGER that is not negative.
+fn positive<'a>(values: &mut Values<'a>) -> Result<&'a [u8], Malformed> {
+    let content = values.required(Tag::Integer)?;
+    integer(content)?;
+    if content.first().is_some_and(|first| *first < 0x80) { Ok(content) } else { Err(Malformed::Der) }
+}
+
+/// The coordinates of an uncompressed point (RFC 5480 section 2.2).
+fn uncompressed(point: &[u8]) -> Result<(&[u8], &[u8]), Unusable> {
+    let coordinates = point.strip_prefix(&[4]).ok_or(Unusable::Encoding)?;
+    coordinates.split_at_checked(coordinates.len() / 2).ok_or(Unusable::Encoding)
+}
+
+fn p256(x: &[u8], y: &[u8]) -> Result<Material, Unusable> {
+    let point = p256::AffinePoint::from_coordinates(coordinate(x)?, coordinate(y)?).into_option();
+    let key = point.and_then(|point| p256::ecdsa::VerifyingKey::from_affine(point).ok());
+    Ok(Material::P256(key.ok_or(Unusable::Point)?, [P256_SPKI, x, y].concat()))
+}
+
+fn p384(x: &[u8], y: &[u8]) -> Result<Material, Unusable> {
+    let point = p384::AffinePoint::from_coordinates(coordinate(x)?, coordinate(y)?).into_option();
+    let key = point.and_then(|point| p384::ecdsa::VerifyingKey::from_affine(point).ok());
+    Ok(Material::P384(key.ok_or(Unusable::Point)?, [P384_SPKI, x, y].concat()))
+}
+
+fn ed25519(point: &[u8]) -> Result<Material, Unusable> {
+    let point = point.try_into().map_err(|_| Unusable::Encoding)?;
+    Ok(Material::Ed25519(ed25519_dalek::VerifyingKey::from_bytes(&point).map_err(|_| Unusable::Point)?))
 }
 
 fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Material, Unusable> {

@@ -19,11 +19,12 @@ pub use authorization::credentials;
 pub use binding::Confirmation;
 pub use cache::TokenCache;
 pub use claims::{ClaimRules, Claims};
+pub use der::strip_zeros;
 pub use json::{StrictObject, object as strict_object};
 pub use jws::verify;
 pub use key::{Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable};
 pub use presented::PresentedToken;
-pub use signature::is_valid as verify_signature;
+pub use signature::{is_valid as verify_signature, is_valid_x509 as verify_x509_signature};
 
 use std::rc::Rc;
 
@@ -32,6 +33,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use crate::decision::{Deny, Reason};
+use crate::fetch::Fetch;
 use crate::proxy::{Property, Proxy};
 
 /// `token`
@@ -64,25 +66,9 @@ pub enum TokenSource {
 pub enum KeySource {
     /// The configuration.
     Inline(Rc<KeySet>),
-    /// The issuer, through a cluster of Envoy's.
-    Fetched(KeyFetch),
-}
-
-/// `token.jwks_uri`
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyFetch {
-    /// The cluster of Envoy's configuration.
-    pub cluster: String,
-    /// `:authority`
-    pub authority: String,
-    /// `:path`
-    pub path: String,
-    /// Seconds between two fetches.
-    pub refresh: u64,
-    /// Seconds that a set is used without having been fetched again.
-    pub max_stale: i64,
-    /// Milliseconds that a fetch, and a request that waits for the first one, may take.
-    pub timeout_ms: u32,
+    /// The issuer, through a cluster of Envoy's (`token.jwks_uri`). A request waits for the first set as long as a fetch may
+    /// take.
+    Fetched(Fetch),
 }
 
 impl Default for TokenRules {

@@ -1,64 +1,101 @@
 //! Signatures: Envoy's BoringSSL where it serves, pure Rust otherwise, with the same verdict.
 
+use ::der::Tag;
 use rsa::signature::Verifier;
-use sha2::{Sha256, Sha384, Sha512};
+use rsa::signature::hazmat::PrehashVerifier;
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::algorithm::Algorithm;
 use super::der;
 use super::key::Material;
+use crate::certificate::Malformed;
+use crate::certificate::reader::{Values, integer};
 use crate::proxy::{Hash, Proxy, SignatureCheck};
 
-/// Is this the signature of `message` under that key? `false` as well for a signature that cannot be one: wrong length,
+/// Is this the JWS signature of `message` under that key? `false` as well for a signature that cannot be one: wrong length,
 /// r or s zero (ECDSA), a key of another family.
 pub fn is_valid(proxy: &dyn Proxy, algorithm: Algorithm, key: &Material, message: &[u8], signature: &[u8]) -> bool {
+    let hash = match algorithm {
+        Algorithm::Rs384 | Algorithm::Es384 => Hash::Sha384,
+        Algorithm::Rs512 => Hash::Sha512,
+        _ => Hash::Sha256,
+    };
     match (algorithm, key) {
-        (Algorithm::Rs256 | Algorithm::Rs384 | Algorithm::Rs512, Material::Rsa(key, spki)) => {
-            // An RSA signature is as long as the modulus (RFC 8017 section 8.2.2).
-            if signature.len() != rsa::traits::PublicKeyParts::size(key) {
-                return false;
-            }
-            let hash = match algorithm {
-                Algorithm::Rs384 => Hash::Sha384,
-                Algorithm::Rs512 => Hash::Sha512,
-                _ => Hash::Sha256,
-            };
-            let check = SignatureCheck { hash, public_key: spki, signature, message };
-            proxy.verify_signature(check).unwrap_or_else(|| rs(hash, key, message, signature))
-        }
         (Algorithm::Ps256, Material::Rsa(key, _)) => {
             let verifying = rsa::pss::VerifyingKey::<Sha256>::new(key.clone());
             let signature = rsa::pss::Signature::try_from(signature);
             signature.is_ok_and(|signature| verifying.verify(message, &signature).is_ok())
         }
-        (Algorithm::Es256, Material::P256(key, spki)) => {
-            // Reading it refuses r and s that are zero or not below the order.
-            let Ok(parsed) = p256::ecdsa::Signature::from_slice(signature) else {
-                return false;
-            };
-            let encoded = encode(signature);
-            let check = SignatureCheck { hash: Hash::Sha256, public_key: spki, signature: &encoded, message };
-            proxy.verify_signature(check).unwrap_or_else(|| key.verify(message, &parsed).is_ok())
+        _ if algorithm.family() == key.family() => is_good(proxy, hash, key, message, signature),
+        _ => false,
+    }
+}
+
+/// The same for what X.509 signs, with whatever hash goes with RSASSA-PKCS1-v1_5 and ECDSA (RFC 5758): of ECDSA the
+/// signature is an ECDSA-Sig-Value.
+pub fn is_valid_x509(proxy: &dyn Proxy, hash: Hash, key: &Material, message: &[u8], signature: &[u8]) -> bool {
+    let halves = |width| Values::read_list(signature, |numbers| halves(numbers, width)).ok();
+    match key {
+        Material::P256(..) => halves(32).is_some_and(|signature| is_good(proxy, hash, key, message, &signature)),
+        Material::P384(..) => halves(48).is_some_and(|signature| is_good(proxy, hash, key, message, &signature)),
+        Material::Rsa(..) | Material::Ed25519(_) => is_good(proxy, hash, key, message, signature),
+    }
+}
+
+fn is_good(proxy: &dyn Proxy, hash: Hash, key: &Material, message: &[u8], signature: &[u8]) -> bool {
+    match key {
+        // An RSA signature is as long as the modulus (RFC 8017 section 8.2.2).
+        Material::Rsa(key, spki) => {
+            signature.len() == rsa::traits::PublicKeyParts::size(key)
+                && ask(proxy, hash, spki, message, signature).unwrap_or_else(|| rs(hash, key, message, signature))
         }
-        (Algorithm::Es384, Material::P384(key, spki)) => {
-            let Ok(parsed) = p384::ecdsa::Signature::from_slice(signature) else {
-                return false;
-            };
-            let encoded = encode(signature);
-            let check = SignatureCheck { hash: Hash::Sha384, public_key: spki, signature: &encoded, message };
-            proxy.verify_signature(check).unwrap_or_else(|| key.verify(message, &parsed).is_ok())
-        }
-        (Algorithm::EdDsa, Material::Ed25519(key)) => {
+        // Reading it refuses r and s that are zero or not below the order.
+        Material::P256(key, spki) => p256::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
+            ask(proxy, hash, spki, message, &encode(signature))
+                .unwrap_or_else(|| key.verify_prehash(&digest(hash, message), &parsed).is_ok())
+        }),
+        Material::P384(key, spki) => p384::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
+            ask(proxy, hash, spki, message, &encode(signature))
+                .unwrap_or_else(|| key.verify_prehash(&digest(hash, message), &parsed).is_ok())
+        }),
+        Material::Ed25519(key) => {
             let signature = ed25519_dalek::Signature::from_slice(signature);
             signature.is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
         }
-        _ => false,
     }
+}
+
+fn ask(proxy: &dyn Proxy, hash: Hash, public_key: &[u8], message: &[u8], signature: &[u8]) -> Option<bool> {
+    proxy.verify_signature(SignatureCheck { hash, public_key, signature, message })
 }
 
 /// The two halves of a JWS's signature (RFC 7518 section 3.4) as an ECDSA-Sig-Value (RFC 3279 section 2.2.3).
 fn encode(signature: &[u8]) -> Vec<u8> {
     let (r, s) = signature.split_at_checked(signature.len() / 2).unwrap_or_default();
     der::sequence(&[&der::integer(r), &der::integer(s)])
+}
+
+/// And the other way round, each half with so many bytes.
+fn halves(numbers: &mut Values<'_>, width: usize) -> Result<Vec<u8>, Malformed> {
+    let mut signature = Vec::with_capacity(2 * width);
+    for _r_s in 0..2 {
+        let number = numbers.required(Tag::Integer)?;
+        integer(number)?;
+        let is_negative = number.first().is_some_and(|first| *first >= 0x80);
+        let number = der::strip_zeros(number);
+        let zeros = width.checked_sub(number.len()).filter(|_| !is_negative).ok_or(Malformed::Der)?;
+        signature.resize(signature.len() + zeros, 0);
+        signature.extend_from_slice(number);
+    }
+    Ok(signature)
+}
+
+fn digest(hash: Hash, message: &[u8]) -> Vec<u8> {
+    match hash {
+        Hash::Sha256 => Sha256::digest(message).to_vec(),
+        Hash::Sha384 => Sha384::digest(message).to_vec(),
+        Hash::Sha512 => Sha512::digest(message).to_vec(),
+    }
 }
 
 fn rs(hash: Hash, key: &rsa::PublicKey, message: &[u8], signature: &[u8]) -> bool {

@@ -65,7 +65,19 @@ impl Recipe {
     }
 
     pub fn issue(self) -> Leaf {
-        let issuer = Issuer::new(authority(), KeyPair::generate().unwrap());
+        self.issue_by(authority())
+    }
+
+    /// Issued by an authority of this name and no other attribute.
+    pub fn issue_as(self, common_name: &str) -> Leaf {
+        let mut authority = authority();
+        authority.distinguished_name = DistinguishedName::new();
+        authority.distinguished_name.push(DnType::CommonName, common_name);
+        self.issue_by(authority)
+    }
+
+    fn issue_by(self, authority: CertificateParams) -> Leaf {
+        let issuer = Issuer::new(authority, KeyPair::generate().unwrap());
         let certificate = self.params.signed_by(&KeyPair::generate().unwrap(), &issuer).unwrap();
         Leaf { pem: certificate.pem(), der: certificate.der().to_vec() }
     }

@@ -4,8 +4,9 @@ use std::cell::Cell;
 
 use mtls_authz::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
-    RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey,
+    VerificationAlgorithm,
 };
 use x509_parser::asn1_rs::Tag;
 use x509_parser::prelude::FromDer;
@@ -59,8 +60,7 @@ impl Proxy for Host {
     }
 }
 
-/// Envoy chooses by the type of the key. What is no key at all is a mistake of the filter, and so is another hash than
-/// that of the algorithm, which BoringSSL would not notice.
+/// Envoy chooses by the type of the key. What is no key at all, or a hash that nobody signs with, is a mistake of the filter.
 fn is_valid(check: SignatureCheck<'_>) -> bool {
     let (rest, spki) = SubjectPublicKeyInfo::from_der(check.public_key).unwrap();
     assert!(rest.is_empty());
@@ -73,6 +73,8 @@ fn is_valid(check: SignatureCheck<'_>) -> bool {
         ("1.2.840.113549.1.1.1", None, Hash::Sha512) => &RSA_PKCS1_2048_8192_SHA512,
         ("1.2.840.10045.2.1", Some("1.2.840.10045.3.1.7"), Hash::Sha256) => &ECDSA_P256_SHA256_ASN1,
         ("1.2.840.10045.2.1", Some("1.3.132.0.34"), Hash::Sha384) => &ECDSA_P384_SHA384_ASN1,
+        ("1.2.840.10045.2.1", Some("1.2.840.10045.3.1.7"), Hash::Sha384) => &ECDSA_P256_SHA384_ASN1,
+        ("1.2.840.10045.2.1", Some("1.3.132.0.34"), Hash::Sha256) => &ECDSA_P384_SHA256_ASN1,
         other => panic!("{other:?}"),
     };
     UnparsedPublicKey::new(algorithm, spki.subject_public_key.data).verify(check.message, check.signature).is_ok()

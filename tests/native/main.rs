@@ -4,6 +4,7 @@
 
 mod certificates;
 mod configuration;
+mod crl;
 mod decisions;
 mod formats;
 mod forwarded;
@@ -16,6 +17,7 @@ mod limits;
 mod proxy;
 mod reference;
 mod remembered;
+mod revocation;
 mod rfc;
 mod signatures;
 mod tokens;

@@ -224,6 +224,10 @@ fn certificate(s: &Situation) -> Result<Option<Cert>, Reason> {
     if certificate == Cert::NotYetValid {
         return Err(Reason::CertificateNotYetValid);
     }
+    // "revocation (section 7)"
+    if certificate == Cert::Revoked || certificate == Cert::EdgeRevoked {
+        return Err(Reason::CertificateRevoked);
+    }
     // "exactly one URI SAN, a valid SPIFFE ID, trust domain in `identity.trust_domains`"
     if certificate == Cert::TwoUris || certificate == Cert::ForeignTrustDomain {
         return Err(Reason::IdentityInvalid);

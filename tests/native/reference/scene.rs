@@ -274,6 +274,9 @@ fn sha1(der: &[u8]) -> String {
     base64url(ring::digest::digest(&ring::digest::SHA1_FOR_LEGACY_USE_ONLY, der))
 }
 
+/// A serial number on the list of the policy.
+const REVOKED: u64 = 99;
+
 fn recipe(cert: Cert) -> Option<Recipe> {
     let acme = || Recipe::new().uri(ACME).cn("acme");
     let edge = || Recipe::new().uri(EDGE);
@@ -281,6 +284,7 @@ fn recipe(cert: Cert) -> Option<Recipe> {
         Cert::None | Cert::Malformed | Cert::Untrusted | Cert::EdgeUntrusted => return None,
         Cert::Good | Cert::Renewed => acme(),
         Cert::Expired => acme().with(|params| params.not_after = at(-1)),
+        Cert::Revoked => acme().with(|params| params.serial_number = Some(REVOKED.into())),
         Cert::NotYetValid => acme().with(|params| params.not_before = at(1)),
         Cert::Ca => acme().with(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
         Cert::ServerOnly => {
@@ -294,6 +298,7 @@ fn recipe(cert: Cert) -> Option<Recipe> {
         Cert::NoNames => Recipe::new(),
         Cert::Edge => edge(),
         Cert::EdgeExpired => edge().with(|params| params.not_after = at(-1)),
+        Cert::EdgeRevoked => edge().with(|params| params.serial_number = Some(REVOKED.into())),
     })
 }
 
@@ -319,6 +324,7 @@ fn policy(setup: Setup) -> Value {
         "enforcement": written_enforcement(setup.shadow),
         "require_client_headers": setup.client_headers_required,
         "identity": {"trust_domains": ["prod.example"]},
+        "revocation": {"serials": [{"issuer": "CN=Test CA,O=ExampleCorp", "serial": format!("{REVOKED:x}")}]},
         "clients": {
             "acme": {"identities": [ACME], "profiles": ["partner"], "principal": ACME_ARN},
             "globex": {"identities": ["cn:globex"], "profiles": ["partner", "auditor"]},

@@ -71,6 +71,8 @@ pub enum Cert {
     /// Acme's, which Envoy did not verify.
     Untrusted,
     Expired,
+    /// Acme's, whose serial number is on the list.
+    Revoked,
     NotYetValid,
     Ca,
     ServerOnly,
@@ -87,6 +89,7 @@ pub enum Cert {
     Edge,
     EdgeUntrusted,
     EdgeExpired,
+    EdgeRevoked,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -230,6 +233,7 @@ pub const CERTS: &[Cert] = &[
     Cert::Renewed,
     Cert::Untrusted,
     Cert::Expired,
+    Cert::Revoked,
     Cert::NotYetValid,
     Cert::Ca,
     Cert::ServerOnly,
@@ -243,6 +247,7 @@ pub const CERTS: &[Cert] = &[
     Cert::Edge,
     Cert::EdgeUntrusted,
     Cert::EdgeExpired,
+    Cert::EdgeRevoked,
 ];
 
 pub const HEADERS: &[Header] = &[
@@ -251,6 +256,7 @@ pub const HEADERS: &[Header] = &[
     Header::Holding(Cert::Good),
     Header::Holding(Cert::Renewed),
     Header::Holding(Cert::Expired),
+    Header::Holding(Cert::Revoked),
     Header::Holding(Cert::NotYetValid),
     Header::Holding(Cert::Ca),
     Header::Holding(Cert::ServerOnly),
@@ -262,6 +268,7 @@ pub const HEADERS: &[Header] = &[
     Header::Holding(Cert::NoNames),
     Header::Holding(Cert::Edge),
     Header::Holding(Cert::EdgeExpired),
+    Header::Holding(Cert::EdgeRevoked),
     Header::Malformed,
     Header::Duplicated,
     Header::Oversized,

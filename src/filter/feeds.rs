@@ -1,0 +1,135 @@
+//! Keeping the lists of revoked certificates fresh.
+
+use std::cell::{Cell, RefCell};
+
+use super::fetch;
+use super::gauges::Gauges;
+use super::host::{self, Host};
+use super::worker::Worker;
+use crate::feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
+use crate::metrics::{Counter, Outcome, Source, fetch_age};
+use crate::proxy::{Proxy, seconds};
+
+/// How often it is looked what other workers have fetched, and what is due.
+pub(super) const TICK_MILLISECONDS: u32 = 100;
+
+/// What a worker does for the feeds of its policy.
+#[derive(Default)]
+pub(super) struct Feeds {
+    /// The calls that this worker has sent.
+    in_flight: RefCell<Vec<Sent>>,
+    gauges: Gauges,
+    /// When this worker began to look, in seconds since 1970.
+    began_at: Cell<Option<i64>>,
+    /// The second whose ages were last shown.
+    shown_at: Cell<i64>,
+}
+
+struct Sent {
+    call: u32,
+    feed: usize,
+    claim: u64,
+}
+
+impl Feeds {
+    /// Takes over what other workers have, so that the first request finds it.
+    pub fn begin(worker: &Worker) {
+        for watch in watches(worker) {
+            if let Err(problem) = watch.take_over() {
+                host::error(format_args!("revocation.feeds[{}] cannot be shared: {problem}", watch.index));
+            }
+        }
+    }
+
+    /// Looks after every feed (`now` in nanoseconds since 1970).
+    pub fn tick(&self, worker: &Worker, now: u64) {
+        for watch in watches(worker) {
+            match watch.look(now) {
+                Ok(Some(call)) => self.send(worker, watch, &call, now),
+                Ok(None) => {}
+                // Once a second, as long as that lasts.
+                Err(problem) if self.shown_at.get() != seconds(now) => {
+                    host::error(format_args!("revocation.feeds[{}] cannot be shared: {problem}", watch.index));
+                }
+                Err(_) => {}
+            }
+        }
+        self.show_ages(worker, seconds(now));
+    }
+
+    fn send(&self, worker: &Worker, watch: Watch<'_>, call: &Call, now: u64) {
+        let fetch = &watch.feed.fetch;
+        match fetch::send(fetch, call.accept, call.etag.as_deref()) {
+            Ok(number) => {
+                self.in_flight.borrow_mut().push(Sent { call: number, feed: watch.index, claim: call.claim });
+            }
+            Err(problem) => {
+                let what = format!("nothing can be sent to cluster {:?}: {problem}; is it configured?", fetch.cluster);
+                conclude(worker, watch, watch.fail(call.claim, what, now));
+            }
+        }
+    }
+
+    /// Takes an answer, if it is to one of these calls.
+    pub fn answer(&self, worker: &Worker, call: u32) {
+        let mut in_flight = self.in_flight.borrow_mut();
+        let Some(place) = in_flight.iter().position(|sent| sent.call == call) else {
+            return;
+        };
+        let Sent { feed, claim, .. } = in_flight.swap_remove(place);
+        drop(in_flight);
+        let now = Host.now().unwrap_or_default();
+        if let Some(watch) = watches(worker).nth(feed) {
+            let taken = match fetch::answered(MAX_FEED_BYTES + 1) {
+                Ok(answer) => {
+                    let etag = answer.etag.as_deref();
+                    watch.take(claim, Answer { status: &answer.status, etag, body: &answer.body }, now)
+                }
+                Err(problem) => watch.fail(claim, problem, now),
+            };
+            conclude(worker, watch, taken);
+        }
+    }
+
+    /// Once a second. All workers show the same, because they share what they fetch.
+    fn show_ages(&self, worker: &Worker, now: i64) {
+        if self.shown_at.replace(now) == now {
+            return;
+        }
+        let began_at = self.began_at.get().unwrap_or(now);
+        self.began_at.set(Some(began_at));
+        for watch in watches(worker) {
+            let since = watch.in_force.current(watch.index).map_or(began_at, |current| current.checked_at);
+            let age = u64::try_from(now.saturating_sub(since)).unwrap_or_default();
+            self.gauges.set(fetch_age(Source::Feed(watch.index)), age);
+        }
+    }
+}
+
+fn watches(worker: &Worker) -> impl Iterator<Item = Watch<'_>> {
+    let feeds = worker.policy.iter().flat_map(|policy| &policy.revocation.feeds).enumerate();
+    feeds.map(|(index, feed)| Watch { index, feed, in_force: &worker.memory.revoked, proxy: &Host })
+}
+
+/// Counts what became of a fetch, and tells it.
+fn conclude(worker: &Worker, watch: Watch<'_>, taken: Result<Taken, String>) {
+    let index = watch.index;
+    let outcome = match taken {
+        Ok(Taken::Adopted(entries)) => {
+            host::info(format_args!("revocation.feeds[{index}]: a list of {entries} entries is in force"));
+            Outcome::Adopted
+        }
+        Ok(Taken::Unchanged) => Outcome::Unchanged,
+        Err(problem) => {
+            let consequence = match watch.in_force.current(index) {
+                Some(_) => "the last good list stays in force",
+                None => "there is none yet",
+            };
+            host::warn(format_args!(
+                "revocation.feeds[{index}]: what was fetched cannot be used: {problem}; {consequence}"
+            ));
+            Outcome::Failed
+        }
+    };
+    worker.count(Counter::Fetched(Source::Feed(index), outcome));
+}

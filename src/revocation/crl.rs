@@ -1,0 +1,320 @@
+//! Certificate revocation lists: DER or PEM in, what is revoked out, once the signature is good (RFC 5280 section 5).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use der::Tag;
+
+use super::list::{Draft, IssuerName, List};
+use crate::certificate::reader::{Oid, Values, integer};
+use crate::certificate::{self, Certificate, DistinguishedName, Malformed, Unsuitable, explicit, implicit};
+use crate::proxy::{Hash, Proxy};
+use crate::token::{Family, Material, strip_zeros, verify_x509_signature};
+
+/// More extensions of a list or of an entry than this are not read.
+const MAX_EXTENSIONS: usize = 16;
+/// A list from further in the future than so many seconds is not used.
+pub const CLOCK_SKEW: i64 = 300;
+
+const CRL_NUMBER: Oid = Oid::new_unwrap("2.5.29.20");
+const REASON_CODE: Oid = Oid::new_unwrap("2.5.29.21");
+const DELTA_INDICATOR: Oid = Oid::new_unwrap("2.5.29.27");
+const ISSUING_DISTRIBUTION_POINT: Oid = Oid::new_unwrap("2.5.29.28");
+const CERTIFICATE_ISSUER: Oid = Oid::new_unwrap("2.5.29.29");
+
+/// The signature algorithms of RFC 4055, RFC 5758 and RFC 8410: the keys that serve them, and what they hash with.
+const ALGORITHMS: &[(Oid, &[Family], Hash)] = &[
+    (Oid::new_unwrap("1.2.840.113549.1.1.11"), &[Family::Rsa], Hash::Sha256),
+    (Oid::new_unwrap("1.2.840.113549.1.1.12"), &[Family::Rsa], Hash::Sha384),
+    (Oid::new_unwrap("1.2.840.113549.1.1.13"), &[Family::Rsa], Hash::Sha512),
+    (Oid::new_unwrap("1.2.840.10045.4.3.2"), &[Family::P256, Family::P384], Hash::Sha256),
+    (Oid::new_unwrap("1.2.840.10045.4.3.3"), &[Family::P256, Family::P384], Hash::Sha384),
+    (Oid::new_unwrap("1.2.840.10045.4.3.4"), &[Family::P256, Family::P384], Hash::Sha512),
+    (certificate::ED25519, &[Family::Ed25519], Hash::Sha512),
+];
+/// Octets of a number (RFC 5280 section 5.2.3).
+const MAX_NUMBER: usize = 20;
+
+/// Why a list is not used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unusable {
+    /// Not the PEM or DER of a list.
+    Malformed,
+    /// Version 1, which has neither numbers nor extensions.
+    Version,
+    /// An algorithm that is not known here, or two different ones.
+    Algorithm,
+    /// Another issuer than the configured one.
+    Issuer,
+    /// Not signed by the configured issuer's key.
+    Signature,
+    /// It does not say when the next one comes.
+    NextUpdate,
+    /// It is from the future.
+    FromTheFuture,
+    /// It only says what changed since another list.
+    Delta,
+    /// It lists certificates of other issuers.
+    Indirect,
+    /// It leaves certificates of clients out: it is for authorities or attributes alone, or for some reasons.
+    Partial,
+    /// A critical extension that is not known here, of the list or of an entry.
+    UnknownCriticalExtension,
+    /// It is older than the list in force.
+    Older,
+    /// It has more entries than can be kept.
+    TooMany,
+}
+
+impl Unusable {
+    /// For the operator.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "it is not an X.509 certificate revocation list in DER or PEM",
+            Self::Version => "it is of version 1; version 2 is expected (RFC 5280 section 5.1.2.1)",
+            Self::Algorithm => {
+                "it is signed neither with RSA (PKCS #1 v1.5) nor ECDSA, with SHA-256, SHA-384 or SHA-512, nor with Ed25519"
+            }
+            Self::Issuer => "its issuer is not the subject of issuer_certificate",
+            Self::Signature => "its signature is not by the key of issuer_certificate",
+            Self::NextUpdate => "it has no nextUpdate, so nobody could tell when it is too old",
+            Self::FromTheFuture => "its thisUpdate is in the future; compare the clocks",
+            Self::Delta => "it is a delta CRL; a complete one is expected",
+            Self::Indirect => "it is an indirect CRL, which lists certificates of other issuers",
+            Self::Partial => {
+                "it is for authorities' or attribute certificates alone, or for some reasons: it does not list every \
+                 revoked client certificate"
+            }
+            Self::UnknownCriticalExtension => "it has a critical extension that is not known here",
+            Self::Older => "it is older than the list in force",
+            Self::TooMany => "it has too many entries",
+        }
+    }
+}
+
+impl From<Malformed> for Unusable {
+    fn from(_: Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+/// Who signs the lists of a feed (`issuer_certificate`).
+#[derive(Debug, Clone)]
+pub struct Issuer {
+    subject: DistinguishedName,
+    key: Material,
+}
+
+impl Issuer {
+    /// Reads the PEM of an authority's certificate.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn from_pem(pem: &str) -> Result<Self, &'static str> {
+        let der = certificate::decode_pem(pem.as_bytes());
+        let decoded = der.as_ref().and_then(|der| Certificate::from_der(der).ok());
+        let (der, decoded) = der.zip(decoded).ok_or("the PEM of exactly one X.509 certificate")?;
+        if decoded.unsuitable != Some(Unsuitable::Authority) {
+            return Err("the certificate of the authority that signs the list");
+        }
+        let key = certificate::key_info(&der).ok().and_then(|info| Material::from_spki(info).ok());
+        let key = key.ok_or("a certificate with an RSA key of 2048 to 4096 bits, or one on P-256, P-384 or Ed25519")?;
+        Ok(Self { subject: decoded.subject, key })
+    }
+}
+
+/// Which edition of a list it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edition {
+    /// `thisUpdate`, in seconds since 1970.
+    pub this_update: i64,
+    /// `nextUpdate`: from this second on it is too old.
+    pub next_update: i64,
+    /// `cRLNumber`, without zeros in front; empty where the list has none.
+    pub number: Vec<u8>,
+}
+
+impl Edition {
+    /// Is it older than the one in force (`now` in seconds since 1970)? Numbers only count where both have one, and no longer than
+    /// the one in force does: an authority that was set up anew begins again.
+    pub fn is_older(&self, than: &Self, now: i64) -> bool {
+        let size = |edition: &Self| (edition.number.len(), edition.number.clone());
+        let by_number = !self.number.is_empty() && !than.number.is_empty() && size(self) < size(than);
+        self.this_update < than.this_update || (by_number && now < than.next_update)
+    }
+}
+
+/// A list that its issuer signed.
+#[derive(Debug)]
+pub struct Crl {
+    /// What is revoked.
+    pub list: List,
+    /// Which edition it is.
+    pub edition: Edition,
+}
+
+impl Crl {
+    /// Reads a list and verifies its signature, before the first of its entries is looked at (`now` in seconds since 1970).
+    ///
+    /// # Errors
+    /// It is none, or none that can be relied on.
+    pub fn read(bytes: &[u8], issuer: &Issuer, proxy: &dyn Proxy, now: i64) -> Result<Self, Unusable> {
+        let der = unarmored(bytes)?;
+        let der = der.as_deref().unwrap_or(bytes);
+        let (signed, algorithm, signature) =
+            Values::read_list(der, |parts| Ok((parts.whole()?, parts.whole()?, parts.octets()?)))?;
+        let mut fields = members(signed)?;
+        match (fields.peek()?, fields.optional(Tag::Integer)?) {
+            (_, Some([1])) => {}
+            (Some(Tag::Sequence), None) => return Err(Unusable::Version),
+            _ => return Err(Unusable::Malformed),
+        }
+        // What is signed says the same (RFC 5280 section 5.1.1.2).
+        if fields.whole()? != algorithm {
+            return Err(Unusable::Algorithm);
+        }
+        let (oid, _) = Values::read(algorithm, Values::algorithm)?;
+        let known = ALGORITHMS.iter().find(|(known, ..)| *known == oid).ok_or(Unusable::Algorithm)?;
+        let (_, keys, hash) = *known;
+        if certificate::name(&mut fields)? != issuer.subject {
+            return Err(Unusable::Issuer);
+        }
+        if !keys.contains(&issuer.key.family()) || !verify_x509_signature(proxy, hash, &issuer.key, signed, signature) {
+            return Err(Unusable::Signature);
+        }
+        Self::signed(fields, issuer, now)
+    }
+
+    /// What follows the name of the issuer.
+    fn signed(mut fields: Values<'_>, issuer: &Issuer, now: i64) -> Result<Self, Unusable> {
+        let this_update = certificate::seconds(&mut fields)?;
+        if this_update > now.saturating_add(CLOCK_SKEW) {
+            return Err(Unusable::FromTheFuture);
+        }
+        if !matches!(fields.peek()?, Some(Tag::UtcTime | Tag::GeneralizedTime)) {
+            return Err(Unusable::NextUpdate);
+        }
+        let next_update = certificate::seconds(&mut fields)?;
+        let entries = fields.optional(Tag::Sequence)?;
+        let mut number = Vec::new();
+        if let Some(list) = fields.optional(explicit(0))? {
+            extensions(members(list)?, |kind, content| of_list(kind, content, &mut number))?;
+        }
+        if !fields.is_empty() {
+            return Err(Unusable::Malformed);
+        }
+        let mut list = Draft::default();
+        let from = IssuerName::of(&issuer.subject);
+        let mut entries = Values::new(entries.unwrap_or_default())?;
+        while !entries.is_empty() {
+            let serial = entry(Values::new(entries.required(Tag::Sequence)?)?)?;
+            list.add_serial(from, serial).map_err(|_| Unusable::TooMany)?;
+        }
+        Ok(Self { list: list.finish(), edition: Edition { this_update, number, next_update } })
+    }
+}
+
+/// The members of the one SEQUENCE that these bytes are.
+fn members(der: &[u8]) -> Result<Values<'_>, Malformed> {
+    Values::new(Values::read(der, |value| value.required(Tag::Sequence))?)
+}
+
+/// What PEM armor holds; `None` where there is none.
+fn unarmored(bytes: &[u8]) -> Result<Option<Vec<u8>>, Unusable> {
+    const BEGIN: &[u8] = b"-----BEGIN X509 CRL-----";
+    // Before it may be what `openssl crl -text` says of it.
+    let begin = match bytes.first() {
+        Some(0x30) => None,
+        _ => bytes.windows(BEGIN.len()).position(|text| text == BEGIN),
+    };
+    let Some(body) = begin.and_then(|begin| bytes.get(begin + BEGIN.len()..)) else {
+        return Ok(None);
+    };
+    let body = body.trim_ascii().strip_suffix(b"-----END X509 CRL-----").ok_or(Unusable::Malformed)?;
+    let text: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    STANDARD.decode(text).map(Some).map_err(|_| Unusable::Malformed)
+}
+
+/// The serial number of an entry. Whatever the reason, it is revoked; `removeFromCRL` stands in delta CRLs alone.
+fn entry<'a>(mut fields: Values<'a>) -> Result<&'a [u8], Unusable> {
+    let serial = certificate::serial(&mut fields)?;
+    certificate::seconds(&mut fields)?;
+    if let Some(list) = fields.optional(Tag::Sequence)? {
+        extensions(Values::new(list)?, of_entry)?;
+    }
+    if fields.is_empty() { Ok(serial) } else { Err(Unusable::Malformed) }
+}
+
+fn of_entry(kind: Oid, content: &[u8]) -> Result<bool, Unusable> {
+    match kind {
+        CERTIFICATE_ISSUER => Err(Unusable::Indirect),
+        REASON_CODE if content == [0x0a, 1, 8] => Err(Unusable::Delta),
+        REASON_CODE => Ok(true),
+        _ => Ok(false),
+    }
+}
+
+fn of_list(kind: Oid, content: &[u8], number: &mut Vec<u8>) -> Result<bool, Unusable> {
+    match kind {
+        CRL_NUMBER => {
+            let content = Values::read(content, |value| value.required(Tag::Integer))?;
+            integer(content)?;
+            if content.len() > MAX_NUMBER {
+                return Err(Unusable::Malformed);
+            }
+            *number = strip_zeros(content).to_vec();
+            // Zero is a number, too.
+            if number.is_empty() {
+                number.push(0);
+            }
+            Ok(true)
+        }
+        DELTA_INDICATOR => Err(Unusable::Delta),
+        ISSUING_DISTRIBUTION_POINT => distribution_point(members(content)?).map(|()| true),
+        _ => Ok(false),
+    }
+}
+
+/// `IssuingDistributionPoint`. A list that names where it is to be found may be one of several partitions (section 5.2.5), each of
+/// which is a feed of its own; what else it leaves out is nowhere.
+fn distribution_point(mut fields: Values<'_>) -> Result<(), Unusable> {
+    fields.optional(explicit(0))?;
+    for (number, problem) in [
+        (1, None),
+        (2, Some(Unusable::Partial)),
+        (3, Some(Unusable::Partial)),
+        (4, Some(Unusable::Indirect)),
+        (5, Some(Unusable::Partial)),
+    ] {
+        let stands = match fields.optional(implicit(number))? {
+            None => false,
+            // The reasons are a BIT STRING; everything else is a BOOLEAN.
+            Some(_) if number == 3 => true,
+            Some([0xff]) => true,
+            Some([0]) => false,
+            Some(_) => return Err(Unusable::Malformed),
+        };
+        if let Some(problem) = problem.filter(|_| stands) {
+            return Err(problem);
+        }
+    }
+    if fields.is_empty() { Ok(()) } else { Err(Unusable::Malformed) }
+}
+
+/// Reads extensions; `known` takes one, or says that it does not know it.
+fn extensions(
+    mut list: Values<'_>,
+    mut known: impl FnMut(Oid, &[u8]) -> Result<bool, Unusable>,
+) -> Result<(), Unusable> {
+    let mut seen = Vec::new();
+    while !list.is_empty() {
+        let (kind, critical, content) = list.extension()?;
+        if seen.len() == MAX_EXTENSIONS || seen.contains(&kind) {
+            return Err(Unusable::Malformed);
+        }
+        seen.push(kind);
+        if !known(kind, content)? && critical {
+            return Err(Unusable::UnknownCriticalExtension);
+        }
+    }
+    Ok(())
+}

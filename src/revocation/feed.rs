@@ -1,0 +1,97 @@
+//! Lists that are fetched: what the configuration says about each, and which of them a worker has.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use super::crl::{CLOCK_SKEW, Issuer};
+use super::list::List;
+use crate::fetch::Fetch;
+
+/// `revocation.feeds[index]`
+#[derive(Debug)]
+pub struct Feed {
+    /// What it holds.
+    pub kind: FeedKind,
+    /// Where it comes from.
+    pub fetch: Fetch,
+    /// What happens while there is no good list.
+    pub on_stale: OnStale,
+    /// Begins the names of what the workers share about it. Policies that name the same feed share it.
+    pub shared_name: String,
+}
+
+/// `type`
+#[derive(Debug)]
+pub enum FeedKind {
+    /// `json`: an object with the lists of the configuration.
+    Json,
+    /// `crl`: an X.509 list of this issuer.
+    Crl(Box<Issuer>),
+}
+
+/// `on_stale`
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnStale {
+    /// Certificates are refused.
+    #[default]
+    Deny,
+    /// Certificates count as good unless the last list says otherwise.
+    Allow,
+}
+
+/// The lists that a worker has.
+#[derive(Debug, Default)]
+pub struct InForce {
+    feeds: RefCell<Vec<Option<Current>>>,
+    generation: Cell<u64>,
+}
+
+/// The last good list of a feed.
+#[derive(Debug, Clone)]
+pub struct Current {
+    /// Differs from that of every other list of the feed.
+    pub version: u64,
+    /// What is revoked.
+    pub list: Rc<List>,
+    /// When it was last fetched, or said to be unchanged, in seconds since 1970.
+    pub checked_at: i64,
+    /// From this second on it is too old by its own word.
+    pub next_update: i64,
+}
+
+impl InForce {
+    /// Changes whenever a list does.
+    pub const fn generation(&self) -> u64 {
+        self.generation.get()
+    }
+
+    /// The last good list of a feed, however old it is.
+    pub fn current(&self, feed: usize) -> Option<Current> {
+        self.feeds.borrow().get(feed).cloned().flatten()
+    }
+
+    /// Puts a list in force, or takes note of when the one in force was last checked.
+    pub fn put(&self, feed: usize, current: Current) {
+        let mut feeds = self.feeds.borrow_mut();
+        if feeds.len() <= feed {
+            feeds.resize(feed + 1, None);
+        }
+        if let Some(place) = feeds.get_mut(feed) {
+            let changed = place.as_ref().is_none_or(|before| before.version != current.version);
+            *place = Some(current);
+            if changed {
+                self.generation.set(self.generation.get().wrapping_add(1));
+            }
+        }
+    }
+
+    /// Is there no list of this feed that could say that a certificate is good (`now` in seconds since 1970)?
+    pub fn misses(&self, index: usize, feed: &Feed, now: i64) -> bool {
+        let is_fresh = |current: &Current| {
+            // Of a clock that was ahead nothing can be told.
+            current.checked_at <= now.saturating_add(CLOCK_SKEW)
+                && now < current.checked_at.saturating_add(feed.fetch.max_stale).min(current.next_update)
+        };
+        feed.on_stale == OnStale::Deny && !self.feeds.borrow().get(index).and_then(Option::as_ref).is_some_and(is_fresh)
+    }
+}

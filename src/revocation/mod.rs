@@ -1,0 +1,111 @@
+//! Revocation: which certificates may not be used any more, although they have not expired.
+//!
+//! A list in the TLS layer acts at the next handshake. These act on the next request of connections that are open.
+
+mod crl;
+mod entries;
+mod feed;
+mod list;
+
+pub use crl::{Crl, Edition, Issuer, Unusable};
+pub use feed::{Current, Feed, FeedKind, InForce, OnStale};
+pub use list::{Draft, Full, IssuerName, Kind, List, Matched};
+
+use std::cell::Cell;
+
+use crate::certificate::Certificate;
+use crate::decision::{Deny, Reason};
+use list::{Asked, Partial};
+
+/// `revocation`
+#[derive(Debug, Default)]
+pub struct Revocation {
+    /// What the configuration itself revokes.
+    pub list: List,
+    /// What is fetched.
+    pub feeds: Vec<Feed>,
+}
+
+/// What was found about a certificate. It is good for as long as no list changes, and then it is looked up again.
+#[derive(Debug, Default)]
+pub struct Checked(Cell<Option<(u64, Finding)>>);
+
+#[derive(Debug, Clone, Copy)]
+enum Finding {
+    NotListed,
+    Listed(Matched),
+    Partial,
+}
+
+impl Revocation {
+    /// May this certificate be used, as far as is known now (seconds since 1970)?
+    ///
+    /// # Errors
+    /// 401 `certificate_revoked`, or 503 `revocation_unavailable` where that cannot be told.
+    pub fn check(
+        &self,
+        in_force: &InForce,
+        certificate: &Certificate,
+        checked: &Checked,
+        now: i64,
+    ) -> Result<(), Deny> {
+        if self.list.is_empty() && self.feeds.is_empty() {
+            return Ok(());
+        }
+        let finding = match checked.0.get() {
+            Some((generation, finding)) if generation == in_force.generation() => finding,
+            _ => {
+                let finding = self.find(in_force, certificate);
+                checked.0.set(Some((in_force.generation(), finding)));
+                finding
+            }
+        };
+        match finding {
+            Finding::NotListed => {}
+            Finding::Listed(matched) => {
+                return Err(Deny {
+                    matched: Some(matched),
+                    ..Deny::new(Reason::CertificateRevoked).with_note(note(matched, certificate))
+                });
+            }
+            Finding::Partial => {
+                return Err(Deny::new(Reason::RevocationUnavailable).with_note(
+                    "the certificate's serial number and some of its names are not known: before Envoy 1.38, the connection \
+                     manager must write the certificate into x-forwarded-client-cert",
+                ));
+            }
+        }
+        match self.feeds.iter().enumerate().find(|(index, feed)| in_force.misses(*index, feed, now)) {
+            None => Ok(()),
+            Some((index, _)) => Err(Deny::new(Reason::RevocationUnavailable)
+                .with_note(format!("revocation.feeds[{index}] has never come or is too old; earlier lines say why"))),
+        }
+    }
+
+    fn find(&self, in_force: &InForce, certificate: &Certificate) -> Finding {
+        let asked = Asked::new(certificate);
+        let mut finding = Finding::NotListed;
+        let feeds = (0..self.feeds.len()).map(|feed| (Some(feed), in_force.current(feed)));
+        let own = self.list.find(&asked);
+        let found = feeds.filter_map(|(feed, list)| Some((feed, list?.list.find(&asked))));
+        for (feed, found) in std::iter::once((None, own)).chain(found) {
+            match found {
+                Ok(Some(kind)) => return Finding::Listed(Matched { feed, kind }),
+                Ok(None) => {}
+                Err(Partial) => finding = Finding::Partial,
+            }
+        }
+        finding
+    }
+}
+
+/// For the operator: what is revoked, and where that stands.
+fn note(matched: Matched, certificate: &Certificate) -> String {
+    match (matched.kind, &certificate.serial, &certificate.issuer) {
+        (Kind::Serial, Some(serial), Some(issuer)) => {
+            let serial: String = serial.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("{matched}: serial {serial} of {issuer}")
+        }
+        _ => format!("{matched}"),
+    }
+}
