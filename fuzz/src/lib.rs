@@ -10,6 +10,7 @@ mod names;
 mod paths;
 mod reference;
 mod requests;
+mod revocation;
 mod scene;
 mod tokens;
 
@@ -19,6 +20,7 @@ pub use decision::decision;
 pub use names::{distinguished_name, spiffe_id};
 pub use paths::{path, percent_decoding};
 pub use requests::header_map;
+pub use revocation::{crl, revocation_feed};
 pub use tokens::{claims, jose_header, key_set, metadata};
 
 /// A function that holds what must hold of any bytes.
@@ -33,6 +35,7 @@ macro_rules! targets {
 pub const TARGETS: &[(&str, Target)] = targets! {
     claims
     configuration
+    crl
     decision
     distinguished_name
     forwarded
@@ -43,6 +46,7 @@ pub const TARGETS: &[(&str, Target)] = targets! {
     metadata
     path
     percent_decoding
+    revocation_feed
     spiffe_id
     structured_field
     xfcc
