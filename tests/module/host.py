@@ -542,6 +542,8 @@ def _shared_name(key: str) -> str:
     for prefix in ("mtls_authz.accepted", "mtls_authz.rate_limit", "mtls_authz.certificate"):
         if key.startswith(prefix):
             return prefix
+    if key.startswith("mtls_authz.feed."):
+        return f"mtls_authz.feed.{key.rpartition('.')[2]}"
     return key
 
 

@@ -1,0 +1,113 @@
+"""Lists of revoked certificates that are fetched, in the built module: what they cost, and hosts that do not play along."""
+
+from __future__ import annotations
+
+import json
+
+import feeds
+import pytest
+import scene
+from host import STATUSES, Vm
+
+ADOPTED = "mtls_fetch_total.source.feed_0.outcome.adopted"
+FAILED = "mtls_fetch_total.source.feed_0.outcome.failed"
+REVOKED = json.dumps({"identities": ["cn:acme"]}).encode()
+NOBODY = json.dumps({"identities": ["cn:nobody"]}).encode()
+
+
+def _reason(vm: Vm, number: int = 1) -> str | None:
+    stream = vm.request(scene.headers(bearer=scene.token(jti=str(number))), scene.connection(number=number))
+    reason = stream.record["reason"]
+    assert stream.has_verdict == (reason is None)
+    vm.end(stream)
+    found: str | None = reason
+    return found
+
+
+def test_a_list_is_asked_for_and_its_entity_tag_named() -> None:
+    vm = scene.start(feeds.feed())
+    vm.tick(100)
+    first = feeds.call(vm)
+    assert (first.cluster, first.timeout_ms) == ("lists", 2000)
+    assert first.headers == [
+        (b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"lists.example"), (b":path", b"/"),
+        (b"accept", b"application/json"),
+    ]
+    vm.answer(first, [*feeds.GOOD, (b"etag", b'"1"')], NOBODY)
+    assert _reason(vm) is None
+    vm.tick(10_000)
+    second = feeds.call(vm)
+    assert (b"if-none-match", b'"1"') in second.headers
+    vm.answer(second, [(b":status", b"304")])
+    assert vm.counters["mtls_fetch_total.source.feed_0.outcome.unchanged"] == 1
+    assert _reason(vm) is None
+
+
+def test_an_entry_refuses_the_next_request_of_a_known_connection_and_its_end_lets_it_in_again() -> None:
+    vm = scene.start(feeds.feed())
+    assert _reason(vm) == "revocation_unavailable"
+    for body, expected in [(NOBODY, None), (REVOKED, "certificate_revoked"), (NOBODY, None)]:
+        vm.tick(10_000)
+        vm.answer(feeds.call(vm), feeds.GOOD, body)
+        assert [_reason(vm), _reason(vm)] == [expected, expected]
+    assert vm.counters[ADOPTED] == 3
+
+
+def test_a_known_request_costs_the_same_whatever_the_length_of_the_list() -> None:
+    for one, many in zip(feeds.costs(1), feeds.costs(20_000)):
+        assert many.request_fuel - one.request_fuel < one.request_fuel / 50, many.name
+        # Which places of a table are taken differs a little.
+        assert many.new_connection_fuel - one.new_connection_fuel < one.new_connection_fuel / 20, many.name
+
+
+def test_lists_leave_nothing_behind() -> None:
+    vm = scene.start(feeds.feed())
+    pages = []
+    for number in range(12):
+        vm.tick(10_000)
+        body = json.dumps({"sha256": [f"{number * 100_000 + entry:064x}" for entry in range(5_000)]}).encode()
+        vm.answer(feeds.call(vm), feeds.GOOD, body)
+        pages.append(vm.pages)
+    assert vm.counters[ADOPTED] == 12
+    assert pages[-1] <= pages[2] + 1, pages
+
+
+def test_a_hundred_thousand_entries_take_a_bounded_memory() -> None:
+    for found in feeds.costs(100_000):
+        # The entries, where each ends and a table of places; for a moment what was read or left, too.
+        assert found.taking_over_bytes < 10 * 1024 * 1024, found.name
+        assert found.fetching_bytes < 32 * 1024 * 1024, found.name
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_no_failing_call_clears_a_certificate_or_takes_the_worker_down(status: int) -> None:
+    vm = scene.start(feeds.feed())
+    for call in (
+        "get_shared_data mtls_authz.feed.state", "set_shared_data mtls_authz.feed.state", "http_call lists",
+        "get_shared_data mtls_authz.feed.list", "set_shared_data mtls_authz.feed.list",
+        "get_header_map_pairs http_call_response_headers", "get_buffer_bytes http_call_response_body",
+    ):
+        vm.sabotage = lambda made, failing=call: status if made.startswith(failing) else None  # type: ignore[misc]
+        for _ in range(3):
+            vm.tick(10_000)
+            for sent in list(vm.http_calls):
+                vm.http_calls.remove(sent)
+                vm.answer(sent, feeds.GOOD, REVOKED)
+            assert _reason(vm) in ("revocation_unavailable", "certificate_revoked"), call
+    vm.sabotage = lambda call: None
+    vm.tick(10_000)
+    for sent in vm.http_calls:
+        vm.answer(sent, feeds.GOOD, REVOKED)
+    assert _reason(vm) == "certificate_revoked"
+
+
+def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
+    vm = scene.start(feeds.feed())
+    vm.answer(77, feeds.GOOD, NOBODY)
+    assert _reason(vm) == "revocation_unavailable"
+    vm.tick(100)
+    sent = feeds.call(vm)
+    vm.answer(sent, [])
+    assert vm.counters[FAILED] == 1
+    vm.answer(sent, feeds.GOOD, NOBODY)
+    assert _reason(vm) == "revocation_unavailable"
