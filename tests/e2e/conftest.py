@@ -16,6 +16,7 @@ import pytest
 
 from harness import artifacts, tokens
 from harness.envoy import Envoy, http1_cluster, http2_cluster
+from harness.feed_server import Feed
 from harness.filters import Config
 from harness.grpc_upstream import GrpcUpstream
 from harness.http1 import Http1
@@ -27,8 +28,19 @@ from harness.tokens import Signer
 from harness.upstream import Upstream
 
 StartEnvoy = Callable[..., Envoy]
+ServeFeeds = Callable[..., Envoy]
 Bearer = Callable[..., Header]
 Client = type[Http1] | type[Http2]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Shows what tests have measured: `record_property("measured", "a line")`."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    lines = [text for report in reports if report.when == "call" for name, text in report.user_properties if name == "measured"]
+    if lines:
+        terminalreporter.section("measured")
+        for line in lines:
+            terminalreporter.line(line)
 
 
 @pytest.fixture(scope="session")
@@ -134,6 +146,19 @@ def start_envoy(
             return envoy
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def serve_feeds(start_envoy: StartEnvoy) -> Iterator[ServeFeeds]:
+    """Starts an Envoy and the servers of its feeds, `serve_feeds([feed, ...], Listener(...), ...)`, as `start_envoy` does."""
+    with ExitStack() as running:
+
+        def serve(feeds: Sequence[Feed], *listeners: Listener, **options: Any) -> Envoy:
+            for feed in feeds:
+                running.enter_context(feed.server)
+            return start_envoy(*listeners, clusters=[feed.cluster() for feed in feeds], **options)
+
+        yield serve
 
 
 def _assert_no_trap(envoy: Envoy) -> None:

@@ -19,10 +19,11 @@ import pytest
 from conftest import Client, StartEnvoy
 from harness import grpc_client, tokens, verdicts
 from harness.envoy import Envoy, http1_cluster
+from harness.fetched import RESET, Answer, FetchServer, cut
 from harness.filters import Config
 from harness.http1 import AUTHORITY, Http1
 from harness.http2 import Http2
-from harness.keys import RESET, Answer, KeyServer, cut, key_set
+from harness.keys import key_set
 from harness.listener import Listener
 from harness.pki import Authority, Credential, base64url
 from harness.response import Header, Response
@@ -87,10 +88,10 @@ class Issuer:
     held: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     enforcement: str = "enforce"
-    server: KeyServer = field(init=False)
+    server: FetchServer = field(init=False)
 
     def __post_init__(self) -> None:
-        self.server = KeyServer(self.answer, held=self.held)
+        self.server = FetchServer(self.answer, held=self.held)
 
     def listener(self, newest: bool) -> Listener:
         uri = {"cluster": f"issuer-{self.name}", "authority": "issuer.example", "path": "/.well-known/jwks.json"}
@@ -111,7 +112,7 @@ class World:
     issuers: Mapping[str, Issuer]
     acme: Credential
 
-    def server(self, name: str) -> KeyServer:
+    def server(self, name: str) -> FetchServer:
         return self.issuers[name].server
 
     def client(self, name: str, http: Client = Http1) -> Http1 | Http2:

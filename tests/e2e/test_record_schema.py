@@ -73,12 +73,11 @@ def test_the_schema_lists_the_reasons_that_the_filter_has_and_no_others(envoy: E
     names = (re.search(r"mtls_auth_failure_total\.reason\.(\w+)$", name) for name in envoy.admin.stats())
     counted = [found[1] for found in names if found]
     assert sorted(map(str, record.SCHEMA["properties"]["reason"]["enum"])) == sorted([*counted, "None"])
-    assert set(counted) == verdicts.STATUS.keys() | verdicts.OWN_TOKENS.keys()
+    assert set(counted) == verdicts.EVERY_STATUS.keys()
 
 
 def test_the_schema_lists_the_statuses_of_these_reasons_and_no_others() -> None:
-    statuses = {*verdicts.STATUS.values(), *verdicts.OWN_TOKENS.values()}
-    assert set(record.SCHEMA["properties"]["status"]["enum"]) == {*statuses, None}
+    assert set(record.SCHEMA["properties"]["status"]["enum"]) == {*verdicts.EVERY_STATUS.values(), None}
 
 
 def test_every_request_of_every_kind_has_one_record_of_the_schema(
@@ -117,10 +116,12 @@ GOOD = {
     "profile_id": "partner", "principal": None, "thumbprint": "A" * 43, "binding": "bound", "rule": None, "method": "GET",
     "path": "/open", "request_id": "id",
 }
+REVOKED = {**GOOD, "status": 401, "reason": "certificate_revoked", "rule": "revocation.feeds[0].serials", "client_id": None}
 ALLOWED = {**GOOD, "decision": "allow", "status": None, "reason": None, "rule": "profiles.partner.allow[0]"}
 
 
-@pytest.mark.parametrize("good", [GOOD, ALLOWED, {**ALLOWED, "rule": "bypass[12]"}, {**GOOD, "client_id": None}])
+@pytest.mark.parametrize("good", [GOOD, ALLOWED, {**ALLOWED, "rule": "bypass[12]"}, {**GOOD, "client_id": None},
+                                  REVOKED, {**REVOKED, "rule": "revocation.identities"}])
 def test_the_schema_takes_a_record(good: dict[str, Any]) -> None:
     Draft202012Validator(record.SCHEMA).validate(good)
 
@@ -140,6 +141,10 @@ def test_the_schema_takes_a_record(good: dict[str, Any]) -> None:
     {**ALLOWED, "reason": "path_denied"},
     {**ALLOWED, "rule": None},
     {**ALLOWED, "rule": "allow[0]"},
+    {**ALLOWED, "rule": "revocation.sha256"},
+    {**REVOKED, "rule": None},
+    {**REVOKED, "rule": "revocation.feeds[0]"},
+    {**GOOD, "rule": "revocation.sha256"},
 ])
 def test_the_schema_refuses_what_is_no_record(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):

@@ -1,13 +1,15 @@
-"""Good requests without a pause, while a test changes something under them."""
+"""Requests without a pause, while a test changes something under them."""
 
 from __future__ import annotations
 
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 
+from . import verdicts
 from .http1 import Http1
 from .http2 import Http2
 from .pki import Credential
@@ -39,8 +41,9 @@ class Load:
     Every request must pass as this client; the first one that does not fails the test.
     """
 
-    def __init__(self, port: int, credential: Credential, client_id: str) -> None:
+    def __init__(self, port: int, credential: Credential, client_id: str, *, pause_seconds: float = 0) -> None:
         self._port = port
+        self._pause_seconds = pause_seconds
         self._credential = credential
         self._client_id = client_id
         self._ending = threading.Event()
@@ -103,3 +106,42 @@ class Load:
         (thumbprint,) = echo.values("x-client-cert-thumbprint")
         server = client.socket.getpeercert(binary_form=True)
         self._last[name] = Last(server, thumbprint, self._requests(name) + 1)
+        time.sleep(self._pause_seconds)
+
+
+class Asking:
+    """A thread that asks one question again and again. `with Asking(lambda: ...) as asking: ...; asking.answers`"""
+
+    def __init__(self, ask: Callable[[], str], *, pause_seconds: float = 0.002) -> None:
+        self._ask = ask
+        self._pause_seconds = pause_seconds
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self.longest_seconds = 0.0
+        """What the slowest answer has taken."""
+        self.answers: set[str] = set()
+        """Every answer there was, and what ended the thread if it was an error."""
+
+    @classmethod
+    def on(cls, client: Http1 | Http2, *, pause_seconds: float = 0.002) -> Asking:
+        """Asks for `/` on one connection, and what comes of it is the answer."""
+        return cls(lambda: verdicts.reason_of(client.request()), pause_seconds=pause_seconds)
+
+    def __enter__(self) -> Asking:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._ending.set()
+        self._thread.join(DEADLINE_SECONDS)
+
+    def _run(self) -> None:
+        try:
+            while not self._ending.wait(self._pause_seconds):
+                begun = time.monotonic()
+                self.answers.add(self._ask())
+                self.longest_seconds = max(self.longest_seconds, time.monotonic() - begun)
+        except Exception:
+            self.answers.add(traceback.format_exc())

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-KeyType = Literal["ec", "rsa"]
+KeyType = Literal["ec", "ec384", "rsa"]
 
 CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
@@ -131,9 +131,11 @@ class Authority:
         certificate = _sign(_ca_builder(name, None), key.public_key(), distinguished_name([("CN", name)]), key)
         return cls(Credential(certificate, key, (), directory), certificate)
 
-    def intermediate(self, name: str = "Example Intermediate") -> Authority:
-        """An authority below this one; its leaves send it along in their chain."""
-        key = new_key("ec")
+    def intermediate(
+        self, name: str | Sequence[tuple[str, str]] = "Example Intermediate", *, key_type: KeyType = "ec"
+    ) -> Authority:
+        """An authority below this one, of a Common Name or a whole name; its leaves send it along in their chain."""
+        key = new_key(key_type)
         issuer = self.credential
         certificate = _sign(_ca_builder(name, 0), key.public_key(), issuer.certificate.subject, issuer.key)
         return Authority(Credential(certificate, key, self._chain(), issuer.directory), self.root)
@@ -194,10 +196,10 @@ def self_signed(
 
 
 def new_key(key_type: KeyType) -> PrivateKey:
-    """A fresh P-256 or RSA-2048 key."""
+    """A fresh P-256, P-384 or RSA-2048 key."""
     if key_type == "rsa":
         return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return ec.generate_private_key(ec.SECP256R1())
+    return ec.generate_private_key(ec.SECP384R1() if key_type == "ec384" else ec.SECP256R1())
 
 
 def base64url(data: bytes) -> str:
@@ -242,8 +244,9 @@ def _leaf_builder(
     return builder
 
 
-def _ca_builder(name: str, path_length: int | None) -> x509.CertificateBuilder:
-    builder = _builder(distinguished_name([("CN", name)]), None, None, None)
+def _ca_builder(name: str | Sequence[tuple[str, str]], path_length: int | None) -> x509.CertificateBuilder:
+    attributes = [("CN", name)] if isinstance(name, str) else name
+    builder = _builder(distinguished_name(attributes), None, None, None)
     builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
     return builder.add_extension(key_usage(key_cert_sign=True, crl_sign=True), critical=True)
 

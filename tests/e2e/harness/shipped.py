@@ -19,8 +19,10 @@ from .admin import Admin
 from .artifacts import REPOSITORY
 from .certs import Certs
 from .envoy import DEADLINE_SECONDS, EnvoyFailed
+from .http1 import Http1
 from .pki import Credential
 from .response import Header
+from .tls import ClientTls
 
 ENVOY = REPOSITORY / "envoy"
 _STRING_VALUE = re.compile(
@@ -41,6 +43,10 @@ def with_istio_policy(text: str) -> str:
     plugin = (ENVOY / "istio" / "wasmplugin.yaml").read_text()
     policy = textwrap.dedent(plugin.partition("\n  pluginConfig:\n")[2])
     assert policy.startswith("policy_id:"), "the pluginConfig is not where it was"
+    cluster = "cluster: outbound|80||revoked.example"
+    assert cluster in policy
+    # A mesh has another cluster for the list than envoy.yaml.
+    policy = policy.replace(cluster, "cluster: revoked")
 
     def struct(found: re.Match[str]) -> str:
         indent = found["indent"]
@@ -98,6 +104,8 @@ class Folder:
             ("address: 0.0.0.0", "address: 127.0.0.1"), ("address: echo", "address: 127.0.0.1"),
             ("port_value: 8443", "port_value: 0"), ("port_value: 9902", "port_value: 0"),
             ("port_value: 8080", f"port_value: {upstream}"), ("port_value: 9901", f"port_value: {admin}"),
+            # Envoy's list of revoked certificates, which it reads from itself.
+            ("port_value: 9904", f"port_value: {free_port()}"),
         ]:
             text = text.replace(old, new)
         return text
@@ -130,10 +138,12 @@ class Shipped:
         ]
 
     def __enter__(self) -> Shipped:
-        with self.output_file.open("wb") as output:
+        self.output_file.unlink(missing_ok=True)
+        with self.output_file.open("ab") as output:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
         try:
             self.wait("readiness", self._ready)
+            self._wait_for_lists()
         except BaseException:
             self._process.kill()
             self._process.wait()
@@ -159,8 +169,11 @@ class Shipped:
 
     def records(self) -> list[dict[str, Any]]:
         """The access log, with its records held against their schema."""
+        return [record.parse_line(line) for line in self._entries()]
+
+    def _entries(self) -> list[str]:
         # The last line may still be on its way.
-        return [record.parse_line(line) for line in self.output().split("\n")[:-1] if line.startswith("{")]
+        return [line for line in self.output().split("\n")[:-1] if line.startswith("{")]
 
     def wait(self, what: str, condition: Callable[[], bool]) -> None:
         """Waits until `condition` holds; fails when Envoy ends or a minute has passed."""
@@ -176,6 +189,27 @@ class Shipped:
             return False
         self.admin = Admin(int(address.rsplit(":", 1)[1]))
         return self.admin.ready() and {"mtls", "metrics"} <= self.admin.listener_ports().keys()
+
+    def _wait_for_lists(self) -> None:
+        """Asks until each worker has the list of revoked certificates: before that it answers 503. Then forgets that it asked."""
+        stranger = ClientTls(Certs(self._config.parent / "certs").credential("stranger"))
+        waiting, asked = set(self._connections()), 0
+
+        def all_served() -> bool:
+            nonlocal waiting, asked
+            before = self._connections()
+            with Http1(self.port("mtls"), stranger) as client:
+                served = client.request("GET", "/").status != 503
+            asked += 1
+            waiting -= {worker for worker, count in self._connections().items() if served and count > before[worker]}
+            return not waiting
+
+        self.wait("its list of revoked certificates in each worker", all_served)
+        self.wait("the records", lambda: len(self._entries()) == asked)
+        os.truncate(self.output_file, 0)
+
+    def _connections(self) -> dict[str, int]:
+        return self.admin.stats(r"^listener\.127\.0\.0\.1_0\.worker_\d+\.downstream_cx_total$")
 
 
 def free_port() -> int:

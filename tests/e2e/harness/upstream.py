@@ -15,16 +15,22 @@ from .response import ConnectionEnded, Echo
 from .wire import Reader
 
 _LOCALHOST = "127.0.0.1"
+SLOW = "/slow/"
 
 
 class Upstream:
-    """An HTTP/1.1 echo server on a free port, one thread a connection."""
+    """An HTTP/1.1 echo server on a free port, one thread a connection.
+
+    What has a path below `SLOW` is answered only after `release`, once `hold` has been called.
+    """
 
     def __init__(self) -> None:
         self._socket = socket.create_server((_LOCALHOST, 0), backlog=128)
         self.port: int = self._socket.getsockname()[1]
         self._requests: list[Echo] = []
         self._lock = threading.Lock()
+        self._released = threading.Event()
+        self._released.set()
 
     def __enter__(self) -> Upstream:
         threading.Thread(target=self._accept, daemon=True).start()
@@ -34,6 +40,14 @@ class Upstream:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._socket.close()
+
+    def hold(self) -> None:
+        """Leaves slow requests without an answer from now on."""
+        self._released.clear()
+
+    def release(self) -> None:
+        """Answers the requests that were held, and all later ones."""
+        self._released.set()
 
     def mark(self) -> int:
         """A position in the list of requests, to be given to `since`."""
@@ -76,6 +90,8 @@ class Upstream:
         if upgrade or method == "CONNECT":
             _switch_protocols(connection, reader, upgrade)
             return False
+        if path.startswith(SLOW):
+            self._released.wait()
         connection.sendall(_response(request))
         return True
 

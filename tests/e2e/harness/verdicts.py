@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
 
 from .grpc_client import GrpcResult
-from .response import Echo, Response
+from .http1 import Http1
+from .pki import Credential
+from .response import Echo, Header, Response
+from .tls import ClientTls
 
 STATUS = {
     "authorization_malformed": 400,
@@ -56,6 +60,9 @@ OWN_TOKENS = {
 }
 """The further reasons that a token meets where the filter verifies it itself."""
 
+REVOCATION = {"certificate_revoked": 401, "revocation_unavailable": 503}
+"""The further reasons where certificates can be revoked."""
+
 GRPC_STATUS = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -66,9 +73,15 @@ GRPC_STATUS = {
     500: grpc.StatusCode.INTERNAL,
 }
 
-_EVERY_STATUS = {**STATUS, **OWN_TOKENS}
+EVERY_STATUS = {**STATUS, **OWN_TOKENS, **REVOCATION}
 
 _MEMBERS = {"type", "title", "status", "detail", "code", "request_id"}
+
+
+def ask(port: int, credential: Credential | None, path: str = "/", headers: Sequence[Header] = ()) -> str:
+    """What a request on a new connection comes to, as `reason_of` says it."""
+    with Http1(port, ClientTls(credential)) as client:
+        return reason_of(client.request("GET", path, headers))
 
 
 def passed(response: Response) -> Echo:
@@ -82,7 +95,7 @@ def refused(response: Response, reason: str) -> dict[str, Any]:
     assert response.header("x-upstream") is None, f"{reason} expected, but the upstream answered"
     assert response.header("content-type") == "application/problem+json", f"{response.status} {response.body!r}"
     problem: dict[str, Any] = response.json()
-    assert (problem["code"], response.status) == (reason, _EVERY_STATUS[reason]), problem
+    assert (problem["code"], response.status) == (reason, EVERY_STATUS[reason]), problem
     assert set(problem) == _MEMBERS
     assert problem["status"] == response.status
     assert response.header("cache-control") == "no-store"
@@ -91,7 +104,7 @@ def refused(response: Response, reason: str) -> dict[str, Any]:
 
 def refused_grpc(result: GrpcResult, reason: str) -> None:
     """A gRPC caller's view of a refusal for this reason."""
-    assert result.code is GRPC_STATUS[_EVERY_STATUS[reason]], f"{result.code} {result.details}"
+    assert result.code is GRPC_STATUS[EVERY_STATUS[reason]], f"{result.code} {result.details}"
     assert result.message is None
 
 
