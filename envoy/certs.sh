@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Certificates for trying things out: a root, an intermediate, a server, clients. ECDSA P-256, openssl only.
 #
-#   certs.sh init                     the root and the intermediate
+#   certs.sh init                     the root, the intermediate, an empty list for the filter: revoked/revoked.json
 #   certs.sh server [NAME...]         a server certificate for localhost and these DNS names
 #   certs.sh issue NAME [OPTION...]   a client certificate, NAME.pem (with the intermediate) and NAME.key
 #   certs.sh untrusted NAME [OPTION...]   the same, signed by itself: nobody vouches for it
@@ -254,11 +254,13 @@ close_list() {
 # --- Commands --------------------------------------------------------------------------------------------------------
 
 init() {
+    mkdir -p "$certs/revoked"
+    # In a folder of its own, which Envoy watches. `revoke` prints what may stand in it.
+    [[ -s $certs/revoked/revoked.json ]] || echo '{"sha256": []}' >"$certs/revoked/revoked.json"
     if [[ -s $certs/intermediate.pem ]]; then
         echo "$certs has an authority already; remove the folder to begin anew"
         return
     fi
-    mkdir -p "$certs"
     create root root root "/O=Example/CN=Example Root CA" 3650
     create intermediate root intermediate "/O=Example/CN=Example Issuing CA" 1825
     crl

@@ -5,6 +5,7 @@
     records.py shadow access.log              who would be refused, of those whom shadow mode let pass
     records.py policies access.log            which policy decided, and when that changed
     records.py show REQUEST_ID access.log     one record, in words
+    records.py caller CLIENT access.log       a client's certificates: from where, since when, what became of the last request
     records.py certificates envoy.log         whose certificate ends when; Envoy's log, or --metrics, or both
 
 Reads the access log as envoy.yaml writes it, from files (the oldest first) or from standard input. Other lines are counted and
@@ -135,12 +136,38 @@ def policies(log: Iterable[Record]) -> tuple[list[Row], Row | None]:
     return sorted(rows.values(), key=lambda row: row["last"], reverse=True), change
 
 
+def caller(log: Iterable[Record], client: str) -> list[Row]:
+    """The certificates of a client, by the address that they came from, the one seen last first.
+
+    A certificate that is refused before it is known whose it is, as a revoked one is, belongs to those that it was known for
+    at another time.
+    """
+    rows: dict[tuple[str, str | None], Row] = {}
+    known: set[str] = set()
+    for record in log:
+        decision, thumbprint = record.decision, record.decision["thumbprint"]
+        if thumbprint is None:
+            continue
+        if decision["client_id"] == client:
+            known.add(thumbprint)
+        row = rows.setdefault((thumbprint, record.peer), {
+            "thumbprint": thumbprint, "peer": record.peer, "first": record.time, "last": record.time, "requests": 0,
+            "allowed": 0, "last_verdict": None,
+        })
+        row["first"] = min(row["first"], record.time)
+        if record.time >= row["last"]:
+            row["last"], row["last_verdict"] = record.time, decision["reason"] or "allowed"
+        row["requests"] += 1
+        row["allowed"] += record.outcome == "allowed"
+    return sorted((row for row in rows.values() if row["thumbprint"] in known), key=lambda row: row["last"], reverse=True)
+
+
 def in_words(record: Record) -> str:
     """A record for somebody who does not know its members."""
     said = {name: printable(value) for name, value in record.decision.items() if value is not None}
     verdict = {
         "allowed": f"allowed by {said.get('rule')}",
-        "refused": f"refused: {said.get('status')} {said.get('reason')}",
+        "refused": f"refused: {said.get('status')} {said.get('reason')}" + (f", {said['rule']}" if "rule" in said else ""),
         "would be refused": f"let pass in shadow mode, would be refused: {said.get('status')} {said.get('reason')}",
     }[record.outcome]
     lines = [
@@ -325,6 +352,11 @@ def _print_record(chosen: argparse.Namespace, log: Log) -> None:
     print("\n\n".join(map(in_words, found)))
 
 
+def _print_caller(chosen: argparse.Namespace, log: Log) -> None:
+    rows = caller(log, chosen.client)
+    print(_json(rows) if chosen.json else table(rows, chosen.rows))
+
+
 def _print_certificates(chosen: argparse.Namespace, log: Log) -> None:
     gauges = read_gauges(chosen.metrics) if chosen.metrics else {}
     # With metrics alone there is nothing to be read from standard input.
@@ -355,6 +387,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     command("shadow", "who would be refused, of those whom shadow mode let pass", _print_refused, "--segments", *logs)
     command("policies", "which policy decided, and when that changed", _print_policies, *logs)
     command("show", "one record, in words", _print_record, "request_id", "--since", "--json", "files")
+    command("caller", "the certificates of a client", _print_caller, "client", *logs)
     command("certificates", "whose certificate ends when", _print_certificates,
             "--within", "--metrics", "--json", "--rows", "files")
     return parser.parse_args(arguments)
@@ -363,6 +396,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 OPTIONS: dict[str, dict[str, Any]] = {
     "files": {"nargs": "*", "metavar": "FILE", "help": "logs, the oldest first; standard input without any"},
     "request_id": {"metavar": "REQUEST_ID", "help": "as the caller was told it, and as the record has it"},
+    "client": {"metavar": "CLIENT", "help": "client_id, as in the configuration"},
     "--json": {"action": "store_true", "help": "for programs"},
     "--rows": {"type": _natural, "default": 40, "help": "print at most so many rows (40; 0: all)"},
     "--since": {"type": _since, "help": "leave out what was before: 2026-11-27T12:00Z, or 90m, 24h, 7d"},

@@ -61,6 +61,35 @@ class Case:
     times: int = 1
 
 
+@dataclass(frozen=True)
+class KeptOpen:
+    """A connection of this client, on which a request is sent again and again."""
+
+    client: str
+    path: str
+
+    def cases(self, ports: Ports) -> list[tuple[str, str, bool, Answer]]:
+        """What is asked; what the reader types; whether the client's certificate is on the list; what must come back."""
+        cert, thumbprint = f"certs/{self.client}", mint.thumbprint(OUT / "certs" / f"{self.client}.pem")
+        answer = Answer(200, client=self.client, profile="internal")
+        ask = rf"while sleep 1; do printf 'GET {self.path} HTTP/1.1\r\nHost: localhost\r\n\r\n'; done"
+        connect = f"openssl s_client -quiet -connect localhost:{ports.mtls} -CAfile certs/root.pem"
+        keep_open = f"{ask} | {connect} -cert {cert}.pem -cert_chain {cert}.pem -key {cert}.key"
+
+        def move(entries: str) -> str:
+            return f"""(cd certs/revoked && echo '{{"sha256": [{entries}]}}' >new && mv new revoked.json)"""
+
+        return [
+            ("a request on a connection that stays open", keep_open, False, answer),
+            ("the same connection, its certificate revoked", move(f'"{thumbprint}"'), True,
+             Answer(401, "certificate_revoked")),
+            ("the same connection, off the list again", move(""), False, answer),
+        ]
+
+
+KEPT_OPEN = KeptOpen("initech-erp", "/ledger/2026/06")
+
+
 def cases(ports: Ports) -> list[Case]:
     """All of them, in an order that tells a story."""
     url = f"https://localhost:{ports.mtls}"

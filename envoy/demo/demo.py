@@ -10,6 +10,8 @@ Everything is made in envoy/demo/out: certificates, tokens, logs. Needs python3,
 from __future__ import annotations
 
 import argparse
+import contextlib
+import http.client
 import json
 import os
 import re
@@ -18,12 +20,12 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from cases import Answer, Case, cases
-from stack import HERE, OUT, DemoFailed, Stack
+from cases import KEPT_OPEN, Answer, Case, cases
+from stack import DEADLINE_SECONDS, HERE, OUT, DemoFailed, Ports, Stack, https, put_on_list
 
 # Whatever could tell the upstream who is calling, and the token that could be replayed.
 IDENTITY_HEADERS = re.compile(r"x-client-.*|x-profile-id|.*client-cert.*|authorization")
@@ -74,6 +76,20 @@ class Reply:
         return self.error or f"{self.status} {self.json().get('code', '')}".rstrip()
 
 
+@dataclass(frozen=True)
+class Row:
+    """A request of the table and what came of it."""
+
+    what: str
+    expected: str
+    text: str
+    """What came back, in words."""
+    fits: bool
+    reply: Reply
+    command: str
+    """What the reader types to repeat it."""
+
+
 def curl(arguments: Sequence[str]) -> Reply:
     """Sends one request, from the folder with the certificates and tokens, as the reader will."""
     body, head = OUT / "reply-body", OUT / "reply-head"
@@ -92,12 +108,29 @@ def curl(arguments: Sequence[str]) -> Reply:
     return Reply(int(status or 0), VERSIONS.get(version, version), headers, _read(body), done.stderr.strip())
 
 
-def run(case: Case) -> tuple[bool, Reply, str]:
-    """Sends a case. Is all as expected? The last reply, and what came back in words."""
-    replies = [curl(case.curl) for _ in range(case.times)]
+def run(case: Case) -> Row:
+    """Sends a case. The last reply counts; those before it must be 200."""
+    replies = [_served(lambda: curl(case.curl)) for _ in range(case.times)]
     fits, text = replies[-1].compare(case.expected)
     before = [str(reply.status) for reply in replies[:-1]]
-    return fits and all(status == "200" for status in before), replies[-1], " ".join([*before, text])
+    expected = " ".join(["200"] * (case.times - 1) + [str(case.expected)])
+    fits = fits and all(status == "200" for status in before)
+    return Row(case.what, expected, " ".join([*before, text]), fits, replies[-1], command_line(case))
+
+
+def run_kept_open(ports: Ports) -> Iterator[Row]:
+    """Requests on one connection, while the list of revoked certificates changes."""
+    with contextlib.closing(https(ports.mtls, KEPT_OPEN.client)) as client:
+        for what, command, is_revoked, expected in KEPT_OPEN.cases(ports):
+            put_on_list([KEPT_OPEN.client] if is_revoked else [])
+            deadline = time.monotonic() + DEADLINE_SECONDS
+            reply = _ask(client)
+            # The list is fetched every five seconds.
+            while not reply.compare(expected)[0] and time.monotonic() < deadline:
+                time.sleep(0.5)
+                reply = _ask(client)
+            fits, text = reply.compare(expected)
+            yield Row(what, str(expected), text, fits, reply, command)
 
 
 def command_line(case: Case) -> str:
@@ -108,26 +141,24 @@ def command_line(case: Case) -> str:
 
 def show(stack: Stack) -> bool:
     """Sends everything and prints the table. Was everything as expected?"""
-    all_cases = cases(stack.ports)
-    results = [run(case) for case in all_cases]
-    expected = [" ".join(["200"] * (case.times - 1) + [str(case.expected)]) for case in all_cases]
-    rows = [("", "request", "expected", "came back", "")]
-    for number, (case, (fits, _, text)) in enumerate(zip(all_cases, results), 1):
-        rows.append((str(number), case.what, expected[number - 1], text, "ok" if fits else "DIFFERENT"))
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    rows = [*map(run, cases(stack.ports)), *run_kept_open(stack.ports)]
+    lines = [("", "request", "expected", "came back", "")]
+    for number, row in enumerate(rows, 1):
+        lines.append((str(number), row.what, row.expected, row.text, "ok" if row.fits else "DIFFERENT"))
+    widths = [max(len(line[column]) for line in lines) for column in range(4)]
     config = f"{_relative(HERE.parent)}/envoy.yaml"
     print(f"\nA real Envoy, configured by {config}, is asked with curl at https://localhost:{stack.ports.mtls}.\n")
-    for row in rows:
-        print("  ".join([row[0].rjust(widths[0]), *(row[i].ljust(widths[i]) for i in (1, 2, 3)), row[4]]).rstrip())
-    for number, (case, (fits, reply, _)) in enumerate(zip(all_cases, results), 1):
-        if not fits:
-            print(f"\nRequest {number} differs:\n\n    {command_line(case)}\n    {reply.error or reply.body}")
+    for line in lines:
+        print("  ".join([line[0].rjust(widths[0]), *(line[i].ljust(widths[i]) for i in (1, 2, 3)), line[4]]).rstrip())
+    for number, row in enumerate(rows, 1):
+        if not row.fits:
+            print(f"\nRequest {number} differs:\n\n    {row.command}\n    {row.reply.error or row.reply.body}")
     print("\n200 nobody: the upstream was told of no caller. 200 acme-mobile/partner: it was told just this, and nothing that the"
           "\ncaller had made up (request 3):\n")
-    for name, value in results[2][1].identity().items():
+    for name, value in rows[2].reply.identity().items():
         print(f"    {name}: {value}")
     print("\nA refusal in full (request 8):\n")
-    refusal = results[7][1]
+    refusal = rows[7].reply
     print(f"    www-authenticate: {refusal.headers.get('www-authenticate')}")
     print(f"    {refusal.body}")
     print("\nIts decision record in the access log, for the operator:\n")
@@ -135,11 +166,12 @@ def show(stack: Stack) -> bool:
     print("\nThe counters, as Prometheus reads them:\n")
     for line in stack.metrics():
         print(f"    {line}")
-    print(f"\nThe requests, to repeat them in {_relative(OUT)} while `make run` is up:\n")
-    for number, case in enumerate(all_cases, 1):
-        print(f"{number:3}  {command_line(case)}")
-    wrong = sum(not fits for fits, _, _ in results)
-    print(f"\n{len(results) - wrong} of {len(results)} requests were answered as expected.")
+    print(f"\nThe requests, to repeat them in {_relative(OUT)} while `make run` is up"
+          f" (the last three: one connection, and the list\nwhile that is open):\n")
+    for number, row in enumerate(rows, 1):
+        print(f"{number:3}  {row.command}")
+    wrong = sum(not row.fits for row in rows)
+    print(f"\n{len(rows) - wrong} of {len(rows)} requests were answered as expected.")
     return wrong == 0
 
 
@@ -153,9 +185,25 @@ Envoy is up: https://localhost:{ports.mtls}, metrics http://localhost:{ports.met
     export CERTS=$PWD/{out}/certs
     {envoy}/certs.sh issue newcomer --spiffe spiffe://prod.example/ns/new/sa/comer
     {envoy}/mint.py token acme-mobile --cert $CERTS/acme-mobile.pem --scope payments:write
+    {out}/certs/revoked/revoked.json    who is refused in spite of a good certificate: docs/runbook-revocation.md
 The policy is in {envoy}/envoy.yaml; after a change start again. Ctrl-C ends everything.""", flush=True)
     stack.wait()
     raise DemoFailed(f"Envoy has ended; see {OUT / 'envoy.log'}")
+
+
+def _served(send: Callable[[], Reply]) -> Reply:
+    """The first reply of an Envoy that has its list of revoked certificates, which it fetches when it starts."""
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while (reply := send()).json().get("code") == "revocation_unavailable" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return reply
+
+
+def _ask(client: http.client.HTTPSConnection) -> Reply:
+    client.request("GET", KEPT_OPEN.path)
+    answer = client.getresponse()
+    headers = {name.lower(): value for name, value in answer.getheaders()}
+    return Reply(answer.status, "h1", headers, answer.read().decode(errors="replace"), "")
 
 
 def _record_of(stack: Stack, reply: Reply) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import fcntl
+import http.client
 import json
 import os
 import random
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 from types import TracebackType
@@ -46,11 +48,13 @@ class Ports:
     untrusted: int
     admin: int
     metrics: int
+    revoked: int
 
     @classmethod
     def choose(cls) -> Ports:
-        """8443, 8444, 9901 and 9902, or whatever is free instead of those."""
-        return cls(mtls=free_port(8443), untrusted=free_port(8444), admin=free_port(9901), metrics=free_port(9902))
+        """8443, 8444, 9901, 9902 and 9904, or whatever is free instead of those."""
+        return cls(mtls=free_port(8443), untrusted=free_port(8444), admin=free_port(9901), metrics=free_port(9902),
+                   revoked=free_port(9904))
 
 
 StackT = TypeVar("StackT", bound="Stack")
@@ -112,14 +116,13 @@ class Stack:
         threading.Thread(target=upstream.serve_forever, daemon=True).start()
         self._echo = echo = upstream.server_address[1]
 
-        admins = {"envoy": self.ports.admin, "untrusted": free_port()}
-        self._envoy("envoy", config(self.ports.mtls, self.ports.admin, self.ports.metrics, echo))
+        self._envoy("envoy", config(self.ports, echo))
         # The same once more, but with a listener that lets unverified certificates in. That is an Envoy of its own, so that
         # the file stays the one that a user copies.
-        untrusted = config(self.ports.untrusted, admins["untrusted"], free_port(), echo)
-        self._envoy("untrusted", replaced(untrusted, "VERIFY_TRUST_CHAIN", "ACCEPT_UNTRUSTED"))
-        for process, (name, admin) in zip(self._processes, admins.items()):
-            wait_until_ready(process, f"http://127.0.0.1:{admin}/ready", OUT / f"{name}.log")
+        ports = replace(self.ports, mtls=self.ports.untrusted, admin=free_port(), metrics=free_port(), revoked=free_port())
+        self._envoy("untrusted", replaced(config(ports, echo), "VERIFY_TRUST_CHAIN", "ACCEPT_UNTRUSTED"))
+        for process, name, listening in zip(self._processes, ("envoy", "untrusted"), (self.ports, ports)):
+            wait_until_ready(process, f"http://127.0.0.1:{listening.admin}/ready", OUT / f"{name}.log")
 
     def _envoy(self, name: str, text: str) -> subprocess.Popen[bytes]:
         file = OUT / f"{name}.yaml"
@@ -199,16 +202,17 @@ def _make_tokens(certs: Path, tokens: Path) -> None:
     make("wallet-bound", "wallet-app", cert="wallet-app")
 
 
-def config(mtls: int, admin: int, metrics: int, echo: int) -> str:
+def config(ports: Ports, echo: int) -> str:
     """envoy.yaml with the replacements that its first lines describe, and other ports where they are taken."""
     text = (HERE.parent / "envoy.yaml").read_text()
     for old, new in (
         ("/etc/envoy/", f"{OUT}/"),
         ("address: echo\n", "address: 127.0.0.1\n"),
         ("address: 0.0.0.0", "address: 127.0.0.1"),
-        ("port_value: 8443", f"port_value: {mtls}"),
-        ("port_value: 9901", f"port_value: {admin}"),
-        ("port_value: 9902", f"port_value: {metrics}"),
+        ("port_value: 8443", f"port_value: {ports.mtls}"),
+        ("port_value: 9901", f"port_value: {ports.admin}"),
+        ("port_value: 9902", f"port_value: {ports.metrics}"),
+        ("port_value: 9904", f"port_value: {ports.revoked}"),
         ("port_value: 8080", f"port_value: {echo}"),
     ):
         text = replaced(text, old, new)
@@ -249,6 +253,25 @@ def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> N
             time.sleep(0.05)
     tail = "\n".join(log.read_text(errors="replace").splitlines()[-10:])
     raise DemoFailed(f"{url} is not ready; the end of {log}:\n{tail}")
+
+
+def https(port: int, certificate: str) -> http.client.HTTPSConnection:
+    """A connection of this client, which stays open and is not made anew should it end."""
+    certs = OUT / "certs"
+    context = ssl.create_default_context(cafile=certs / "root.pem")
+    context.load_cert_chain(certs / f"{certificate}.pem", certs / f"{certificate}.key")
+    client = http.client.HTTPSConnection("localhost", port, timeout=10, context=context)
+    client.connect()
+    client.auto_open = 0
+    return client
+
+
+def put_on_list(clients: Sequence[str]) -> None:
+    """The list of revoked certificates is now that of these clients, by one rename."""
+    folder = OUT / "certs" / "revoked"
+    thumbprints = [mint.thumbprint(OUT / "certs" / f"{client}.pem") for client in clients]
+    (folder / "new").write_text(json.dumps({"sha256": thumbprints}))
+    (folder / "new").replace(folder / "revoked.json")
 
 
 def fetch(url: str) -> str:

@@ -65,7 +65,9 @@ class Observed(Stack):
         self._prometheus = packages / "prometheus" / "usr"
         if not (self._prometheus / "bin" / "prometheus").is_file():
             raise DemoFailed("PROMETHEUS must name a folder with Debian's package; `make observe` sees to that")
-        self.shadow = dataclasses.replace(self.ports, mtls=free_port(8445), admin=free_port(), metrics=free_port(9903))
+        self.shadow = dataclasses.replace(
+            self.ports, mtls=free_port(8445), admin=free_port(), metrics=free_port(9903), revoked=free_port()
+        )
         self.prometheus = f"http://127.0.0.1:{free_port(9090)}"
         self.grafana: str | None = None
 
@@ -91,7 +93,7 @@ class Observed(Stack):
     def _start_shadow(self) -> None:
         issuer = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
         threading.Thread(target=issuer.serve_forever, daemon=True).start()
-        text = config(self.shadow.mtls, self.shadow.admin, self.shadow.metrics, self._echo)
+        text = config(self.shadow, self._echo)
         uri = '{"cluster": "issuer", "authority": "auth.example", "path": "/jwks.json", "refresh_seconds": 20}'
         endpoint = f"endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {issuer.server_port} }} }} }}"
         for old, new in (

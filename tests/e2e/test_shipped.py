@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from conftest import Client
 from harness import artifacts, shipped, verdicts
+from harness.artifacts import REPOSITORY
 from harness.http1 import Http1
+from harness.listener import STATS_TAGS
 from harness.pki import Credential
 from harness.response import ConnectionEnded, Header
 from harness.shipped import Folder, Shipped
@@ -148,6 +153,25 @@ def test_the_metrics_listener_shows_the_counters_with_labels_and_nothing_else(en
         assert 'mtls_auth_failure_total{reason="certificate_missing"}' in text
         for path in ("/", "/config_dump", "/quitquitquit", "/stats/prometheus/../../config_dump", "/stats"):
             assert client.request("POST" if "quit" in path else "GET", path).status in (400, 404)
+
+
+def test_envoy_and_istio_make_the_same_labels_also_of_lists_of_revoked_certificates(envoy: Shipped) -> None:
+    text = (shipped.ENVOY / "envoy.yaml").read_text().partition("stats_tags:\n")[2]
+    tags = dict(re.findall(r"- tag_name: (\w+)\n +regex: '(.*)'\n", text))
+    override = (shipped.ENVOY / "istio" / "stats-tags.yaml").read_text().partition("custom_bootstrap.json: |\n")[2]
+    istio = json.loads(override)["stats_config"]["stats_tags"]
+    assert tags == {tag["tag_name"]: tag["regex"] for tag in istio} == {tag["tag_name"]: tag["regex"] for tag in STATS_TAGS}
+    with Http1(envoy.port("metrics"), None) as client:
+        shown = client.request("GET", "/stats/prometheus").body.decode()
+    fetches = re.findall(r"(?m)^mtls_fetch_\w+\{(.*)\} \d+$", shown)
+    outcomes = {f'source="feed_0",outcome="{outcome}"' for outcome in ("adopted", "unchanged", "failed")}
+    assert outcomes | {'source="feed_0"'} == {labels for labels in fetches if "jwks" not in labels}
+
+
+def test_the_shipped_policy_is_of_the_published_schema() -> None:
+    schema = json.loads((REPOSITORY / "docs" / "configuration.schema.json").read_text())
+    text = (shipped.ENVOY / "envoy.yaml").read_text().partition("                          value: |\n")[2].partition("\n\n")[0]
+    Draft202012Validator(schema).validate(json.loads(text))
 
 
 def test_every_decision_stands_in_the_access_log(envoy: Shipped, http: Client) -> None:

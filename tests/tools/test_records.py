@@ -94,6 +94,29 @@ def test_a_rollback_is_a_policy_that_is_seen_last_though_it_was_first(ask: Any) 
     assert json.loads(ask(text, "policies", "--json")[0])["last_change"]["to"] == "v1"
 
 
+REVOKED = {"decision": "deny", "status": 401, "reason": "certificate_revoked", "rule": "revocation.feeds[0].sha256",
+           "client_id": None}
+
+
+def test_the_certificates_of_a_client_are_told_with_their_addresses_also_when_they_are_revoked(ask: Any) -> None:
+    text = "".join([
+        line(1, "192.0.2.7", **REVOKED), line(2), line(3), line(4, **PATH_DENIED), line(5, "192.0.2.7"), line(9, **REVOKED),
+        line(6, thumbprint="B" * 43), line(7, thumbprint="C" * 43, client_id="globex"), line(8, thumbprint=None),
+        line(8, **REVOKED | {"thumbprint": "D" * 43}),
+    ])
+    a, b = "A" * 43, "B" * 43
+    assert ask(text, "caller", "acme")[0].splitlines() == [
+        f"thumbprint{' ' * 35}peer       first                 last                  requests  allowed  last_verdict",
+        f"{a}  10.0.0.9   2026-11-27T12:02:00Z  2026-11-27T12:09:00Z  4         2        certificate_revoked",
+        f"{b}  10.0.0.9   2026-11-27T12:06:00Z  2026-11-27T12:06:00Z  1         1        allowed",
+        f"{a}  192.0.2.7  2026-11-27T12:01:00Z  2026-11-27T12:05:00Z  2         1        allowed",
+    ]
+    assert ask(text, "caller", "nobody")[0] == "nothing\n"
+    told = json.loads(ask(text, "caller", "--json", "acme")[0])
+    assert [(row["thumbprint"], row["peer"], row["requests"]) for row in told] == [
+        (a, "10.0.0.9", 4), (b, "10.0.0.9", 1), (a, "192.0.2.7", 2)]
+
+
 @pytest.mark.parametrize(("members", "says"), [
     ({}, ["allowed by profiles.partner.allow[0]", "acme", "token bound to the certificate"]),
     (PATH_DENIED, ["refused: 403 path_denied", 'path_denied in README.md, "When it says no"']),
