@@ -104,10 +104,11 @@ impl Watch<'_> {
         let is_within =
             |time: u64| now < state.due_at && state.due_at <= now.saturating_add(time).saturating_add(GRACE);
         let at_work = patience.max(READING);
-        // Nobody would put it off longer, but a policy with other settings, or a clock that was set back. And whoever waits for a
-        // list that nobody has left waits no longer than somebody may be about it.
-        let longest =
-            if state.version == 0 || holds { at_work.max(fetch.refresh.saturating_mul(SECOND)) } else { at_work };
+        // Nobody would put it off longer, but a policy with other settings, or a clock that was set back. And whoever has waited for
+        // a list that nobody left waits no longer than somebody may be about it.
+        let left_by = state.checked_at.saturating_add(seconds(READING));
+        let may_come = state.version == 0 || holds || seconds(now) < left_by;
+        let longest = if may_come { at_work.max(fetch.refresh.saturating_mul(SECOND)) } else { at_work };
         if is_within(longest) {
             return Ok(None);
         }

@@ -416,6 +416,18 @@ fn the_next_fetch_is_due_when_it_should_be() {
 }
 
 #[test]
+fn a_list_that_nobody_leaves_is_fetched_again() {
+    let (policy, proxy) = (with_feed(&json!({"refresh_seconds": 3_600, "max_stale_seconds": 7_200})), FakeProxy::new());
+    take(&worker(), &policy, &proxy, answer("200", naming("cn:x").as_bytes()), NOW_NS).unwrap();
+    proxy.shared.borrow_mut().retain(|name, _| name.ends_with(".state"));
+    let other = worker();
+    for (later, due) in [(0, false), (29, false), (30, true)] {
+        let at = NOW_NS + later * SECOND;
+        assert_eq!(other.watch(&policy, &proxy).look(at).unwrap().is_some(), due, "{later}");
+    }
+}
+
+#[test]
 fn an_answer_that_comes_too_late_replaces_nothing() {
     let (policy, proxy) = (with_feed(&json!({})), FakeProxy::new().presenting(&acme()));
     let (slow, fast) = (worker(), worker());
