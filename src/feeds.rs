@@ -7,7 +7,7 @@ use std::rc::Rc;
 use crate::config::read_feed;
 use crate::fingerprint::fingerprint;
 use crate::proxy::{HostError, Proxy, Shared, Swap, seconds};
-use crate::revocation::{Crl, Current, Edition, Feed, FeedKind, InForce, List, Unusable};
+use crate::revocation::{Crl, Current, Edition, Feed, FeedKind, InForce, List, OnStale, Unusable};
 
 /// A longer list is not read.
 pub const MAX_FEED_BYTES: usize = 8 * 1024 * 1024;
@@ -81,6 +81,11 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
+    /// Is there no list yet, and does the policy refuse certificates until there is?
+    pub fn is_missing(&self) -> bool {
+        self.feed.on_stale == OnStale::Deny && self.in_force.current(self.index).is_none()
+    }
+
     /// Takes over what another worker has fetched.
     ///
     /// # Errors

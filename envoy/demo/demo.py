@@ -20,7 +20,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -110,7 +110,7 @@ def curl(arguments: Sequence[str]) -> Reply:
 
 def run(case: Case) -> Row:
     """Sends a case. The last reply counts; those before it must be 200."""
-    replies = [_served(lambda: curl(case.curl)) for _ in range(case.times)]
+    replies = [curl(case.curl) for _ in range(case.times)]
     fits, text = replies[-1].compare(case.expected)
     before = [str(reply.status) for reply in replies[:-1]]
     expected = " ".join(["200"] * (case.times - 1) + [str(case.expected)])
@@ -189,14 +189,6 @@ Envoy is up: https://localhost:{ports.mtls}, metrics http://localhost:{ports.met
 The policy is in {envoy}/envoy.yaml; after a change start again. Ctrl-C ends everything.""", flush=True)
     stack.wait()
     raise DemoFailed(f"Envoy has ended; see {OUT / 'envoy.log'}")
-
-
-def _served(send: Callable[[], Reply]) -> Reply:
-    """The first reply of an Envoy that has its list of revoked certificates, which it fetches when it starts."""
-    deadline = time.monotonic() + DEADLINE_SECONDS
-    while (reply := send()).json().get("code") == "revocation_unavailable" and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return reply
 
 
 def _ask(client: http.client.HTTPSConnection) -> Reply:

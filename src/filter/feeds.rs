@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use super::fetch;
 use super::gauges::Gauges;
 use super::host::{self, Host};
+use super::waiting::Waiting;
 use super::worker::Worker;
 use crate::feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
@@ -13,14 +14,18 @@ use crate::proxy::{Proxy, seconds};
 /// How often it is looked what other workers have fetched, and what is due.
 pub(super) const TICK_MILLISECONDS: u32 = 100;
 
+const MILLISECOND: u64 = 1_000_000;
+
 /// What a worker does for the feeds of its policy.
 #[derive(Default)]
 pub(super) struct Feeds {
     /// The calls that this worker has sent.
     in_flight: RefCell<Vec<Sent>>,
+    /// Requests that came before the first lists.
+    waiting: Waiting<()>,
     gauges: Gauges,
-    /// When this worker began to look, in seconds since 1970.
-    began_at: Cell<Option<i64>>,
+    /// When this worker began, in nanoseconds since 1970.
+    began_at: Cell<u64>,
     /// The second whose ages were last shown.
     shown_at: Cell<i64>,
 }
@@ -33,7 +38,8 @@ struct Sent {
 
 impl Feeds {
     /// Takes over what other workers have, so that the first request finds it.
-    pub fn begin(worker: &Worker) {
+    pub fn begin(&self, worker: &Worker) {
+        self.began_at.set(Host.now().unwrap_or_default());
         for watch in watches(worker) {
             if let Err(problem) = watch.take_over() {
                 host::error(format_args!("revocation.feeds[{}] cannot be shared: {problem}", watch.index));
@@ -41,8 +47,29 @@ impl Feeds {
         }
     }
 
-    /// Looks after every feed (`now` in nanoseconds since 1970).
-    pub fn tick(&self, worker: &Worker, now: u64) {
+    /// Lets a request wait for lists that have not come yet, in the first moments of a worker and not later.
+    pub fn wait(&self, worker: &Worker, context: u32) -> bool {
+        let missing = watches(worker).filter(Watch::is_missing);
+        let patience = missing.map(|watch| u64::from(watch.feed.fetch.timeout_ms) * MILLISECOND).max();
+        let until = patience.map(|patience| self.began_at.get().saturating_add(patience));
+        match (until, Host.now()) {
+            (Some(until), Ok(now)) if now < until => self.waiting.admit(context, until, ()),
+            _ => false,
+        }
+    }
+
+    /// A request is gone.
+    pub fn forget(&self, context: u32) {
+        self.waiting.forget(context);
+    }
+
+    /// Every waiting request, for when this configuration is replaced.
+    pub fn all(&self) -> Vec<u32> {
+        self.waiting.take(|_| true)
+    }
+
+    /// Looks after every feed (`now` in nanoseconds since 1970). Returns the requests that have waited long enough.
+    pub fn tick(&self, worker: &Worker, now: u64) -> Vec<u32> {
         for watch in watches(worker) {
             match watch.look(now) {
                 Ok(Some(call)) => self.send(worker, watch, &call, now),
@@ -55,6 +82,13 @@ impl Feeds {
             }
         }
         self.show_ages(worker, seconds(now));
+        self.settled(worker, now)
+    }
+
+    /// The requests for which nothing is missing any more, or too late.
+    fn settled(&self, worker: &Worker, now: u64) -> Vec<u32> {
+        let is_complete = !watches(worker).any(|watch| watch.is_missing());
+        self.waiting.take(|paused| is_complete || paused.until <= now)
     }
 
     fn send(&self, worker: &Worker, watch: Watch<'_>, call: &Call, now: u64) {
@@ -70,11 +104,11 @@ impl Feeds {
         }
     }
 
-    /// Takes an answer, if it is to one of these calls.
-    pub fn answer(&self, worker: &Worker, call: u32) {
+    /// Takes an answer, if it is to one of these calls. Returns the requests that need not wait any longer.
+    pub fn answer(&self, worker: &Worker, call: u32) -> Vec<u32> {
         let mut in_flight = self.in_flight.borrow_mut();
         let Some(place) = in_flight.iter().position(|sent| sent.call == call) else {
-            return;
+            return Vec::new();
         };
         let Sent { feed, claim, .. } = in_flight.swap_remove(place);
         drop(in_flight);
@@ -89,6 +123,7 @@ impl Feeds {
             };
             conclude(worker, watch, taken);
         }
+        self.settled(worker, now)
     }
 
     /// Once a second. All workers show the same, because they share what they fetch.
@@ -96,8 +131,7 @@ impl Feeds {
         if self.shown_at.replace(now) == now {
             return;
         }
-        let began_at = self.began_at.get().unwrap_or(now);
-        self.began_at.set(Some(began_at));
+        let began_at = seconds(self.began_at.get());
         for watch in watches(worker) {
             let since = watch.in_force.current(watch.index).map_or(began_at, |current| current.checked_at);
             let age = u64::try_from(now.saturating_sub(since)).unwrap_or_default();

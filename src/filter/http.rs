@@ -30,10 +30,12 @@ pub(super) fn request_headers(context: u32, worker: Option<&Worker>) -> Action {
     let Some(worker) = worker else {
         return refuse(&unconfigured(), &Request::default());
     };
-    conclude(worker, |reason| {
-        let for_a_key = reason == Reason::TokenKeyUnknown;
-        let waits = for_a_key || reason == Reason::KeysUnavailable;
-        waits && worker.keys.as_ref().is_some_and(|keys| keys.wait(context, for_a_key))
+    conclude(worker, |reason| match reason {
+        Reason::TokenKeyUnknown | Reason::KeysUnavailable => {
+            worker.keys.as_ref().is_some_and(|keys| keys.wait(context, reason == Reason::TokenKeyUnknown))
+        }
+        Reason::RevocationUnavailable => worker.feeds.wait(worker, context),
+        _ => false,
     })
 }
 
@@ -46,9 +48,10 @@ pub(super) fn request_trailers(worker: Option<&Worker>) -> Action {
     }
 }
 
-/// Decides about a paused request, in whose context this is called, once and for all.
-pub(super) fn resume(worker: &Worker) {
-    if conclude(worker, |_| false) == Action::Continue
+/// Decides about a paused request, in whose context this is called: for good, unless it may wait for lists that are on their way.
+pub(super) fn resume(worker: &Worker, context: u32, may_wait: bool) {
+    let waits = |reason| may_wait && reason == Reason::RevocationUnavailable && worker.feeds.wait(worker, context);
+    if conclude(worker, waits) == Action::Continue
         && let Err(problem) = host::continue_request()
     {
         host::error(format_args!("a request that had waited could not go on: {problem}"));

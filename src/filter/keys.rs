@@ -3,11 +3,12 @@
 //! The last good set stays in force until it is too old. A key that no set has is looked for at most once in a
 //! [`COOLDOWN`]; requests that need it, or that came before the first set, wait for that fetch and no longer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use super::fetch::{self, Fetched};
 use super::gauges::Gauges;
 use super::host::{self, Host};
+use super::waiting::Waiting;
 use super::worker::Worker;
 use crate::fetch::Fetch;
 use crate::memory::Memory;
@@ -19,8 +20,6 @@ use crate::token::{KeySet, MAX_SET_BYTES};
 pub(super) const TICK_MILLISECONDS: u32 = 100;
 /// Between two fetches for unknown keys, however many tokens name one.
 const COOLDOWN: u64 = 5 * SECOND;
-/// Requests that may wait in a worker at once; more are refused.
-const MAX_WAITING: usize = 1024;
 const SECOND: u64 = 1_000_000_000;
 const MILLISECOND: u64 = 1_000_000;
 
@@ -36,16 +35,8 @@ pub(super) struct KeyFetcher {
     shown_at: Cell<u64>,
     gauges: Gauges,
     wanted: Cell<bool>,
-    waiting: RefCell<Vec<Waiting>>,
-}
-
-/// A paused request.
-#[derive(Clone, Copy)]
-struct Waiting {
-    context: u32,
-    until: u64,
-    /// It waits for one key, so any answer ends the wait; otherwise it waits for the first set.
-    for_a_key: bool,
+    /// Whether each waits for one key, so that any answer ends the wait; otherwise it waits for the first set.
+    waiting: Waiting<bool>,
 }
 
 impl KeyFetcher {
@@ -59,7 +50,7 @@ impl KeyFetcher {
             shown_at: Cell::default(),
             gauges: Gauges::default(),
             wanted: Cell::default(),
-            waiting: RefCell::default(),
+            waiting: Waiting::default(),
         }
     }
 
@@ -71,18 +62,16 @@ impl KeyFetcher {
         let patience = u64::from(self.fetch.timeout_ms) * MILLISECOND;
         let earliest = self.finished_at.get().saturating_add(COOLDOWN);
         let too_early = for_a_key && self.in_flight.get().is_none() && earliest > now.saturating_add(patience);
-        let mut waiting = self.waiting.borrow_mut();
-        if too_early || waiting.len() >= MAX_WAITING {
+        if too_early || !self.waiting.admit(context, now.saturating_add(patience), for_a_key) {
             return false;
         }
         self.wanted.set(true);
-        waiting.push(Waiting { context, until: now.saturating_add(patience), for_a_key });
         true
     }
 
     /// A request is gone; a client does not wait for ever.
     pub fn forget(&self, context: u32) {
-        self.waiting.borrow_mut().retain(|waiting| waiting.context != context);
+        self.waiting.forget(context);
     }
 
     /// Starts a fetch where one is due (`now` in nanoseconds). Returns the requests that have waited long enough.
@@ -92,7 +81,7 @@ impl KeyFetcher {
         if self.in_flight.get().is_none() && (wanted || now >= self.due_at.get()) {
             self.start(worker, now);
         }
-        self.take(|waiting| waiting.until <= now)
+        self.waiting.take(|paused| paused.until <= now)
     }
 
     /// Once a second. Each worker fetches for itself and shows its own age, so that over a minute the oldest can be seen.
@@ -143,7 +132,7 @@ impl KeyFetcher {
                 self.adopted_at.set(Some(now));
                 memory.adopt_keys(set, seconds(now).saturating_add(self.fetch.max_stale));
                 self.finish(now, self.fetch.pause(now));
-                self.take(|_| true)
+                self.waiting.take(|_| true)
             }
             Err(problem) => {
                 worker.count(Counter::Fetched(Source::Jwks, Outcome::Failed));
@@ -153,21 +142,14 @@ impl KeyFetcher {
                     "token.jwks_uri: the keys that were fetched cannot be used: {problem}; {consequence}"
                 ));
                 self.finish(now, self.retry(memory, now));
-                self.take(|waiting| waiting.for_a_key)
+                self.waiting.take(|paused| paused.what)
             }
         }
     }
 
     /// Every waiting request, for when this configuration is replaced.
     pub fn all(&self) -> Vec<u32> {
-        self.take(|_| true)
-    }
-
-    fn take(&self, done: impl Fn(&Waiting) -> bool) -> Vec<u32> {
-        let mut waiting = self.waiting.borrow_mut();
-        let taken = waiting.iter().filter(|waiting| done(waiting)).map(|waiting| waiting.context).collect();
-        waiting.retain(|waiting| !done(waiting));
-        taken
+        self.waiting.take(|_| true)
     }
 }
 

@@ -8,4 +8,5 @@ mod host;
 mod http;
 mod inventory;
 mod keys;
+mod waiting;
 mod worker;

@@ -25,7 +25,8 @@ pub(super) struct Worker {
     pub keys: Option<KeyFetcher>,
     /// The host's numbers for them, the ones that are most used in front.
     counters: Vec<(Counter, u32)>,
-    feeds: Feeds,
+    /// Lists of revoked certificates.
+    pub feeds: Feeds,
     inventory: Inventory,
     pub log_budget: RefCell<LogBudget>,
 }
@@ -79,33 +80,34 @@ impl Worker {
             return;
         };
         if let Some(keys) = &self.keys {
-            self.resume(keys.tick(self, now));
+            self.resume(keys.tick(self, now), true);
         }
-        self.feeds.tick(self, now);
+        self.resume(self.feeds.tick(self, now), false);
         self.inventory.tick(seconds(now));
     }
 
     /// Takes the answer to a call.
     pub fn answer(&self, call: u32) {
         if let Some(keys) = &self.keys {
-            self.resume(keys.answer(call, self));
+            self.resume(keys.answer(call, self), true);
         }
-        self.feeds.answer(self, call);
+        self.resume(self.feeds.answer(self, call), false);
     }
 
     /// Another configuration takes over: nobody is left waiting.
     pub fn retire(&self) {
         if let Some(keys) = &self.keys {
-            self.resume(keys.all());
+            self.resume(keys.all(), false);
         }
+        self.resume(self.feeds.all(), false);
     }
 
-    /// Decides about requests that have waited for keys.
-    fn resume(&self, contexts: Vec<u32>) {
+    /// Decides about requests that have waited; those that waited for keys may have to wait for lists, too.
+    fn resume(&self, contexts: Vec<u32>, may_wait: bool) {
         for context in contexts {
             // A request that is gone has no context any more.
             if host::set_effective_context(context).is_ok() {
-                http::resume(self);
+                http::resume(self, context, may_wait);
             }
         }
     }
@@ -115,6 +117,7 @@ impl Worker {
         if let Some(keys) = &self.keys {
             keys.forget(context);
         }
+        self.feeds.forget(context);
     }
 }
 
@@ -143,7 +146,9 @@ pub(super) fn configure() -> Option<Worker> {
     };
     let feeds = policy.as_ref().map_or(0, |policy| policy.revocation.feeds.len());
     let worker = Worker::new(policy, define_counters(feeds));
-    Feeds::begin(&worker);
+    if feeds > 0 {
+        worker.feeds.begin(&worker);
+    }
     let period = match (&worker.keys, feeds) {
         (None, 0) => inventory::TICK_MILLISECONDS,
         (None, _) => feeds::TICK_MILLISECONDS,

@@ -7,12 +7,19 @@ import json
 import feeds
 import pytest
 import scene
-from host import STATUSES, Vm
+from host import STATUSES, Stream, Vm
 
 ADOPTED = "mtls_fetch_total.source.feed_0.outcome.adopted"
 FAILED = "mtls_fetch_total.source.feed_0.outcome.failed"
 REVOKED = json.dumps({"identities": ["cn:acme"]}).encode()
 NOBODY = json.dumps({"identities": ["cn:nobody"]}).encode()
+
+
+def _start() -> Vm:
+    """A worker that has waited for its first list in vain."""
+    vm = scene.start(feeds.feed())
+    vm.tick(2_000)
+    return vm
 
 
 def _reason(vm: Vm, number: int = 1) -> str | None:
@@ -44,13 +51,60 @@ def test_a_list_is_asked_for_and_its_entity_tag_named() -> None:
 
 
 def test_an_entry_refuses_the_next_request_of_a_known_connection_and_its_end_lets_it_in_again() -> None:
-    vm = scene.start(feeds.feed())
+    vm = _start()
     assert _reason(vm) == "revocation_unavailable"
+    vm.http_calls.clear()
     for body, expected in [(NOBODY, None), (REVOKED, "certificate_revoked"), (NOBODY, None)]:
         vm.tick(10_000)
         vm.answer(feeds.call(vm), feeds.GOOD, body)
         assert [_reason(vm), _reason(vm)] == [expected, expected]
     assert vm.counters[ADOPTED] == 3
+
+
+def _request(vm: Vm, number: int) -> Stream:
+    return vm.request(scene.headers(bearer=scene.token(jti=str(number))), scene.connection(number=number))
+
+
+def test_requests_wait_for_the_first_list_and_are_then_decided_about() -> None:
+    for body, expected in [(NOBODY, None), (REVOKED, "certificate_revoked")]:
+        vm = scene.start(feeds.feed())
+        early = _request(vm, 1)
+        assert not early.passed and early.response is None and not early.filter_state
+        vm.tick(100)
+        gone = _request(vm, 2)
+        vm.end(gone)
+        vm.answer(feeds.call(vm), feeds.GOOD, body)
+        assert early.record["reason"] == expected and early.has_verdict == (expected is None)
+        assert _reason(vm) == expected
+
+
+def test_requests_wait_at_most_as_long_as_a_fetch_may_take_and_only_at_the_start() -> None:
+    vm = scene.start(feeds.feed())
+    vm.tick(100)
+    vm.answer(feeds.call(vm), [])
+    early = _request(vm, 1)
+    vm.tick(1_899)
+    assert early.response is None
+    vm.tick(1)
+    assert early.record["reason"] == "revocation_unavailable"
+    assert _reason(vm, 2) == "revocation_unavailable"
+
+
+def test_a_worker_that_finds_the_list_with_the_others_lets_nobody_wait() -> None:
+    first = scene.start(feeds.feed())
+    first.tick(100)
+    first.answer(feeds.call(first), feeds.GOOD, NOBODY)
+    other = scene.load(feeds.feed())
+    other.shared, other.now = first.shared, first.now
+    assert other.configure(), other.log
+    assert _reason(other) is None
+
+
+def test_who_waits_is_decided_about_when_the_configuration_is_replaced() -> None:
+    vm = scene.start(feeds.feed())
+    early = _request(vm, 1)
+    assert vm.configure_again()
+    assert early.record["reason"] == "revocation_unavailable"
 
 
 def test_a_known_request_costs_the_same_whatever_the_length_of_the_list() -> None:
@@ -81,7 +135,7 @@ def test_a_hundred_thousand_entries_take_a_bounded_memory() -> None:
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_no_failing_call_clears_a_certificate_or_takes_the_worker_down(status: int) -> None:
-    vm = scene.start(feeds.feed())
+    vm = _start()
     for call in (
         "get_shared_data mtls_authz.feed.state", "set_shared_data mtls_authz.feed.state", "http_call lists",
         "get_shared_data mtls_authz.feed.list", "set_shared_data mtls_authz.feed.list",
@@ -102,10 +156,9 @@ def test_no_failing_call_clears_a_certificate_or_takes_the_worker_down(status: i
 
 
 def test_an_answer_that_nobody_asked_for_is_nobodys() -> None:
-    vm = scene.start(feeds.feed())
+    vm = _start()
     vm.answer(77, feeds.GOOD, NOBODY)
     assert _reason(vm) == "revocation_unavailable"
-    vm.tick(100)
     sent = feeds.call(vm)
     vm.answer(sent, [])
     assert vm.counters[FAILED] == 1

@@ -19,10 +19,8 @@ from .admin import Admin
 from .artifacts import REPOSITORY
 from .certs import Certs
 from .envoy import DEADLINE_SECONDS, EnvoyFailed
-from .http1 import Http1
 from .pki import Credential
 from .response import Header
-from .tls import ClientTls
 
 ENVOY = REPOSITORY / "envoy"
 _STRING_VALUE = re.compile(
@@ -143,7 +141,6 @@ class Shipped:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=output)
         try:
             self.wait("readiness", self._ready)
-            self._wait_for_lists()
         except BaseException:
             self._process.kill()
             self._process.wait()
@@ -189,27 +186,6 @@ class Shipped:
             return False
         self.admin = Admin(int(address.rsplit(":", 1)[1]))
         return self.admin.ready() and {"mtls", "metrics"} <= self.admin.listener_ports().keys()
-
-    def _wait_for_lists(self) -> None:
-        """Asks until each worker has the list of revoked certificates: before that it answers 503. Then forgets that it asked."""
-        stranger = ClientTls(Certs(self._config.parent / "certs").credential("stranger"))
-        waiting, asked = set(self._connections()), 0
-
-        def all_served() -> bool:
-            nonlocal waiting, asked
-            before = self._connections()
-            with Http1(self.port("mtls"), stranger) as client:
-                served = client.request("GET", "/").status != 503
-            asked += 1
-            waiting -= {worker for worker, count in self._connections().items() if served and count > before[worker]}
-            return not waiting
-
-        self.wait("its list of revoked certificates in each worker", all_served)
-        self.wait("the records", lambda: len(self._entries()) == asked)
-        os.truncate(self.output_file, 0)
-
-    def _connections(self) -> dict[str, int]:
-        return self.admin.stats(r"^listener\.127\.0\.0\.1_0\.worker_\d+\.downstream_cx_total$")
 
 
 def free_port() -> int:
