@@ -6,15 +6,13 @@ use std::rc::Rc;
 
 use crate::config::read_feed;
 use crate::fingerprint::fingerprint;
-use crate::proxy::{HostError, Proxy, Shared, Swap, seconds};
+use crate::proxy::{HostError, MILLISECOND, Proxy, SECOND, Shared, Swap, seconds};
 use crate::revocation::{Crl, Current, Edition, Feed, FeedKind, InForce, List, OnStale, Unusable};
 
 /// A longer list is not read.
 pub const MAX_FEED_BYTES: usize = 8 * 1024 * 1024;
 /// A longer `etag` is not kept.
 const MAX_ETAG_BYTES: usize = 256;
-const SECOND: u64 = 1_000_000_000;
-const MILLISECOND: u64 = 1_000_000;
 /// How long after a fetch should have ended it counts as lost, with the worker that began it.
 const GRACE: u64 = SECOND;
 /// How long reading a list may take, likewise.

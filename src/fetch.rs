@@ -1,5 +1,7 @@
 //! Something that is fetched through a cluster of Envoy's and used until it is too old.
 
+use crate::proxy::SECOND;
+
 /// Where it is fetched, how often, and how long it is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetch {
@@ -17,7 +19,6 @@ pub struct Fetch {
     pub timeout_ms: u32,
 }
 
-const SECOND: u64 = 1_000_000_000;
 /// Until the next attempt after one that failed, with something in force and without.
 const RETRY: u64 = 10 * SECOND;
 const RETRY_WITHOUT: u64 = SECOND;

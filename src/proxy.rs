@@ -126,7 +126,12 @@ pub trait Proxy {
     fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError>;
 }
 
+/// A second of [`Proxy::now`].
+pub const SECOND: u64 = 1_000_000_000;
+/// A millisecond of it.
+pub const MILLISECOND: u64 = 1_000_000;
+
 /// Seconds since 1970, as certificates and tokens count, out of the nanoseconds of [`Proxy::now`].
 pub fn seconds(nanoseconds: u64) -> i64 {
-    i64::try_from(nanoseconds / 1_000_000_000).unwrap_or(i64::MAX)
+    i64::try_from(nanoseconds / SECOND).unwrap_or(i64::MAX)
 }

@@ -9,12 +9,10 @@ use super::waiting::Waiting;
 use super::worker::Worker;
 use crate::feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
-use crate::proxy::{Proxy, seconds};
+use crate::proxy::{MILLISECOND, Proxy, seconds};
 
 /// How often it is looked what other workers have fetched, and what is due.
 pub(super) const TICK_MILLISECONDS: u32 = 100;
-
-const MILLISECOND: u64 = 1_000_000;
 
 /// What a worker does for the feeds of its policy.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use super::host::{self, Host};
 use super::worker::Worker;
 use crate::config::{AuditLog, Policy};
 use crate::decision::{Decision, Deny, Reason};
-use crate::proxy::{HostError, Proxy};
+use crate::proxy::{HostError, Proxy, SECOND};
 use crate::request::Request;
 use crate::response::Response;
 use crate::upstream::Change;
@@ -154,7 +154,7 @@ fn record(worker: &Worker, request: &Request<'_>, decision: &Decision) {
     if !logged {
         return;
     }
-    let second = Host.now().unwrap_or_default() / 1_000_000_000;
+    let second = Host.now().unwrap_or_default() / SECOND;
     let Some(dropped) = worker.log_budget.borrow_mut().admit(second) else {
         return;
     };

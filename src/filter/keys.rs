@@ -13,15 +13,13 @@ use super::worker::Worker;
 use crate::fetch::Fetch;
 use crate::memory::Memory;
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
-use crate::proxy::{Proxy, seconds};
+use crate::proxy::{MILLISECOND, Proxy, SECOND, seconds};
 use crate::token::{KeySet, MAX_SET_BYTES};
 
 /// How often fetches and waiting requests are looked after.
 pub(super) const TICK_MILLISECONDS: u32 = 100;
 /// Between two fetches for unknown keys, however many tokens name one.
 const COOLDOWN: u64 = 5 * SECOND;
-const SECOND: u64 = 1_000_000_000;
-const MILLISECOND: u64 = 1_000_000;
 
 /// The fetches of one worker. Times are nanoseconds since 1970.
 pub(super) struct KeyFetcher {

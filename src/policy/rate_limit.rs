@@ -7,7 +7,7 @@
 use sha2::{Digest, Sha256};
 
 use crate::decision::{Deny, Reason, Remedy};
-use crate::proxy::{Proxy, Shared, Swap};
+use crate::proxy::{Proxy, SECOND, Shared, Swap};
 
 /// Clients remembered in one slot; beyond that the one closest to a full bucket is forgotten.
 const MAX_ENTRIES: usize = 1024;
@@ -15,7 +15,6 @@ const MAX_ENTRIES: usize = 1024;
 const MAX_ATTEMPTS: usize = 256;
 const KEY_BYTES: usize = 16;
 const ENTRY_BYTES: usize = KEY_BYTES + 8;
-const NANOS: u64 = 1_000_000_000;
 
 /// A limit: `requests` per `per_seconds`, of which `burst` may come at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,7 +28,7 @@ pub struct RateLimit {
 impl RateLimit {
     /// `None` where a number is zero or the product too large to count.
     pub fn new(requests: u64, per_seconds: u64, burst: u64) -> Option<Self> {
-        let interval = per_seconds.checked_mul(NANOS)?.checked_div(requests)?;
+        let interval = per_seconds.checked_mul(SECOND)?.checked_div(requests)?;
         let window = interval.checked_mul(burst)?;
         // A tenth of the clock's range leaves room for every sum below.
         (interval > 0 && window > 0 && window < u64::MAX / 10).then_some(Self { interval, window })
@@ -67,7 +66,7 @@ impl RateLimit {
         let full_at = full_at.saturating_add(self.interval);
         let excess = full_at.saturating_sub(now.saturating_add(self.window));
         if excess > 0 {
-            return Err(Deny::new(Reason::RateLimited).with_remedy(Remedy::RetryAfter(excess.div_ceil(NANOS))));
+            return Err(Deny::new(Reason::RateLimited).with_remedy(Remedy::RetryAfter(excess.div_ceil(SECOND))));
         }
         if entries.len() >= MAX_ENTRIES {
             let least = entries.iter().enumerate().min_by_key(|(_, (_, full_at))| *full_at);
@@ -117,7 +116,7 @@ fn entries(slot: &[u8]) -> impl Iterator<Item = (&[u8], u64)> {
 mod tests {
     use super::*;
 
-    const START: u64 = 1_800_000_000 * NANOS;
+    const START: u64 = 1_800_000_000 * SECOND;
 
     /// Requests at these milliseconds, one client: which are let through, or how long to wait.
     fn outcomes(limit: RateLimit, milliseconds: &[u64]) -> Vec<Result<(), u64>> {
@@ -153,7 +152,7 @@ mod tests {
     #[test]
     fn a_clock_set_back_locks_nobody_out_for_longer_than_the_window() {
         let limit = RateLimit::new(1, 1, 2).unwrap();
-        let slot = limit.take_from(&[], &[1; KEY_BYTES], START + 3_600 * NANOS).unwrap();
+        let slot = limit.take_from(&[], &[1; KEY_BYTES], START + 3_600 * SECOND).unwrap();
         let refused = limit.take_from(&slot, &[1; KEY_BYTES], START).unwrap_err();
         assert_eq!(refused.remedy, Remedy::RetryAfter(1));
     }
@@ -168,7 +167,7 @@ mod tests {
             slot = limit.take_from(&slot, &key, START).unwrap();
         }
         assert_eq!(slot.len(), MAX_ENTRIES * ENTRY_BYTES);
-        for later in [NANOS, 2 * NANOS] {
+        for later in [SECOND, 2 * SECOND] {
             let later = limit.take_from(&slot, &[9; KEY_BYTES], START + later).unwrap();
             assert_eq!(later.len(), ENTRY_BYTES);
         }
