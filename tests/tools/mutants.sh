@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Changes the code in one place after the other, and tells which changes no test notices: `make mutants`.
 #
-# Most mutants fall to tests that take a second, so it goes in three passes, each over what the one before has left: the
-# unit tests, then the native ones but for the slow, then those. ONLY, a pattern over what `cargo mutants --list` prints,
+# Most mutants fall to tests that take a second, so it goes in two passes: all tests but the slow, and then those for what
+# is left. ONLY, a pattern over what `cargo mutants --list` prints,
 # chooses a part: ONLY=src/policy/.
 set -euo pipefail
 
@@ -19,6 +19,7 @@ fi
 
 # One folder for all passes, so that dependencies are built once.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target/mutation/build}
+export RUST_BACKTRACE=0
 options=(--dir "$root" --output "$report" --colors never)
 [[ -z ${ONLY:-} ]] || options+=(--re "$ONLY")
 
@@ -36,8 +37,7 @@ pass() {
 
 mkdir -p "$report"
 rm -rf "$report/mutants.out" "$report/endless.txt" "$report/unviable.txt"
-pass -- --locked --lib
-pass --iterate -- --locked --test native -- "${slow[@]/#/--skip=}"
+pass -- --locked --lib --test native -- "${slow[@]/#/--skip=}"
 pass --iterate -- --locked --test native -- "${slow[@]}"
 
 count() { cat "$@" 2>/dev/null | sort -u | wc -l; }
