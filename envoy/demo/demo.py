@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cases import KEPT_OPEN, Answer, Case, cases
-from stack import DEADLINE_SECONDS, HERE, OUT, DemoFailed, Ports, Stack, https, put_on_list
+from stack import DEADLINE_SECONDS, HERE, OUT, DemoFailed, Ports, Stack, end_on_signals, https, put_on_list
 
 # Whatever could tell the upstream who is calling, and the token that could be replayed.
 IDENTITY_HEADERS = re.compile(r"x-client-.*|x-profile-id|.*client-cert.*|authorization")
@@ -222,9 +221,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--stay", action="store_true", help="leave Envoy up until Ctrl-C")
     chosen = parser.parse_args()
-    # However this ends, Envoy ends with it: these become exceptions like Ctrl-C.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))
+    end_on_signals()
     try:
         with Stack() as stack:
             fine = show(stack)

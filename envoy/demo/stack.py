@@ -8,6 +8,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -38,6 +39,14 @@ _CHOSEN: set[int] = set()
 
 class DemoFailed(Exception):
     """The demonstration cannot go on; the message says why."""
+
+
+def end_on_signals() -> None:
+    """However the program ends, what it has started ends with it: signals become exceptions, as Ctrl-C does."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: sys.exit(1))
+    # A shell that starts it in the background has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)

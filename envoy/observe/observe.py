@@ -12,7 +12,6 @@ import dataclasses
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -27,7 +26,17 @@ sys.path.insert(0, str(HERE.parent / "demo"))
 import demo  # noqa: E402
 from cases import Case, cases  # noqa: E402
 from panels import Prometheus, panels  # noqa: E402
-from stack import DEADLINE_SECONDS, OUT, DemoFailed, Stack, config, free_port, replaced, wait_until_ready  # noqa: E402
+from stack import (  # noqa: E402
+    DEADLINE_SECONDS,
+    OUT,
+    DemoFailed,
+    Stack,
+    config,
+    end_on_signals,
+    free_port,
+    replaced,
+    wait_until_ready,
+)
 
 REQUESTS_PER_SECOND = 12
 SHARE_IN_SHADOW = 0.2
@@ -224,10 +233,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scrape-interval", default="5s", help="how often Prometheus reads the metrics; default: 5s")
     chosen = parser.parse_args()
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: sys.exit(1))
-    # A shell that starts it in the background has it ignored.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    end_on_signals()
     try:
         with Observed(chosen.scrape_interval) as stack:
             announce(stack)
