@@ -5,6 +5,7 @@
 use std::rc::Rc;
 
 use crate::config::read_feed;
+use crate::fetch::useless;
 use crate::fingerprint::fingerprint;
 use crate::proxy::{HostError, MILLISECOND, Proxy, SECOND, Shared, Swap, seconds};
 use crate::revocation::{Crl, Current, Edition, Feed, FeedKind, InForce, List, OnStale, Unusable};
@@ -184,8 +185,7 @@ impl Watch<'_> {
             b"200" => {}
             // To the entity tag that was named; otherwise nobody asked.
             b"304" if self.holds(before) && !before.etag.is_empty() => return Ok(None),
-            b"" => return Err("no answer came in time".to_owned()),
-            status => return Err(format!("the status is {}", String::from_utf8_lossy(status))),
+            status => return Err(useless(status)),
         }
         if answer.body.len() > MAX_FEED_BYTES {
             return Err("it is longer than 8 MiB".to_owned());

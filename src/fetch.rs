@@ -38,3 +38,11 @@ impl Fetch {
         retry.min(self.refresh.saturating_mul(SECOND).max(RETRY_WITHOUT))
     }
 }
+
+/// Why an answer with this `:status` brings nothing; empty where none came in time.
+pub fn useless(status: &[u8]) -> String {
+    match status {
+        b"" => "no answer came in time".to_owned(),
+        status => format!("the status is {}", String::from_utf8_lossy(status)),
+    }
+}

@@ -10,7 +10,7 @@ use super::gauges::Gauges;
 use super::host::{self, Host};
 use super::waiting::Waiting;
 use super::worker::Worker;
-use crate::fetch::Fetch;
+use crate::fetch::{Fetch, useless};
 use crate::memory::Memory;
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
 use crate::proxy::{MILLISECOND, Proxy, SECOND, seconds};
@@ -154,10 +154,8 @@ impl KeyFetcher {
 /// The key set in the answer that has just come.
 fn answered_keys() -> Result<KeySet, String> {
     let Fetched { status, body, .. } = fetch::answered(MAX_SET_BYTES + 1)?;
-    match status.as_slice() {
-        b"200" => {}
-        b"" => return Err("no answer came in time".to_owned()),
-        status => return Err(format!("the status is {}", String::from_utf8_lossy(status))),
+    if status != b"200" {
+        return Err(useless(&status));
     }
     let (set, left_out) = KeySet::from_json(&body).map_err(|problem| problem.as_str().to_owned())?;
     for key in left_out {
