@@ -99,7 +99,7 @@ pub fn read_feed(json: &[u8]) -> Result<List, ConfigError> {
         problem: format!("found bytes that are not UTF-8 (byte {}), expected JSON", problem.valid_up_to()),
     })?;
     let mut deserializer = serde_json::Deserializer::from_str(text);
-    let read = deserializer.deserialize_map(Members { names: LISTS });
+    let read = deserializer.deserialize_map(Members { names: LISTS, may_be_empty: false });
     let read = read.and_then(|read| deserializer.end().map(|()| read));
     read.map(|raw| raw.list.finish()).map_err(|problem| unreadable(text, &problem))
 }
@@ -109,13 +109,15 @@ const LISTS_AND_FEEDS: &[&str] = &["sha256", "serials", "identities", "feeds"];
 
 impl<'de> Deserialize<'de> for RawRevocation {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Members { names: LISTS_AND_FEEDS })
+        deserializer.deserialize_map(Members { names: LISTS_AND_FEEDS, may_be_empty: true })
     }
 }
 
 /// An object of the members that may stand there.
 struct Members {
     names: &'static [&'static str],
+    /// Of a feed an empty object would revoke nothing, which a server that has lost its data says by accident.
+    may_be_empty: bool,
 }
 
 impl<'de> Visitor<'de> for Members {
@@ -144,8 +146,7 @@ impl<'de> Visitor<'de> for Members {
                 _ => read.feeds = map.next_value()?,
             }
         }
-        // An empty object would revoke nothing, which a server that has lost its data says by accident.
-        if seen.contains(&true) || self.names.len() > LISTS.len() {
+        if self.may_be_empty || seen.contains(&true) {
             Ok(read)
         } else {
             Err(A::Error::custom("found none of sha256, serials and identities, expected at least one of them"))
