@@ -4,6 +4,7 @@
 pub use crate::certificate::{DistinguishedName, Element, Pair, parse_xfcc};
 pub use crate::escape::percent_decode;
 pub use crate::identity::SpiffeId;
+pub use crate::json::object as strict_object;
 pub use crate::policy::{Ambiguous, CanonicalPath, PathRules};
 pub use crate::revocation::Checked;
-pub use crate::token::{ClaimRules, Claims, Confirmation, strict_object, verified_payload};
+pub use crate::token::{ClaimRules, Claims, Confirmation, verified_payload};

@@ -23,6 +23,7 @@ mod fingerprint;
 pub mod fuzzing;
 mod identity;
 pub mod inventory;
+mod json;
 mod line;
 mod memory;
 mod metrics;

@@ -7,9 +7,8 @@ use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use der::{Tag, TagNumber, Tagged};
 
 use super::distinguished_name::{Attribute, DistinguishedName, MAX_ATTRIBUTES, MAX_RDNS, Value, attribute_kind};
-use super::reader::{Oid, Values, bits, integer};
+use super::reader::{Oid, Values, bits, strip_zeros};
 use super::{Certificate, KeyKind, Thumbprint, Unsuitable, Validity};
-use crate::token::strip_zeros;
 
 /// A certificate larger than this is not read; no real leaf comes near.
 pub const MAX_DER_BYTES: usize = 32 * 1024;
@@ -162,9 +161,8 @@ pub fn key_info(der: &[u8]) -> Result<&[u8], Malformed> {
 
 /// `CertificateSerialNumber`, without zeros in front.
 pub fn serial<'a>(fields: &mut Values<'a>) -> Result<&'a [u8], Malformed> {
-    let content = fields.required(Tag::Integer)?;
-    integer(content)?;
-    Ok(strip_zeros(content))
+    // A negative one is as unfit as it is frequent (section 4.1.2.2).
+    Ok(strip_zeros(fields.integer()?))
 }
 
 /// The tag of a member that stands inside a tag of its own.
@@ -278,8 +276,8 @@ fn extension(kind: Oid, critical: bool, content: &[u8], certificate: &mut Certif
 /// `BasicConstraints`: `cA`
 fn is_authority(fields: &mut Values<'_>) -> Result<bool, Malformed> {
     let authority = fields.flag()?;
-    if let Some(path_length) = fields.optional(Tag::Integer)? {
-        integer(path_length)?;
+    if !fields.is_empty() {
+        fields.integer()?;
     }
     Ok(authority)
 }

@@ -91,6 +91,22 @@ impl<'a> Values<'a> {
         Oid::from_bytes(content).map_err(|_| Malformed::Der)
     }
 
+    /// The content of an INTEGER, which is as short as can be (X.690 section 8.3.2).
+    pub fn integer(&mut self) -> Result<&'a [u8], Malformed> {
+        match self.required(Tag::Integer)? {
+            [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(Malformed::Der),
+            content => Ok(content),
+        }
+    }
+
+    /// An INTEGER that is not negative, big-endian and without zeros in front.
+    pub fn natural(&mut self) -> Result<&'a [u8], Malformed> {
+        match self.integer()? {
+            [0x80..=0xff, ..] => Err(Malformed::Der),
+            content => Ok(strip_zeros(content)),
+        }
+    }
+
     /// `BOOLEAN DEFAULT FALSE`
     pub fn flag(&mut self) -> Result<bool, Malformed> {
         match self.optional(Tag::Boolean)? {
@@ -125,12 +141,10 @@ impl<'a> Values<'a> {
     }
 }
 
-/// An INTEGER, of which nothing is wanted but that it is one: as short as can be.
-pub fn integer(content: &[u8]) -> Result<(), Malformed> {
-    match content {
-        [] | [0, 0..=0x7f, ..] | [0xff, 0x80..=0xff, ..] => Err(Malformed::Der),
-        _ => Ok(()),
-    }
+/// A number without the zeros in front.
+pub fn strip_zeros(number: &[u8]) -> &[u8] {
+    let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
+    number.get(start..).unwrap_or_default()
 }
 
 /// The octets of a BIT STRING, and how many of the last bits are unused, which must be zero.
@@ -151,22 +165,27 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_integer_is_as_short_as_can_be() {
-        for (content, good) in [
-            (&[][..], false),
-            (&[0], true),
-            (&[0x7f], true),
-            (&[0x80], true),
-            (&[0, 0], false),
-            (&[0, 0x7f], false),
-            (&[0, 0x80], true),
-            (&[0xff], true),
-            (&[0xff, 0x7f], true),
-            (&[0xff, 0x80], false),
-            (&[1, 0], true),
+    fn an_integer_is_as_short_as_can_be_and_a_natural_number_has_no_sign() {
+        const NONE: Option<&[u8]> = None;
+        for (content, integer, natural) in [
+            (&[][..], NONE, NONE),
+            (&[0], Some(&[0][..]), Some(&[][..])),
+            (&[0x7f], Some(&[0x7f]), Some(&[0x7f])),
+            (&[0x80], Some(&[0x80]), None),
+            (&[0, 0], None, None),
+            (&[0, 0x7f], None, None),
+            (&[0, 0x80], Some(&[0, 0x80]), Some(&[0x80])),
+            (&[0xff], Some(&[0xff]), None),
+            (&[0xff, 0x7f], Some(&[0xff, 0x7f]), None),
+            (&[0xff, 0x80], None, None),
+            (&[1, 0], Some(&[1, 0]), Some(&[1, 0])),
         ] {
-            assert_eq!(integer(content).is_ok(), good, "{content:x?}");
+            let length = u8::try_from(content.len()).unwrap();
+            let der = [&[2, length], content].concat();
+            assert_eq!(Values::read(&der, Values::integer).ok(), integer, "{content:x?}");
+            assert_eq!(Values::read(&der, Values::natural).ok(), natural, "{content:x?}");
         }
+        assert!(Values::read(&[4, 1, 1], Values::natural).is_err());
     }
 
     #[test]

@@ -13,8 +13,8 @@ use super::strict::{Entries, Object, Text, TextList, TextOr, given};
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
+use crate::json::StrictObject;
 use crate::policy::{Ambiguous, Mode, SourceAddress};
-use crate::token::StrictObject;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -6,7 +6,8 @@ use super::ConfigError;
 use super::fetch::{self, Defaults, RawFetch};
 use super::raw::{RawMetadata, RawToken, TokenSourceName};
 use super::strict::Object;
-use crate::token::{Algorithm, ClaimRules, KeySet, KeySource, StrictObject, TokenRules, TokenSource};
+use crate::json::StrictObject;
+use crate::token::{Algorithm, ClaimRules, KeySet, KeySource, TokenRules, TokenSource};
 
 const JWKS_DEFAULTS: Defaults =
     Defaults { what: "the path of the JWK set, such as /.well-known/jwks.json", refresh: 300, max_stale: 86_400 };

@@ -5,10 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 use der::Tag;
 
 use super::list::{Draft, IssuerName, List};
-use crate::certificate::reader::{Oid, Values, integer};
+use crate::certificate::reader::{Oid, Values};
 use crate::certificate::{self, Certificate, DistinguishedName, Malformed, Unsuitable, explicit, implicit};
 use crate::proxy::{Hash, Proxy};
-use crate::token::{Family, Material, strip_zeros, verify_x509_signature};
+use crate::token::{Family, Material, verify_x509_signature};
 
 /// More extensions of a list or of an entry than this are not read.
 const MAX_EXTENSIONS: usize = 16;
@@ -256,16 +256,12 @@ fn of_entry(kind: Oid, content: &[u8]) -> Result<bool, Unusable> {
 fn of_list(kind: Oid, content: &[u8], number: &mut Vec<u8>) -> Result<bool, Unusable> {
     match kind {
         CRL_NUMBER => {
-            let content = Values::read(content, |value| value.required(Tag::Integer))?;
-            integer(content)?;
-            if content.len() > MAX_NUMBER {
-                return Err(Unusable::Malformed);
-            }
-            *number = strip_zeros(content).to_vec();
-            // Zero is a number, too.
-            if number.is_empty() {
-                number.push(0);
-            }
+            *number = match Values::read(content, Values::natural)? {
+                // Zero is a number, too.
+                [] => vec![0],
+                digits if digits.len() <= MAX_NUMBER => digits.to_vec(),
+                _ => return Err(Unusable::Malformed),
+            };
             Ok(true)
         }
         DELTA_INDICATOR => Err(Unusable::Delta),

@@ -6,9 +6,9 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::entries::{Entries, Unsorted};
+use crate::certificate::reader::strip_zeros;
 use crate::certificate::{Certificate, DistinguishedName, Thumbprint};
 use crate::identity::every_name;
-use crate::token::strip_zeros;
 
 /// What is revoked.
 #[derive(Debug, Default)]

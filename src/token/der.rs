@@ -1,5 +1,7 @@
 //! The little of DER (X.690) that has to be written: a key and a signature for Envoy.
 
+use crate::certificate::reader::strip_zeros;
+
 const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const SEQUENCE: u8 = 0x30;
@@ -20,12 +22,6 @@ pub fn bit_string(bytes: &[u8]) -> Vec<u8> {
 /// A SEQUENCE of values that are encoded already.
 pub fn sequence(values: &[&[u8]]) -> Vec<u8> {
     value(SEQUENCE, values)
-}
-
-/// A number without the zeros in front.
-pub fn strip_zeros(number: &[u8]) -> &[u8] {
-    let start = number.iter().position(|byte| *byte != 0).unwrap_or(number.len());
-    number.get(start..).unwrap_or_default()
 }
 
 /// A value of less than 64 KiB.

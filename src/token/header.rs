@@ -27,7 +27,7 @@ pub fn check(header: &Map<String, Value>) -> Result<(), Deny> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::json;
+    use crate::json;
 
     #[test]
     fn an_access_token_without_extensions_is_taken_and_nothing_else() {

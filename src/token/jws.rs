@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
 use super::key::{Key, KeySet};
-use super::{header, json, signature};
+use super::{header, signature};
 use crate::decision::{Deny, Reason};
+use crate::json;
 use crate::proxy::Proxy;
 
 /// Verifies a token and returns its payload.

@@ -1,6 +1,5 @@
 //! Public keys: JWK (RFC 7517, RFC 8037) in, something that can verify out.
 
-use ::der::Tag;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use p256::elliptic_curve::point::AffineCoordinates;
@@ -8,9 +7,10 @@ use rsa::BoxedUint;
 use serde_json::{Map, Value};
 
 use super::algorithm::{Algorithm, Family};
-use super::{der, json};
-use crate::certificate::reader::{Values, integer};
-use crate::certificate::{self, Malformed};
+use super::der;
+use crate::certificate;
+use crate::certificate::reader::{Values, strip_zeros};
+use crate::json;
 
 /// A set with more keys than this is not read.
 pub const MAX_KEYS: usize = 100;
@@ -61,7 +61,7 @@ impl Material {
         let curve = parameters.and_then(|parameters| Values::read(parameters, Values::oid).ok());
         match (algorithm, curve) {
             (certificate::RSA, _) => {
-                let numbers = Values::read_list(key, |key| Ok((positive(key)?, positive(key)?)));
+                let numbers = Values::read_list(key, |key| Ok((key.natural()?, key.natural()?)));
                 let (modulus, exponent) = numbers.map_err(|_| Unusable::Encoding)?;
                 rsa(modulus, exponent)
             }
@@ -165,13 +165,6 @@ where
     bytes.try_into().map_err(|_| Unusable::Encoding)
 }
 
-/// An INTEGER that is not negative.
-fn positive<'a>(values: &mut Values<'a>) -> Result<&'a [u8], Malformed> {
-    let content = values.required(Tag::Integer)?;
-    integer(content)?;
-    if content.first().is_some_and(|first| *first < 0x80) { Ok(content) } else { Err(Malformed::Der) }
-}
-
 /// The coordinates of an uncompressed point (RFC 5480 section 2.2).
 fn uncompressed(point: &[u8]) -> Result<(&[u8], &[u8]), Unusable> {
     let coordinates = point.strip_prefix(&[4]).ok_or(Unusable::Encoding)?;
@@ -196,8 +189,8 @@ fn ed25519(point: &[u8]) -> Result<Material, Unusable> {
 }
 
 fn rsa(modulus: &[u8], exponent: &[u8]) -> Result<Material, Unusable> {
-    let modulus = der::strip_zeros(modulus);
-    let exponent = der::strip_zeros(exponent);
+    let modulus = strip_zeros(modulus);
+    let exponent = strip_zeros(exponent);
     if modulus.len() > 512 || exponent.len() > 4 {
         return Err(Unusable::Size);
     }

@@ -7,7 +7,6 @@ mod cache;
 mod claims;
 mod der;
 mod header;
-mod json;
 mod jws;
 mod key;
 mod metadata;
@@ -19,8 +18,6 @@ pub use authorization::credentials;
 pub use binding::Confirmation;
 pub use cache::TokenCache;
 pub use claims::{ClaimRules, Claims};
-pub use der::strip_zeros;
-pub use json::{StrictObject, object as strict_object};
 pub use jws::verify;
 pub use key::{Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable};
 pub use presented::PresentedToken;
@@ -34,6 +31,7 @@ use serde_json::{Map, Value};
 
 use crate::decision::{Deny, Reason};
 use crate::fetch::Fetch;
+use crate::json;
 use crate::proxy::{Property, Proxy};
 
 /// `token`

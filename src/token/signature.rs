@@ -1,6 +1,5 @@
 //! Signatures: Envoy's BoringSSL where it serves, pure Rust otherwise, with the same verdict.
 
-use ::der::Tag;
 use rsa::signature::Verifier;
 use rsa::signature::hazmat::PrehashVerifier;
 use sha2::{Digest, Sha256, Sha384, Sha512};
@@ -9,7 +8,7 @@ use super::algorithm::Algorithm;
 use super::der;
 use super::key::Material;
 use crate::certificate::Malformed;
-use crate::certificate::reader::{Values, integer};
+use crate::certificate::reader::Values;
 use crate::proxy::{Hash, Proxy, SignatureCheck};
 
 /// Is this the JWS signature of `message` under that key? `false` as well for a signature that cannot be one: wrong length,
@@ -79,11 +78,8 @@ fn encode(signature: &[u8]) -> Vec<u8> {
 fn halves(numbers: &mut Values<'_>, width: usize) -> Result<Vec<u8>, Malformed> {
     let mut signature = Vec::with_capacity(2 * width);
     for _r_s in 0..2 {
-        let number = numbers.required(Tag::Integer)?;
-        integer(number)?;
-        let is_negative = number.first().is_some_and(|first| *first >= 0x80);
-        let number = der::strip_zeros(number);
-        let zeros = width.checked_sub(number.len()).filter(|_| !is_negative).ok_or(Malformed::Der)?;
+        let number = numbers.natural()?;
+        let zeros = width.checked_sub(number.len()).ok_or(Malformed::Der)?;
         signature.resize(signature.len() + zeros, 0);
         signature.extend_from_slice(number);
     }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::Forwarded;
 use crate::certificate::xfcc::{self, Element};
 use crate::certificate::{Certificate, Malformed, Thumbprint, encoding};
-use crate::token::StrictObject;
+use crate::json::StrictObject;
 
 pub(super) fn read(value: &[u8], hop: usize) -> Result<Forwarded, Malformed> {
     let mut certificates = if value.starts_with(b"[") { json(value)? } else { text(value)? };
