@@ -111,7 +111,7 @@ impl Watch<'_> {
         // Nobody would put it off longer, but a policy with other settings, or a clock that was set back. And whoever has waited for
         // a list that nobody left waits no longer than somebody may be about it.
         let left_by = state.checked_at.saturating_add(seconds(READING));
-        let may_come = state.version == 0 || holds || seconds(now) < left_by;
+        let may_come = holds || seconds(now) < left_by;
         let longest = if may_come { at_work.max(fetch.refresh.saturating_mul(SECOND)) } else { at_work };
         if is_within(longest) {
             return Ok(None);
