@@ -75,3 +75,43 @@ fn modulus_bits(key: &[u8]) -> Option<usize> {
     let unused = usize::try_from(number.first()?.leading_zeros()).ok()?;
     number.len().checked_mul(8)?.checked_sub(unused)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+        [&[tag, u8::try_from(content.len()).unwrap()], content].concat()
+    }
+
+    #[test]
+    fn every_kind_of_key_has_its_name() {
+        let oid = |oid: Oid| tlv(6, oid.as_bytes());
+        let rsa = |modulus: &[u8]| tlv(0x30, &[tlv(2, modulus), tlv(2, &[3])].concat());
+        let dsa = Oid::new_unwrap("1.2.840.10040.4.1");
+        let null = vec![5, 0];
+        for (algorithm, parameters, key, expected) in [
+            (RSA, null.clone(), rsa(&[0, 0x80, 0]), "RSA 16"),
+            (RSA, null.clone(), rsa(&[1, 0]), "RSA 9"),
+            (RSA, Vec::new(), rsa(&[0x7f]), "RSA 7"),
+            (RSA, null.clone(), rsa(&[0]), "other"),
+            (RSA, null.clone(), tlv(0x30, &tlv(2, &[1])), "other"),
+            (RSA, null.clone(), vec![1, 2, 3], "other"),
+            (EC, oid(P256), vec![4], "EC P-256"),
+            (EC, oid(P384), vec![4], "EC P-384"),
+            (EC, oid(P521), vec![4], "EC P-521"),
+            (EC, oid(dsa), vec![4], "other"),
+            (EC, null, vec![4], "other"),
+            (EC, Vec::new(), vec![4], "other"),
+            (ED25519, Vec::new(), vec![1; 32], "Ed25519"),
+            (ED25519, oid(P256), vec![1; 32], "other"),
+            (dsa, Vec::new(), vec![1], "other"),
+        ] {
+            let algorithm = tlv(0x30, &[oid(algorithm), parameters].concat());
+            let info = [algorithm, tlv(3, &[vec![0], key].concat())].concat();
+            let kind = Values::read(&info, KeyKind::read).map(|kind| kind.to_string());
+            assert_eq!(kind.as_deref(), Ok(expected), "{info:x?}");
+        }
+        assert_eq!(Values::read(&[0x30, 0], KeyKind::read), Err(Malformed::Der));
+    }
+}

@@ -325,7 +325,11 @@ mod tests {
             let expected: Vec<usize> = (0..patterns.len())
                 .filter(|index| matches_slowly(&patterns[*index].split('/').skip(1).collect::<Vec<_>>(), &segments))
                 .collect();
-            prop_assert_eq!(set(&patterns).matches(&path), expected);
+            prop_assert_eq!(set(&patterns).matches(&path), expected.clone());
+            for will_do in [|_| true, |value: usize| value % 2 == 1] {
+                let lowest = expected.iter().copied().find(|value| will_do(*value));
+                prop_assert_eq!(set(&patterns).lowest(&path, will_do), lowest);
+            }
         }
     }
 }

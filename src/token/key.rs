@@ -308,6 +308,23 @@ impl KeySet {
 mod tests {
     use super::*;
 
+    /// RFC 8410 section 3.
+    #[test]
+    fn an_edwards_key_has_no_parameters() {
+        // The key of RFC 8037 appendix A.2.
+        let key = URL_SAFE_NO_PAD.decode("11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo").unwrap();
+        let key = der::bit_string(&key);
+        for (oid, parameters, expected) in [
+            (0x70, &[][..], Ok(Family::Ed25519)),
+            (0x70, &[5, 0], Err(Unusable::Kind)),
+            (0x6e, &[], Err(Unusable::Kind)),
+        ] {
+            let algorithm = der::sequence(&[&[6, 3, 0x2b, 0x65, oid], parameters]);
+            let info = der::sequence(&[&algorithm, &key]);
+            assert_eq!(Material::from_spki(&info).map(|key| key.family()), expected, "{info:x?}");
+        }
+    }
+
     #[test]
     fn why_a_key_or_a_set_is_of_no_use_is_told_apart() {
         let keys = [

@@ -105,3 +105,25 @@ fn rs(hash: Hash, key: &rsa::PublicKey, message: &[u8], signature: &[u8]) -> boo
         Hash::Sha512 => rsa::pkcs1v15::VerifyingKey::<Sha512>::new(key).verify(message, &signature).is_ok(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_half_has_its_width_and_no_sign() {
+        let short: &[&[u8]] = &[&[2, 1, 1], &[2, 2, 1, 2]];
+        let full: &[&[u8]] = &[&[2, 5, 0, 0xff, 2, 3, 4], &[2, 4, 0x7f, 6, 7, 8]];
+        for (numbers, expected) in [
+            (short, Some(vec![0, 0, 0, 1, 0, 0, 1, 2])),
+            (full, Some(vec![0xff, 2, 3, 4, 0x7f, 6, 7, 8])),
+            (&[&[2, 5, 1, 2, 3, 4, 5], &[2, 1, 1]], None),
+            (&[&[2, 1, 0x80], &[2, 1, 1]], None),
+            (&[&[2, 2, 0, 1], &[2, 1, 1]], None),
+            (&[&[2, 1, 1]], None),
+        ] {
+            let numbers = numbers.concat();
+            assert_eq!(Values::read(&numbers, |numbers| halves(numbers, 4)).ok(), expected, "{numbers:?}");
+        }
+    }
+}

@@ -385,16 +385,19 @@ fn what_real_authorities_write_is_taken() {
     let at = extension(DISTRIBUTION_POINT, true, &location);
     let list = List::of(issuer);
     let on_hold = vec![entry(&[7], &[reason(6), invalid_since.clone()]), entry(&[9], &[reason(1)])];
+    let critical = entry(&[7], &[extension(REASON_CODE, true, &[0x0a, 1, 1])]);
     for (what, list, entries) in [
         ("nothing is revoked", List { entries: None, ..list.clone() }, 0),
         ("an empty list", list.clone().revoking(&[]), 0),
         ("reasons and dates", List { entries: Some(on_hold), ..list.clone() }, 2),
+        ("a critical reason", List { entries: Some(vec![critical]), ..list.clone() }, 1),
         ("twice the same", list.clone().revoking(&[7, 7]), 1),
         ("no extensions", List { extensions: Vec::new(), ..list.clone() }, 1),
         ("the authority's key", list.clone().with(key), 1),
         ("certificates of users", list.clone().with(user_certificates), 1),
         ("where it is", list.clone().with(at), 1),
         ("an unknown extension", list.clone().with(extension(UNKNOWN, false, &[5, 0])), 1),
+        ("what looks like PEM", list.clone().with(extension(UNKNOWN, false, b"-----BEGIN X509 CRL-----")), 1),
         ("a little early", List { this_update: 300, ..list.clone() }, 1),
     ] {
         let memory = Memory::default();
@@ -416,8 +419,14 @@ fn a_later_edition_replaces_the_one_in_force_and_the_same_may_come_again() {
         ("a shorter number", List::of(issuer).numbered(&[1, 0], -60), List::of(issuer).numbered(&[0xff], -60), false),
         ("from zero", List::of(issuer).numbered(&[0], -60), List::of(issuer).numbered(&[1], -60), true),
         (
-            "a smaller number after the end of the list",
-            List { next_update: Some(-1), ..List::of(issuer) },
+            "a smaller number before the end of the list",
+            List { next_update: Some(1), ..List::of(issuer) },
+            List::of(issuer).numbered(&[1], -30),
+            false,
+        ),
+        (
+            "a smaller number from the end of the list on",
+            List { next_update: Some(0), ..List::of(issuer) },
             List::of(issuer).numbered(&[1], -30),
             true,
         ),

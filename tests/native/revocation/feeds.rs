@@ -44,7 +44,8 @@ fn naming(name: &str) -> String {
 
 #[test]
 fn one_worker_fetches_and_all_of_them_refuse_on_their_next_request() {
-    let (policy, proxy) = (with_feed(&json!({})), FakeProxy::new().presenting(&acme()));
+    let connection = FakeProxy::new().presenting(&acme()).with(Property::ConnectionId, 7_u64.to_le_bytes());
+    let (policy, proxy) = (with_feed(&json!({})), connection);
     let workers = [worker(), worker(), worker()];
     for worker in &workers {
         assert_eq!(reason(&policy, &worker.memory, &proxy), Some(Reason::RevocationUnavailable), "nothing has come");
@@ -106,9 +107,11 @@ fn what_cannot_be_used_leaves_the_last_good_list_in_force() {
         ("200", repeated, "duplicate field"),
     ] {
         let problem = take(answer(status, body.as_bytes())).unwrap_err();
-        assert!(problem.contains(words), "{status} {body}: {problem}");
+        assert!(problem.contains(words) && !problem.contains("configuration"), "{status} {body}: {problem}");
     }
     assert_eq!(take(answer("200", &long)), Err("it is longer than 8 MiB".to_owned()));
+    let longest = vec![b' '; mtls_authz::MAX_FEED_BYTES];
+    assert_eq!(take(answer("200", &longest)).map_err(|problem| problem.contains("EOF")), Err(true));
     assert_eq!(take(answer("200", b"\xff")).map_err(|problem| problem.contains("not UTF-8")), Err(true));
     assert_eq!(reason(&policy, &worker.memory, &proxy), Some(Reason::CertificateRevoked));
 }
@@ -127,10 +130,13 @@ fn a_list_that_is_too_old_refuses_or_clears_as_the_policy_says_and_still_revokes
     ] {
         let policy = with_feed(&json!({"on_stale": on_stale}));
         let worker = worker();
+        let is_missing = || worker.watch(&policy, &good).is_missing();
+        assert_eq!(is_missing(), on_stale == "deny", "worth waiting for");
         if let Some(ago) = came {
             let then = NOW_NS - ago * SECOND;
             take(&worker, &policy, &good, answer("200", naming("cn:acme").as_bytes()), then).unwrap();
             assert_eq!(reason(&policy, &worker.memory, &revoked), Some(Reason::CertificateRevoked), "{on_stale} {ago}");
+            assert!(!is_missing());
         }
         assert_eq!(reason(&policy, &worker.memory, &good), expected, "{on_stale} {came:?}");
         let names = headers("GET", "/health", &[]);
@@ -208,11 +214,12 @@ fn the_next_fetch_is_due_when_it_should_be() {
 #[test]
 fn a_list_that_nobody_leaves_is_fetched_again() {
     let (policy, proxy) = (with_feed(&json!({"refresh_seconds": 3_600, "max_stale_seconds": 7_200})), FakeProxy::new());
-    take(&worker(), &policy, &proxy, answer("200", naming("cn:x").as_bytes()), NOW_NS).unwrap();
+    let (first, other) = (worker(), worker());
+    take(&first, &policy, &proxy, answer("200", naming("cn:x").as_bytes()), NOW_NS).unwrap();
     proxy.shared.borrow_mut().retain(|name, _| name.ends_with(".state"));
-    let other = worker();
     for (later, due) in [(0, false), (29, false), (30, true)] {
         let at = NOW_NS + later * SECOND;
+        assert_eq!(first.watch(&policy, &proxy).look(at).unwrap(), None, "{later}: has it");
         assert_eq!(other.watch(&policy, &proxy).look(at).unwrap().is_some(), due, "{later}");
     }
 }
