@@ -37,7 +37,7 @@ impl KeyKind {
     pub(super) fn read(info: &mut Values<'_>) -> Result<Self, Malformed> {
         let (algorithm, parameters) = info.algorithm()?;
         let key = info.octets()?;
-        let curve = parameters.filter(|value| value.len() < 16).and_then(|value| Values::read(value, Values::oid).ok());
+        let curve = parameters.and_then(|value| Values::read(value, Values::oid).ok());
         Ok(match (algorithm, curve) {
             (RSA, _) => modulus_bits(key).map_or(Self::Other, Self::Rsa),
             (EC, Some(P256)) => Self::P256,
