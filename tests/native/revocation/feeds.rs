@@ -1,5 +1,9 @@
 //! How lists are fetched, shared between workers and kept.
 
+use std::cell::Cell;
+
+use mtls_authz::{HostError, Proxy, Shared, SignatureCheck, Swap};
+
 use super::*;
 
 /// The feed of a policy, as one worker sees it.
@@ -240,6 +244,53 @@ fn an_answer_that_comes_too_late_replaces_nothing() {
         assert_eq!(reason(&policy, &worker.memory, &proxy), Some(Reason::CertificateRevoked));
     }
     assert_eq!(fast.watch(&policy, &proxy).look(later + SECOND).unwrap(), None, "nor does it put off the next fetch");
+}
+
+/// A proxy in which others write the same list first, so many times.
+struct Contended {
+    fake: FakeProxy,
+    losses: Cell<usize>,
+}
+
+impl Proxy for Contended {
+    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
+        self.fake.property(property)
+    }
+
+    fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {
+        self.fake.verify_signature(check)
+    }
+
+    fn now(&self) -> Result<u64, HostError> {
+        self.fake.now()
+    }
+
+    fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
+        self.fake.shared(key)
+    }
+
+    fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError> {
+        match self.losses.get().checked_sub(1).filter(|_| key.ends_with(".list")) {
+            Some(left) => {
+                self.losses.set(left);
+                Ok(Swap::Lost)
+            }
+            None => self.fake.swap_shared(key, value, version),
+        }
+    }
+}
+
+#[test]
+fn a_list_is_left_although_others_write_at_the_same_time() {
+    let (policy, fake) = (with_feed(&json!({})), FakeProxy::new().presenting(&acme()));
+    let (proxy, memory) = (Contended { fake, losses: Cell::new(3) }, fresh());
+    let watch = Watch { index: 0, feed: &policy.revocation.feeds[0], in_force: &memory.revoked, proxy: &proxy };
+    let call = watch.look(NOW_NS).unwrap().unwrap();
+    let taken = watch.take(call.claim, answer("200", naming("cn:acme").as_bytes()), NOW_NS);
+    assert_eq!((taken, proxy.losses.get()), (Ok(Taken::Adopted(1)), 0));
+    let other = worker();
+    other.watch(&policy, &proxy.fake).take_over().unwrap();
+    assert_eq!(reason(&policy, &other.memory, &proxy.fake), Some(Reason::CertificateRevoked));
 }
 
 #[test]
