@@ -161,7 +161,7 @@ pub fn key_info(der: &[u8]) -> Result<&[u8], Malformed> {
 
 /// `CertificateSerialNumber`, without zeros in front.
 pub fn serial<'a>(fields: &mut Values<'a>) -> Result<&'a [u8], Malformed> {
-    // A negative one is as unfit as it is frequent (section 4.1.2.2).
+    // Negative ones are about (RFC 5280 section 4.1.2.2).
     Ok(strip_zeros(fields.integer()?))
 }
 

@@ -2,8 +2,8 @@
 # Changes the code in one place after the other, and tells which changes no test notices: `make mutants`.
 #
 # Most mutants fall to tests that take a second, so it goes in two passes: all tests but the slow, and then those for what
-# is left. ONLY, a pattern over what `cargo mutants --list` prints,
-# chooses a part: ONLY=src/policy/.
+# is left. ONLY, a pattern over what `cargo mutants --list` prints, chooses a part: ONLY=src/policy/. The few mutants that
+# delete a field are in every part.
 set -euo pipefail
 
 readonly version=27.1.0
