@@ -240,19 +240,12 @@ pub(super) fn value(der: &[u8]) -> Option<Value> {
 }
 
 fn extensions(list: &mut Values<'_>, certificate: &mut Certificate) -> Result<(), Malformed> {
-    let mut seen = Vec::new();
-    while !list.is_empty() {
-        let (kind, critical, content) = list.extension()?;
-        if seen.len() == MAX_EXTENSIONS || seen.contains(&kind) {
-            return Err(Malformed::Extension);
-        }
-        seen.push(kind);
+    list.extensions(MAX_EXTENSIONS, |kind, critical, content| {
         extension(kind, critical, content, certificate).map_err(|problem| match problem {
             Malformed::TooManyNames => problem,
             _ => Malformed::Extension,
-        })?;
-    }
-    Ok(())
+        })
+    })
 }
 
 fn extension(kind: Oid, critical: bool, content: &[u8], certificate: &mut Certificate) -> Result<(), Malformed> {

@@ -126,10 +126,28 @@ impl<'a> Values<'a> {
     }
 
     /// `Extension`: its kind, whether it is critical, and what it holds.
-    pub fn extension(&mut self) -> Result<(Oid, bool, &'a [u8]), Malformed> {
+    fn extension(&mut self) -> Result<(Oid, bool, &'a [u8]), Malformed> {
         self.inside(Tag::Sequence, |extension| {
             Ok((extension.oid()?, extension.flag()?, extension.required(Tag::OctetString)?))
         })
+    }
+
+    /// `Extensions`, to the last of them: none stands twice, and there are at most so many.
+    pub fn extensions<E: From<Malformed>>(
+        &mut self,
+        most: usize,
+        mut take: impl FnMut(Oid, bool, &'a [u8]) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut seen = Vec::new();
+        while !self.is_empty() {
+            let (kind, critical, content) = self.extension()?;
+            if seen.len() == most || seen.contains(&kind) {
+                return Err(Malformed::Extension.into());
+            }
+            seen.push(kind);
+            take(kind, critical, content)?;
+        }
+        Ok(())
     }
 
     /// A BIT STRING of whole octets, as keys and signatures are.

@@ -137,8 +137,8 @@ impl Edition {
     /// Is it older than the one in force (`now` in seconds since 1970)? Numbers only count where both have one, and no longer than
     /// the one in force does: an authority that was set up anew begins again.
     pub fn is_older(&self, than: &Self, now: i64) -> bool {
-        let size = |edition: &Self| (edition.number.len(), edition.number.clone());
-        let by_number = !self.number.is_empty() && !than.number.is_empty() && size(self) < size(than);
+        let is_less = (self.number.len(), &self.number) < (than.number.len(), &than.number);
+        let by_number = !self.number.is_empty() && !than.number.is_empty() && is_less;
         self.this_update < than.this_update || (by_number && now < than.next_update)
     }
 }
@@ -301,16 +301,8 @@ fn extensions(
     mut list: Values<'_>,
     mut known: impl FnMut(Oid, &[u8]) -> Result<bool, Unusable>,
 ) -> Result<(), Unusable> {
-    let mut seen = Vec::new();
-    while !list.is_empty() {
-        let (kind, critical, content) = list.extension()?;
-        if seen.len() == MAX_EXTENSIONS || seen.contains(&kind) {
-            return Err(Unusable::Malformed);
-        }
-        seen.push(kind);
-        if !known(kind, content)? && critical {
-            return Err(Unusable::UnknownCriticalExtension);
-        }
-    }
-    Ok(())
+    list.extensions(MAX_EXTENSIONS, |kind, critical, content| match known(kind, content)? {
+        false if critical => Err(Unusable::UnknownCriticalExtension),
+        _ => Ok(()),
+    })
 }
