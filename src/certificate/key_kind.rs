@@ -5,7 +5,7 @@ use std::fmt;
 use der::Tag;
 
 use super::Malformed;
-use super::reader::{Oid, Values};
+use super::reader::{Oid, Values, strip_zeros};
 
 pub const RSA: Oid = Oid::new_unwrap("1.2.840.113549.1.1.1");
 pub const EC: Oid = Oid::new_unwrap("1.2.840.10045.2.1");
@@ -69,9 +69,7 @@ fn modulus_bits(key: &[u8]) -> Option<usize> {
         key.required(Tag::Integer)?;
         Ok(modulus)
     });
-    let modulus = modulus.ok()?;
-    let start = modulus.iter().position(|byte| *byte != 0)?;
-    let number = modulus.get(start..)?;
+    let number = strip_zeros(modulus.ok()?);
     let unused = usize::try_from(number.first()?.leading_zeros()).ok()?;
     number.len().checked_mul(8)?.checked_sub(unused)
 }
