@@ -11,9 +11,6 @@ use crate::feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
 use crate::proxy::{MILLISECOND, Proxy, seconds};
 
-/// How often it is looked what other workers have fetched, and what is due.
-pub(super) const TICK_MILLISECONDS: u32 = 100;
-
 /// What a worker does for the feeds of its policy.
 #[derive(Default)]
 pub(super) struct Feeds {

@@ -5,6 +5,9 @@ use crate::fetch::Fetch;
 use crate::pairs;
 use crate::proxy::HostError;
 
+/// How often fetches, what other workers have fetched, and waiting requests are looked after.
+pub(super) const TICK_MILLISECONDS: u32 = 100;
+
 /// An answer to a call.
 pub(super) struct Fetched {
     /// `:status`; empty where none came in time.

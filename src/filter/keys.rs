@@ -16,8 +16,6 @@ use crate::metrics::{Counter, Outcome, Source, fetch_age};
 use crate::proxy::{MILLISECOND, Proxy, SECOND, seconds};
 use crate::token::{KeySet, MAX_SET_BYTES};
 
-/// How often fetches and waiting requests are looked after.
-pub(super) const TICK_MILLISECONDS: u32 = 100;
 /// Between two fetches for unknown keys, however many tokens name one.
 const COOLDOWN: u64 = 5 * SECOND;
 

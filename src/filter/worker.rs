@@ -2,11 +2,12 @@
 
 use std::cell::RefCell;
 
-use super::feeds::{self, Feeds};
+use super::feeds::Feeds;
+use super::fetch;
 use super::host::{self, Host};
 use super::http;
 use super::inventory::{self, Inventory};
-use super::keys::{self, KeyFetcher};
+use super::keys::KeyFetcher;
 use crate::config::{ConfigError, Policy};
 use crate::decision::Decision;
 use crate::fingerprint::fingerprint;
@@ -149,11 +150,8 @@ pub(super) fn configure() -> Option<Worker> {
     if feeds > 0 {
         worker.feeds.begin(&worker);
     }
-    let period = match (&worker.keys, feeds) {
-        (None, 0) => inventory::TICK_MILLISECONDS,
-        (None, _) => feeds::TICK_MILLISECONDS,
-        (Some(_), _) => keys::TICK_MILLISECONDS,
-    };
+    let fetches = worker.keys.is_some() || feeds > 0;
+    let period = if fetches { fetch::TICK_MILLISECONDS } else { inventory::TICK_MILLISECONDS };
     if let Err(problem) = host::set_tick_period(period) {
         host::error(format_args!("{problem}; nothing can be fetched, and what needs it is refused"));
     }
