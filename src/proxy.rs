@@ -116,8 +116,13 @@ pub trait Proxy {
     /// Verifies a signature, or `None` where the proxy cannot: then it is verified here.
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool>;
 
-    /// Nanoseconds since 1970.
+    /// Nanoseconds since 1970, by a clock that an operator or NTP may set back or forward. For what certificates, tokens and
+    /// lists say of themselves, and for nothing else.
     fn now(&self) -> Result<u64, HostError>;
+
+    /// Nanoseconds of a clock that nobody sets, the same in all workers of the process. For whatever lasts: ages, waits,
+    /// pauses, budgets, rates.
+    fn monotonic(&self) -> Result<u64, HostError>;
 
     /// Reads a shared value.
     fn shared(&self, key: &str) -> Result<Option<Shared>, HostError>;
@@ -126,7 +131,7 @@ pub trait Proxy {
     fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError>;
 }
 
-/// A second of [`Proxy::now`].
+/// A second of [`Proxy::now`] and [`Proxy::monotonic`].
 pub const SECOND: u64 = 1_000_000_000;
 /// A millisecond of it.
 pub const MILLISECOND: u64 = 1_000_000;

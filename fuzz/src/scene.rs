@@ -69,6 +69,10 @@ impl Proxy for Host {
         self.now.map(|seconds| seconds.saturating_mul(1_000_000_000)).ok_or(FAILURE)
     }
 
+    fn monotonic(&self) -> Result<u64, HostError> {
+        self.now()
+    }
+
     fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
         let written = self.shared.as_ref().ok_or(FAILURE)?.borrow().get(key).cloned();
         Ok(written.or_else(|| self.bucket.clone().map(|value| Shared { value, version: 1 })))

@@ -51,6 +51,10 @@ impl Proxy for Host {
         Ok(self.now.get() as u64 * 1_000_000_000)
     }
 
+    fn monotonic(&self) -> Result<u64, HostError> {
+        self.now()
+    }
+
     fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
         self.fake.shared(key)
     }

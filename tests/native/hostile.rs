@@ -71,6 +71,10 @@ impl Proxy for Hostile {
         self.now.map_err(|status| failure(&status))
     }
 
+    fn monotonic(&self) -> Result<u64, HostError> {
+        self.now()
+    }
+
     fn shared(&self, _: &str) -> Result<Option<Shared>, HostError> {
         let value = self.shared.clone().map_err(|status| failure(&status))?;
         Ok(value.map(|value| Shared { value, version: 1 }))

@@ -62,6 +62,10 @@ impl Proxy for FakeProxy {
         Ok(NOW as u64 * 1_000_000_000)
     }
 
+    fn monotonic(&self) -> Result<u64, HostError> {
+        self.now()
+    }
+
     fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
         Ok(self.shared.borrow().get(key).cloned())
     }

@@ -265,6 +265,10 @@ impl Proxy for Contended {
         self.fake.now()
     }
 
+    fn monotonic(&self) -> Result<u64, HostError> {
+        self.fake.monotonic()
+    }
+
     fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
         self.fake.shared(key)
     }

@@ -37,6 +37,10 @@ impl Proxy for Host<'_> {
         Ok(self.now * 1_000_000_000)
     }
 
+    fn monotonic(&self) -> Result<u64, HostError> {
+        self.now()
+    }
+
     fn shared(&self, _: &str) -> Result<Option<Shared>, HostError> {
         Ok(None)
     }
