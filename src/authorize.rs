@@ -7,7 +7,7 @@ use crate::config::Policy;
 use crate::decision::{Allow, Binding, Decision, Deny, ForwardedCert, Reason, Rule};
 use crate::identity::Recognised;
 use crate::memory::Memory;
-use crate::policy::{Asked, CanonicalPath, Mode, ProfileId, address};
+use crate::policy::{Asked, CanonicalPath, Mode, ProfileId};
 use crate::presented::Asking;
 use crate::proxy::{Proxy, seconds};
 use crate::request::{Claimed, Request};
@@ -16,22 +16,18 @@ use crate::token::{self, Claims, PresentedToken};
 /// Decides about one request.
 pub fn decide(policy: &Policy, memory: &Memory, request: &Request<'_>, proxy: &dyn Proxy) -> Decision {
     let mut decision = Decision { enforcement: policy.enforcement, ..Decision::failed(Reason::InternalError.into()) };
-    decision.verdict = authorize(policy, memory, request, proxy, &mut decision);
+    let asking = Asking::new(policy, memory, request, proxy);
+    decision.verdict = authorize(&asking, &mut decision);
     if decision.refusal().is_none() && decision.forwarded_cert == ForwardedCert::Unknown {
-        let asking = Asking { policy, memory, request, proxy };
         decision.forwarded_cert = asking.fate_of_header(decision.certificate.as_deref());
     }
+    asking.connection.leave();
     decision
 }
 
 /// What is found out on the way goes into `found`, so that a refusal can say whom it met.
-fn authorize(
-    policy: &Policy,
-    memory: &Memory,
-    request: &Request<'_>,
-    proxy: &dyn Proxy,
-    found: &mut Decision,
-) -> Result<Allow, Deny> {
+fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
+    let Asking { policy, memory, request, proxy, .. } = *asking;
     // 400: what cannot be read in exactly one way.
     let method = request.method()?;
     let path = CanonicalPath::parse(request.path()?, policy.path)
@@ -60,7 +56,6 @@ fn authorize(
 
     // 401: the certificate, then the token, then whether they belong together.
     let needs_binding = policy.required_paths.lowest_either_slash(&path, |_| true).is_some();
-    let asking = Asking { policy, memory, request, proxy };
     let presented = asking.certificate(now)?;
     found.forwarded_cert = presented.forwarded;
     let missing = || Deny { note: presented.note.clone(), ..Deny::new(Reason::CertificateMissing) };
@@ -126,7 +121,7 @@ fn authorize(
     }
     let profile = policy.profiles.get(profile?).ok_or(Reason::InternalError)?;
     if !profile.source_networks.is_empty() {
-        address::check(&profile.source_networks, policy.source_address, proxy)?;
+        asking.connection.check_source(&profile.source_networks, policy.source_address)?;
     }
     let asked = Asked {
         method,

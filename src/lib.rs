@@ -14,6 +14,7 @@ mod authorize;
 mod byte_set;
 mod certificate;
 mod config;
+mod connection;
 mod decision;
 mod escape;
 mod feeds;

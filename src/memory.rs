@@ -1,21 +1,21 @@
 //! What a worker remembers between requests: bounded, and never a verdict on a request.
 
-use std::cell::{RefCell, RefMut};
-use std::hash::{BuildHasher, Hash};
+use std::cell::{OnceCell, RefCell, RefMut};
 use std::num::NonZeroUsize;
 use std::rc::Rc;
 
 use lru::LruCache;
 
-use crate::certificate::{Certificate, Thumbprint};
+use crate::certificate::Certificate;
+use crate::connection::PeerCertificate;
 use crate::decision::Deny;
 use crate::fingerprint::Numbers;
 use crate::identity::Resolved;
 use crate::revocation::{Checked, InForce};
 use crate::token::{KeySet, KeySource, TokenCache, TokenRules, TokenSource};
 
-/// Connections remembered in a worker; beyond that the least recently used one is forgotten.
-const MAX_CONNECTIONS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2047);
+/// Certificates of connections remembered in a worker; beyond that the least recently used one is forgotten.
+const MAX_CERTIFICATES: NonZeroUsize = NonZeroUsize::MIN.saturating_add(2047);
 /// Forwarded certificates remembered in a worker, likewise.
 const MAX_FORWARDED: usize = 1024;
 /// A longer header value is decoded every time. Together they bound what is remembered to 8 MiB and the certificates.
@@ -23,8 +23,8 @@ const MAX_FORWARDED_BYTES: usize = 8192;
 
 /// A worker's memory. It belongs to one policy.
 pub struct Memory {
-    connections: RefCell<LruCache<u64, Option<Rc<Seen>>, Numbers>>,
-    peers: RefCell<LruCache<u64, Peer, Numbers>>,
+    /// By their SHA-256, and by how much of them is known.
+    certificates: RefCell<LruCache<PeerCertificate, Rc<Seen>, Numbers>>,
     forwarded: RefCell<LruCache<Box<[u8]>, Rc<SeenForwarded>>>,
     tokens: RefCell<TokenCache>,
     keys: RefCell<Option<Keys>>,
@@ -32,8 +32,7 @@ pub struct Memory {
     pub revoked: InForce,
 }
 
-/// What a certificate amounts to. Neither can change while a connection lasts; validity is checked each time all the
-/// same.
+/// What a certificate amounts to, for this policy. Neither can change; validity and revocation are looked at each time.
 #[derive(Debug)]
 pub struct Seen {
     /// The certificate, which Envoy or a trusted proxy verified.
@@ -42,6 +41,8 @@ pub struct Seen {
     pub resolved: Result<Resolved, Deny>,
     /// Whether it was found to be revoked.
     pub checked: Checked,
+    /// Whether it is that of a trusted proxy, once that was asked.
+    pub is_proxy: OnceCell<bool>,
 }
 
 /// What a header value amounts to in which a trusted proxy forwards a certificate. Nothing of the request or connection
@@ -52,17 +53,6 @@ pub struct SeenForwarded {
     pub client: Rc<Seen>,
     /// Those of the proxies between the one that wrote it and the direct peer; all of them are trusted proxies.
     pub hops: Vec<Rc<Seen>>,
-}
-
-/// What the peer of a connection is. Neither its address nor its certificate can change.
-#[derive(Debug, Clone)]
-pub enum Peer {
-    /// No trusted proxy.
-    Stranger,
-    /// A trusted proxy by its address, with the thumbprint of its certificate if it has one.
-    ByAddress(Option<Thumbprint>),
-    /// A trusted proxy by its certificate, while that is valid.
-    ByIdentity(Rc<Seen>),
 }
 
 struct Keys {
@@ -86,9 +76,8 @@ impl Memory {
             TokenSource::Jwks(KeySource::Fetched(_)) | TokenSource::JwtAuthn { .. } => None,
         };
         Self {
-            connections: RefCell::new(LruCache::with_hasher(MAX_CONNECTIONS, Numbers::default())),
-            // These two take no room before they are used.
-            peers: RefCell::new(LruCache::unbounded_with_hasher(Numbers::default())),
+            certificates: RefCell::new(LruCache::with_hasher(MAX_CERTIFICATES, Numbers::default())),
+            // It takes no room before it is used.
             forwarded: RefCell::new(LruCache::unbounded()),
             tokens: RefCell::default(),
             keys: RefCell::new(inline),
@@ -114,24 +103,14 @@ impl Memory {
         self.tokens.borrow_mut()
     }
 
-    /// What is known of a connection: `Some(None)` is one without a certificate.
-    pub fn connection(&self, id: u64) -> Option<Option<Rc<Seen>>> {
-        self.connections.borrow_mut().get(&id).cloned()
+    /// What a certificate of a connection amounts to.
+    pub fn certificate(&self, known_as: PeerCertificate) -> Option<Rc<Seen>> {
+        self.certificates.borrow_mut().get(&known_as).cloned()
     }
 
-    /// Remembers a connection.
-    pub fn remember_connection(&self, id: u64, seen: Option<Rc<Seen>>) {
-        self.connections.borrow_mut().put(id, seen);
-    }
-
-    /// What is known of the peer of a connection.
-    pub fn peer(&self, id: u64) -> Option<Peer> {
-        self.peers.borrow_mut().get(&id).cloned()
-    }
-
-    /// Remembers the peer of a connection.
-    pub fn remember_peer(&self, id: u64, peer: Peer) {
-        put(&mut self.peers.borrow_mut(), MAX_CONNECTIONS.get(), id, peer);
+    /// Remembers a certificate that was verified as the policy demands.
+    pub fn remember_certificate(&self, known_as: PeerCertificate, seen: Rc<Seen>) {
+        self.certificates.borrow_mut().put(known_as, seen);
     }
 
     /// What exactly this header value was found to hold.
@@ -142,15 +121,11 @@ impl Memory {
     /// Remembers what a header value holds.
     pub fn remember_forwarded(&self, value: &[u8], seen: Rc<SeenForwarded>) {
         if value.len() <= MAX_FORWARDED_BYTES {
-            put(&mut self.forwarded.borrow_mut(), MAX_FORWARDED, value.into(), seen);
+            let mut forwarded = self.forwarded.borrow_mut();
+            forwarded.put(value.into(), seen);
+            if forwarded.len() > MAX_FORWARDED {
+                forwarded.pop_lru();
+            }
         }
-    }
-}
-
-/// Puts an entry into a cache of at most `max` entries.
-fn put<K: Hash + Eq, V, S: BuildHasher>(cache: &mut LruCache<K, V, S>, max: usize, key: K, value: V) {
-    cache.put(key, value);
-    if cache.len() > max {
-        cache.pop_lru();
     }
 }

@@ -2,15 +2,14 @@
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use crate::certificate::{self, Certificate, Format, Forwarded, Thumbprint};
 use crate::config::Policy;
+use crate::connection::{Connection, Note, PeerCertificate, Transport};
 use crate::decision::{Deny, ForwardedCert, Reason};
 use crate::identity::TrustedProxies;
-use crate::memory::{Memory, Peer, Seen, SeenForwarded};
-use crate::policy::{SourceAddress, address};
+use crate::memory::{Memory, Seen, SeenForwarded};
 use crate::proxy::{HostError, Property, Proxy, seconds};
 use crate::request::{Repeated, Request};
 use crate::revocation::Checked;
@@ -50,18 +49,13 @@ impl Presented {
 
 /// Is the direct peer a trusted proxy?
 enum Trust {
-    /// It is, and this is the thumbprint of its own certificate.
-    Proxy(Option<Thumbprint>),
+    /// It is, and this is the SHA-256 of its own certificate.
+    Proxy(Option<[u8; 32]>),
     /// It is not; the note says why, if more is to be said.
     Nobody(Option<Cow<'static, str>>),
 }
 
-/// The certificate of the connection. A request asks for it once, so that whether the peer is a trusted proxy and whether
-/// it is the caller are never told from two different answers of the host.
-type OwnCertificate<'a> = dyn Fn() -> Result<Option<Rc<Seen>>, Deny> + 'a;
-
 /// One request, and what is asked about it.
-#[derive(Clone, Copy)]
 pub struct Asking<'a> {
     /// The policy in force.
     pub policy: &'a Policy,
@@ -71,29 +65,37 @@ pub struct Asking<'a> {
     pub request: &'a Request<'a>,
     /// The host.
     pub proxy: &'a dyn Proxy,
+    /// The connection that it came over.
+    pub connection: Connection<'a>,
+    /// The certificate of the connection. A request asks for it once, so that whether the peer is a trusted proxy and whether
+    /// it is the caller are never told from two different answers of the host.
+    own: OnceCell<Result<Option<Rc<Seen>>, Deny>>,
 }
 
-impl Asking<'_> {
+impl<'a> Asking<'a> {
+    /// Nothing has been asked yet.
+    pub const fn new(policy: &'a Policy, memory: &'a Memory, request: &'a Request<'a>, proxy: &'a dyn Proxy) -> Self {
+        let connection = Connection::new(proxy, policy.note_name.as_str());
+        Self { policy, memory, request, proxy, connection, own: OnceCell::new() }
+    }
+
     /// The certificate of the caller at this time (seconds since 1970), from where `certificate.source` says.
     ///
     /// # Errors
     /// It cannot be read or may not be believed, or whether it may is unknown.
-    pub fn certificate(self, now: i64) -> Result<Presented, Deny> {
+    pub fn certificate(&self, now: i64) -> Result<Presented, Deny> {
         let Some(rules) = &self.policy.forwarding else {
-            let seen = self.of_connection(self.connection_id()?)?;
+            let seen = self.of_connection()?;
             return Ok(Presented { seen, note: None, forwarded: ForwardedCert::Unknown });
         };
         let values = self.request.values(&rules.header);
         if values.is_empty() && !rules.or_connection {
             return Ok(Presented::nothing("the request has no header with a forwarded certificate"));
         }
-        let id = self.connection_id()?;
-        let peers = OnceCell::new();
-        let peers = || peers.get_or_init(|| self.of_connection(id)).clone();
-        let own = match self.trust(rules, id, now, &peers)? {
+        let own = match self.trust(rules, now)? {
             Trust::Proxy(own) => own,
             Trust::Nobody(note) => {
-                let seen = if rules.or_connection { peers()? } else { None };
+                let seen = if rules.or_connection { self.of_connection()? } else { None };
                 let forwarded = if values.is_empty() { ForwardedCert::Unknown } else { ForwardedCert::Ignored };
                 return Ok(Presented { seen, note, forwarded });
             }
@@ -107,7 +109,7 @@ impl Asking<'_> {
             return Ok(Presented::nothing("the trusted proxy forwards no certificate"));
         };
         let seen = self.forwarded(rules, value, now)?;
-        if own.is_some_and(|own| own == seen.certificate.thumbprint) {
+        if own.is_some_and(|own| own == *seen.certificate.thumbprint.hash()) {
             return Err(Deny::new(Reason::CertificateUntrusted).with_note(
                 "the forwarded certificate is the trusted proxy's own: where this listener adds an element to \
                  x-forwarded-client-cert, its forward_client_cert_details must be FORWARD_ONLY or ALWAYS_FORWARD_ONLY, \
@@ -121,14 +123,14 @@ impl Asking<'_> {
     ///
     /// # Errors
     /// It is no client certificate, not valid now, or revoked; or whether it was revoked cannot be told.
-    pub fn may_be_used(self, seen: &Seen, now: i64) -> Result<(), Deny> {
+    pub fn may_be_used(&self, seen: &Seen, now: i64) -> Result<(), Deny> {
         let Seen { certificate, checked, .. } = seen;
         certificate.check(now, self.policy.clock_skew)?;
         self.policy.revocation.check(&self.memory.revoked, certificate, checked, now)
     }
 
     /// What becomes of the header of a request that goes on, with this certificate or without a look at any.
-    pub fn fate_of_header(self, certificate: Option<&Certificate>) -> ForwardedCert {
+    pub fn fate_of_header(&self, certificate: Option<&Certificate>) -> ForwardedCert {
         match &self.policy.forwarding {
             // Nobody but the counter asks, so a failure is no more than a header that is not believed.
             Some(rules) if !self.request.values(&rules.header).is_empty() => match self.trusts_peer(rules) {
@@ -141,10 +143,10 @@ impl Asking<'_> {
     }
 
     /// Did Envoy write the `x-forwarded-client-cert` for this connection?
-    fn is_own(self, certificate: Option<&Certificate>) -> bool {
+    fn is_own(&self, certificate: Option<&Certificate>) -> bool {
         let unseen = match certificate {
             Some(_) => None,
-            None => self.connection_id().map_err(Deny::from).and_then(|id| self.of_connection(id)).ok().flatten(),
+            None => self.of_connection().ok().flatten(),
         };
         let certificate = certificate.or(unseen.as_ref().map(|seen| &*seen.certificate));
         certificate.is_some_and(|certificate| {
@@ -152,106 +154,117 @@ impl Asking<'_> {
         })
     }
 
-    fn trusts_peer(self, rules: &Forwarding) -> Result<bool, Deny> {
-        let id = self.connection_id()?;
-        let trust = self.trust(rules, id, seconds(self.proxy.now()?), &|| self.of_connection(id))?;
-        Ok(matches!(trust, Trust::Proxy(_)))
+    fn trusts_peer(&self, rules: &Forwarding) -> Result<bool, Deny> {
+        Ok(matches!(self.trust(rules, seconds(self.proxy.now()?))?, Trust::Proxy(_)))
     }
 
-    fn connection_id(self) -> Result<Option<u64>, HostError> {
-        let id = self.proxy.property(Property::ConnectionId)?;
-        Ok(id.and_then(|id| <[u8; 8]>::try_from(id).ok()).map(u64::from_le_bytes))
+    /// The certificate of the connection and whose it is.
+    fn of_connection(&self) -> Result<Option<Rc<Seen>>, Deny> {
+        self.own.get_or_init(|| self.look_at_connection()).clone()
     }
 
-    /// The certificate of the connection and whose it is, looked up once a connection.
-    fn of_connection(self, id: Option<u64>) -> Result<Option<Rc<Seen>>, Deny> {
-        if let Some(known) = id.and_then(|id| self.memory.connection(id)) {
-            // A certificate of which only properties are known may yet come whole, with a later request's header.
-            if is_whole(known.as_ref()) || self.request.forwarded_client_cert.is_empty() {
-                return Ok(known);
+    /// The same, looked up once a connection and decoded once a certificate.
+    fn look_at_connection(&self) -> Result<Option<Rc<Seen>>, Deny> {
+        let note = self.connection.note()?;
+        let has_header = !self.request.forwarded_client_cert.is_empty();
+        match note.certificate {
+            PeerCertificate::Absent => return Ok(None),
+            // It may yet come whole, with this request's header.
+            PeerCertificate::Described(_) if has_header => {}
+            certificate => {
+                if let Some(seen) = self.memory.certificate(certificate) {
+                    return Ok(Some(seen));
+                }
             }
         }
         let certificate =
             certificate::from_connection(self.proxy, self.policy.validation, &self.request.forwarded_client_cert)?;
         let seen = certificate.map(|certificate| self.seen(certificate));
-        if let Some(id) = id {
-            self.memory.remember_connection(id, seen.clone());
+        let known_as = match &seen {
+            None => PeerCertificate::Absent,
+            Some(seen) if seen.certificate.der.is_some() => {
+                PeerCertificate::Verified(*seen.certificate.thumbprint.hash())
+            }
+            Some(seen) => PeerCertificate::Described(*seen.certificate.thumbprint.hash()),
+        };
+        if let Some(seen) = &seen {
+            self.memory.remember_certificate(known_as, Rc::clone(seen));
         }
+        self.connection.learn(Note { certificate: known_as, ..note });
         Ok(seen)
     }
 
-    fn seen(self, certificate: Certificate) -> Rc<Seen> {
+    fn seen(&self, certificate: Certificate) -> Rc<Seen> {
         let resolved = self.policy.identities.resolve(&certificate, &self.policy.profiles);
-        Rc::new(Seen { certificate: Rc::new(certificate), resolved, checked: Checked::default() })
+        let (checked, is_proxy) = (Checked::default(), OnceCell::new());
+        Rc::new(Seen { certificate: Rc::new(certificate), resolved, checked, is_proxy })
     }
 
-    fn trust(self, rules: &Forwarding, id: Option<u64>, now: i64, peers: &OwnCertificate<'_>) -> Result<Trust, Deny> {
-        let peer = match id.and_then(|id| self.memory.peer(id)) {
-            Some(peer) => Ok(peer),
-            None => self.peer(rules, id, peers),
-        };
-        match peer {
-            Ok(Peer::ByAddress(own)) => Ok(Trust::Proxy(own)),
-            Ok(Peer::ByIdentity(proxy)) => match self.may_be_used(&proxy, now) {
-                Ok(()) => Ok(Trust::Proxy(Some(proxy.certificate.thumbprint))),
-                Err(deny) if deny.reason == Reason::RevocationUnavailable => Err(deny),
-                Err(_) if rules.proxies.networks.is_empty() || self.direct_address()?.is_some() => {
-                    Ok(Trust::Nobody(Some("the certificate of the trusted proxy may not be used now".into())))
-                }
-                Err(_) => Err(no_address()),
-            },
-            Ok(Peer::Stranger) => Ok(Trust::Nobody(Some(
-                "certificate.forwarded.trusted_proxies lists neither the direct peer's address nor its certificate"
-                    .into(),
-            ))),
-            // A certificate that is not good enough for a client makes nobody a trusted proxy.
-            Err(Deny { reason: Reason::CertificateUntrusted | Reason::CertificateMalformed, note, .. }) => {
-                Ok(Trust::Nobody(note))
-            }
-            Err(deny) => Err(deny),
-        }
-    }
-
-    /// Always the direct peer's, whatever `source_address` says: no caller may choose whom we trust.
-    fn direct_address(self) -> Result<Option<IpAddr>, HostError> {
-        address::of_caller(SourceAddress::Direct, self.proxy)
-    }
-
-    /// Finds out what the direct peer is, once a connection.
-    fn peer(self, rules: &Forwarding, id: Option<u64>, peers: &OwnCertificate<'_>) -> Result<Peer, Deny> {
-        let proxies = &rules.proxies;
-        let remembered = |peer: Peer| {
-            if let Some(id) = id {
-                self.memory.remember_peer(id, peer.clone());
-            }
-            Ok(peer)
-        };
-        let address = match proxies.networks.is_empty() {
+    fn trust(&self, rules: &Forwarding, now: i64) -> Result<Trust, Deny> {
+        // Always the direct peer's, whatever `source_address` says: no caller may choose whom we trust.
+        let address = match rules.proxies.networks.is_empty() {
             true => None,
-            false => self.direct_address()?,
+            false => self.connection.direct_address()?,
         };
-        if address.is_some_and(|address| proxies.is_at(address)) {
-            let digest = self.proxy.property(Property::PeerCertificateDigest)?.unwrap_or_default();
-            return remembered(Peer::ByAddress(str::from_utf8(&digest).ok().and_then(Thumbprint::from_hex)));
-        }
-        let seen = if proxies.identities.is_empty() { Ok(None) } else { peers() };
-        let is_settled = seen.as_ref().is_ok_and(|seen| is_whole(seen.as_ref()));
-        if let Ok(Some(seen)) = &seen
-            && proxies.is_of(&seen.certificate, &self.policy.identities)
-        {
-            let peer = Peer::ByIdentity(Rc::clone(seen));
-            return if is_settled { remembered(peer) } else { Ok(peer) };
+        if address.is_some_and(|address| rules.proxies.is_at(address)) {
+            return Ok(Trust::Proxy(self.own_digest()?));
         }
         // It may be a trusted proxy; to take it for the caller itself would be a mistake.
-        if address.is_none() && !proxies.networks.is_empty() {
-            return Err(no_address());
+        let is_unknown = address.is_none() && !rules.proxies.networks.is_empty();
+        let own = if rules.proxies.identities.is_empty() { Ok(None) } else { self.of_connection() };
+        let stranger = match own {
+            Ok(Some(seen)) if self.is_proxy(rules, &seen) => match self.may_be_used(&seen, now) {
+                Ok(()) => return Ok(Trust::Proxy(Some(*seen.certificate.thumbprint.hash()))),
+                Err(deny) if deny.reason == Reason::RevocationUnavailable => return Err(deny),
+                Err(_) => Some("the certificate of the trusted proxy may not be used now".into()),
+            },
+            Ok(_) => Some(
+                "certificate.forwarded.trusted_proxies lists neither the direct peer's address nor its certificate"
+                    .into(),
+            ),
+            // A certificate that is not good enough for a client makes nobody a trusted proxy.
+            Err(Deny { reason: Reason::CertificateUntrusted | Reason::CertificateMalformed, note, .. }) => note,
+            Err(deny) => return Err(deny),
+        };
+        if is_unknown { Err(self.no_address()?) } else { Ok(Trust::Nobody(stranger)) }
+    }
+
+    /// Whether this is a trusted proxy cannot be told, so that it is not taken for anybody else either.
+    fn no_address(&self) -> Result<Deny, HostError> {
+        Ok(Deny::new(Reason::CertificateMissing).with_note(match self.connection.transport()? {
+            Transport::Quic => {
+                "certificate.forwarded.trusted_proxies.cidrs cannot be checked over HTTP/3: a QUIC connection can move to another \
+                 address, and Envoy goes on telling the first one; list the proxy's certificate in \
+                 trusted_proxies.identities, or let it use HTTP/2"
+            }
+            Transport::Tcp | Transport::Unknown => {
+                "certificate.forwarded.trusted_proxies.cidrs need the direct peer's address, and filter state \
+                 mtls_authz.direct_remote_address holds none: put the set_filter_state filter of the shipped configuration \
+                 in front"
+            }
+        }))
+    }
+
+    /// Is this the certificate of a trusted proxy?
+    fn is_proxy(&self, rules: &Forwarding, seen: &Seen) -> bool {
+        *seen.is_proxy.get_or_init(|| rules.proxies.is_of(&seen.certificate, &self.policy.identities))
+    }
+
+    /// The SHA-256 of the certificate that the direct peer has presented, verified or not.
+    fn own_digest(&self) -> Result<Option<[u8; 32]>, HostError> {
+        let note = self.connection.note()?;
+        if note.certificate != PeerCertificate::Unknown {
+            return Ok(note.certificate.digest());
         }
-        seen?;
-        if is_settled { remembered(Peer::Stranger) } else { Ok(Peer::Stranger) }
+        let digest = self.proxy.property(Property::PeerCertificateDigest)?.unwrap_or_default();
+        let digest = str::from_utf8(&digest).ok().and_then(Thumbprint::from_hex).map(|digest| *digest.hash());
+        let certificate = digest.map_or(PeerCertificate::Absent, PeerCertificate::Presented);
+        self.connection.learn(Note { certificate, ..note });
+        Ok(digest)
     }
 
     /// The certificate in a header value of a trusted proxy, decoded once a value.
-    fn forwarded(self, rules: &Forwarding, value: &[u8], now: i64) -> Result<Rc<Seen>, Deny> {
+    fn forwarded(&self, rules: &Forwarding, value: &[u8], now: i64) -> Result<Rc<Seen>, Deny> {
         if value.len() > rules.max_bytes {
             return Err(Deny::new(Reason::CertificateOversized)
                 .with_note("the header is longer than certificate.forwarded.max_bytes"));
@@ -285,17 +298,4 @@ impl Asking<'_> {
         }
         Ok(Rc::clone(&seen.client))
     }
-}
-
-/// Whether this is a trusted proxy cannot be told, so that it is not taken for anybody else either.
-fn no_address() -> Deny {
-    Deny::new(Reason::CertificateMissing).with_note(
-        "certificate.forwarded.trusted_proxies.cidrs need the direct peer's address, and filter state \
-         mtls_authz.direct_remote_address holds none: put the set_filter_state filter of the shipped configuration in \
-         front",
-    )
-}
-
-fn is_whole(seen: Option<&Rc<Seen>>) -> bool {
-    seen.is_none_or(|seen| seen.certificate.der.is_some())
 }

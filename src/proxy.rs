@@ -5,7 +5,7 @@ use std::fmt;
 
 /// A property of the request or its connection, by Envoy's attribute name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Property {
+pub enum Property<'a> {
     /// One byte, 1 where Envoy verified the peer's certificate on this connection (Envoy 1.39 and later).
     PeerCertificateValid,
     /// PEM of the peer's certificate (Envoy 1.38 and later).
@@ -20,8 +20,10 @@ pub enum Property {
     PeerDnsSan,
     /// The first URI subject alternative name of this Envoy's own certificate.
     LocalUriSan,
-    /// Eight bytes that no other connection of this process has.
-    ConnectionId,
+    /// The note of this name that [`Proxy::leave_note`] has left on the connection.
+    Note(&'a str),
+    /// `HTTP/1.1`, `HTTP/2` or `HTTP/3`.
+    Protocol,
     /// All dynamic metadata of the request, a serialized `envoy.config.core.v3.Metadata`.
     DynamicMetadata,
     /// The address of the direct peer, from the filter state that the shipped configurations write.
@@ -30,9 +32,9 @@ pub enum Property {
     SourceAddress,
 }
 
-impl Property {
+impl<'a> Property<'a> {
     /// The property's path: its segments, each ended by a NUL but the last.
-    pub const fn path(self) -> &'static str {
+    pub const fn path(self) -> &'a str {
         match self {
             Self::PeerCertificateValid => "connection\0peer_certificate_valid",
             Self::PeerCertificate => "connection\0peer_certificate",
@@ -41,7 +43,8 @@ impl Property {
             Self::PeerUriSan => "connection\0uri_san_peer_certificate",
             Self::PeerDnsSan => "connection\0dns_san_peer_certificate",
             Self::LocalUriSan => "connection\0uri_san_local_certificate",
-            Self::ConnectionId => "connection\0id",
+            Self::Note(name) => name,
+            Self::Protocol => "request\0protocol",
             Self::DynamicMetadata => "metadata",
             Self::DirectRemoteAddress => "filter_state\0mtls_authz.direct_remote_address",
             Self::SourceAddress => "source\0address",
@@ -111,7 +114,11 @@ pub struct Shared {
 /// The proxy, as the decision sees it.
 pub trait Proxy {
     /// The raw bytes of a property, `None` where the proxy does not have it.
-    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError>;
+    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError>;
+
+    /// Leaves a note on the connection of this request. Later requests of that connection, and of no other, read it as
+    /// [`Property::Note`]; no caller can write it.
+    fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError>;
 
     /// Verifies a signature, or `None` where the proxy cannot: then it is verified here.
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool>;

@@ -20,7 +20,7 @@ use mtls_authz::{
 use serde_json::{Map, Value, json};
 
 use crate::reference;
-use crate::scene::{EDGE, Host, KEYS, LEAVES, NOW, Setup, setups};
+use crate::scene::{EDGE, Host, KEYS, LEAVES, NOW, Notes, Setup, setups};
 
 const MAX_REQUESTS: usize = 4;
 
@@ -124,19 +124,22 @@ impl<'a> Draw<'a> {
 
 /// A connection, of which nothing changes.
 struct Connection {
-    properties: HashMap<Property, Vec<u8>>,
+    properties: HashMap<Property<'static>, Vec<u8>>,
+    /// `None`: nothing can be noted on it.
+    notes: Option<Notes>,
     /// Everything that there is to know of its certificate is known from the beginning.
     settled: bool,
 }
 
 impl Connection {
-    fn draw(draw: &mut Draw, id: u64, usual: usize) -> Self {
+    fn draw(draw: &mut Draw, usual: usize) -> Self {
         let mut properties = HashMap::new();
         let mut settled = true;
-        if !draw.rarely(16) {
-            let id = draw.spoiled(id.to_le_bytes().to_vec());
-            properties.insert(Property::ConnectionId, id);
-        }
+        let notes = (!draw.rarely(16)).then(|| {
+            // As many bytes as inputs have always given away here.
+            draw.spoiled(vec![0; 8]);
+            Notes::default()
+        });
         properties.insert(Property::LocalUriSan, b"spiffe://td/envoy".to_vec());
         let certificate = (usual + usize::from(draw.byte())) % (LEAVES.len() + 1);
         if let Some(der) = LEAVES.get(certificate) {
@@ -171,18 +174,15 @@ impl Connection {
         }
         for property in [Property::DirectRemoteAddress, Property::SourceAddress] {
             let address = draw.one_of(&["10.0.0.1:4711", "192.0.2.1:1", "10.0.0.1", "[::ffff:10.0.0.1]:1", "::1", ""]);
+            // Over TCP an address is remembered, over QUIC it is not.
+            let protocol = if address.contains(":4711") { "HTTP/2" } else { "HTTP/3" };
             let address = draw.spoiled(address.into());
             properties.insert(property, address);
+            if property == Property::DirectRemoteAddress {
+                properties.insert(Property::Protocol, protocol.into());
+            }
         }
-        Self { properties, settled }
-    }
-
-    /// Envoy gives no two connections the same id.
-    fn differ_from(&mut self, other: &Self) {
-        let id = |connection: &Self| connection.properties.get(&Property::ConnectionId).cloned();
-        if id(self) == id(other) {
-            self.properties.remove(&Property::ConnectionId);
-        }
+        Self { properties, notes, settled }
     }
 }
 
@@ -209,6 +209,7 @@ impl World<'_> {
         let connection = usize::from(draw.byte()) % self.connections.len();
         let mut host = Host {
             properties: self.connections[connection].properties.clone(),
+            notes: self.connections[connection].notes.clone(),
             verifies: self.verifies,
             now: Some(NOW),
             shared: Some(self.buckets.clone().into()),
@@ -221,7 +222,7 @@ impl World<'_> {
             252 => host.shared = None,
             253..=255 => {
                 host.failing = vec![draw.one_of(&[
-                    Property::ConnectionId,
+                    Property::Note(""),
                     Property::PeerCertificateValid,
                     Property::PeerCertificate,
                     Property::PeerCertificateDigest,
@@ -374,10 +375,7 @@ pub fn decision(data: &[u8]) {
         let requests = 1 + usize::from(draw.byte()) % MAX_REQUESTS;
         let verifies = draw.one_of(&[Some(true), None, Some(false)]);
         let usual = if setup.policy.forwarding.is_some() { EDGE } else { 0 };
-        let mut connections: Vec<_> = (0..2).map(|id| Connection::draw(&mut draw, id, usual)).collect();
-        if let [one, other] = connections.as_mut_slice() {
-            other.differ_from(one);
-        }
+        let connections: Vec<_> = (0..2).map(|_| Connection::draw(&mut draw, usual)).collect();
         let mut world = World { setup, connections, verifies, buckets: HashMap::new(), signed: Vec::new() };
         let has_keys = !setup.json["token"]["jwks_uri"].is_null() && !draw.rarely(8);
         let memory = || {
@@ -610,7 +608,7 @@ impl Grounds<'_> {
         }
     }
 
-    fn property(&self, property: Property) -> Option<&[u8]> {
+    fn property(&self, property: Property<'static>) -> Option<&[u8]> {
         self.situation.host.properties.get(&property).map(Vec::as_slice)
     }
 

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use mtls_authz::{HostError, Policy, Property, Proxy, Shared, SignatureCheck, Swap};
 use serde_json::{Value, json};
@@ -32,9 +33,11 @@ pub const EDGE: usize = 3;
 /// A proxy that answers from maps.
 #[derive(Debug, Clone, Default)]
 pub struct Host {
-    pub properties: HashMap<Property, Vec<u8>>,
+    pub properties: HashMap<Property<'static>, Vec<u8>>,
     /// Properties that cannot be had.
-    pub failing: Vec<Property>,
+    pub failing: Vec<Property<'static>>,
+    /// What was noted on the connection; `None`: nothing can be.
+    pub notes: Option<Notes>,
     /// What it says of signatures; `None`: it cannot tell.
     pub verifies: Option<bool>,
     /// Seconds since 1970; `None`: it cannot tell.
@@ -47,8 +50,11 @@ pub struct Host {
     pub loses: bool,
 }
 
+/// The notes on one connection.
+pub type Notes = Rc<RefCell<HashMap<String, Vec<u8>>>>;
+
 impl Host {
-    pub fn with(mut self, property: Property, value: impl Into<Vec<u8>>) -> Self {
+    pub fn with(mut self, property: Property<'static>, value: impl Into<Vec<u8>>) -> Self {
         self.properties.insert(property, value.into());
         self
     }
@@ -57,8 +63,19 @@ impl Host {
 const FAILURE: HostError = HostError { call: "host", status: 10 };
 
 impl Proxy for Host {
-    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
-        if self.failing.contains(&property) { Err(FAILURE) } else { Ok(self.properties.get(&property).cloned()) }
+    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
+        match property {
+            Property::Note(_) if self.failing.contains(&Property::Note("")) => Err(FAILURE),
+            Property::Note(name) => Ok(self.notes.as_ref().and_then(|notes| notes.borrow().get(name).cloned())),
+            property if self.failing.contains(&property) => Err(FAILURE),
+            property => Ok(self.properties.get(&property).cloned()),
+        }
+    }
+
+    fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
+        let notes = self.notes.as_ref().ok_or(FAILURE)?;
+        notes.borrow_mut().insert(name.to_owned(), note.to_vec());
+        Ok(())
     }
 
     fn verify_signature(&self, _: SignatureCheck<'_>) -> Option<bool> {

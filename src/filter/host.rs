@@ -116,7 +116,7 @@ const MONOTONIC: u32 = 1;
 pub(super) struct Host;
 
 impl Proxy for Host {
-    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
+    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
         let path = property.path();
         let mut value = Returned::new();
         // SAFETY: the path outlives the call; the host writes an allocation and its size.
@@ -124,9 +124,12 @@ impl Proxy for Host {
         optional("proxy_get_property", status, value)
     }
 
+    fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
+        set_filter_state(name, note)
+    }
+
     /// Envoy's BoringSSL. Whatever else it answers than a verdict, the signature is verified in the module.
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {
-        let name = "verify_signature";
         let hash_function = match check.hash {
             Hash::Sha256 => "sha256",
             Hash::Sha384 => "sha384",
@@ -139,23 +142,8 @@ impl Proxy for Host {
             text: check.message.to_vec(),
         }
         .encode_to_vec();
-        let mut value = Returned::new();
-        // SAFETY: name and arguments outlive the call; the host writes an allocation and its size.
-        let status = unsafe {
-            proxy_call_foreign_function(
-                name.as_ptr(),
-                name.len(),
-                arguments.as_ptr(),
-                arguments.len(),
-                &mut value.data,
-                &mut value.size,
-            )
-        };
-        let results = value.take();
-        (status == OK)
-            .then(|| VerifySignatureResult::decode(results.as_slice()).ok())
-            .flatten()
-            .map(|result| result.result)
+        let results = foreign_function("verify_signature", &arguments).ok()?;
+        VerifySignatureResult::decode(results.as_slice()).ok().map(|result| result.result)
     }
 
     fn now(&self) -> Result<u64, HostError> {
@@ -211,6 +199,41 @@ struct VerifySignature {
 struct VerifySignatureResult {
     #[prost(bool, tag = "1")]
     result: bool,
+}
+
+/// The arguments of Envoy's foreign function `declare_property`.
+#[derive(Clone, PartialEq, Message)]
+struct DeclareProperty {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(int32, tag = "5")]
+    span: i32,
+}
+
+/// As long as the connection of the client, and for all of its requests.
+const SPAN_CONNECTION: i32 = 2;
+
+/// Lets filter state of this name live as long as the connection on which it is written. Without that it lives as long as the
+/// request, so that no later one finds it.
+pub(super) fn declare_note(name: &str) -> Result<(), HostError> {
+    let arguments = DeclareProperty { name: name.to_owned(), span: SPAN_CONNECTION };
+    foreign_function("declare_property", &arguments.encode_to_vec()).map(drop)
+}
+
+fn foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, HostError> {
+    let mut value = Returned::new();
+    // SAFETY: name and arguments outlive the call; the host writes an allocation and its size.
+    let status = unsafe {
+        proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            arguments.as_ptr(),
+            arguments.len(),
+            &mut value.data,
+            &mut value.size,
+        )
+    };
+    check("proxy_call_foreign_function", status).map(|()| value.take())
 }
 
 /// A line in Envoy's log, at level info.

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-use crate::decision::{Deny, Reason};
 use crate::proxy::{HostError, Property, Proxy};
 
 /// Whose word is taken for the caller's address (`source_address`).
@@ -15,20 +14,6 @@ pub enum SourceAddress {
     Direct,
     /// Envoy's `source.address`, which `X-Forwarded-For` may have chosen.
     Envoy,
-}
-
-/// Is the caller in one of these networks? An address that is needed and cannot be had is a refusal.
-pub fn check(networks: &[IpNet], source: SourceAddress, proxy: &dyn Proxy) -> Result<(), Deny> {
-    let Some(address) = of_caller(source, proxy)? else {
-        return Err(Deny::new(Reason::SourceIpDenied).with_note(match source {
-            SourceAddress::Direct => {
-                "source_cidrs need the direct peer's address, and filter state mtls_authz.direct_remote_address holds \
-                 none: put the set_filter_state filter of the shipped configuration in front"
-            }
-            SourceAddress::Envoy => "source_cidrs need the caller's address, and source.address holds none",
-        }));
-    };
-    if networks.iter().any(|network| network.contains(&address)) { Ok(()) } else { Err(Reason::SourceIpDenied.into()) }
 }
 
 /// The caller's address; `None` where the proxy does not tell one.

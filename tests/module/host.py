@@ -103,6 +103,8 @@ class Stream:
     properties: dict[str, bytes]
     trailers: list[Header] = field(default_factory=list)
     filter_state: dict[str, bytes] = field(default_factory=dict)
+    connection_state: dict[str, bytes] = field(default_factory=dict)
+    """What the filter has noted on the connection, which all of its requests share."""
     response: LocalResponse | None = None
     passed: bool = False
     """It went on to the next filter."""
@@ -163,6 +165,10 @@ class Vm:
         self.has_foreign_functions = True
 
         self._streams: dict[int, Stream] = {}
+        self._declared: set[str] = set()
+        """Names of filter state that lives as long as the connection."""
+        self._connections: dict[bytes, dict[str, bytes]] = {}
+        """That filter state, by the connection's id: a connection is told apart from others by it here, and by nothing in Envoy."""
         self._contexts = itertools.count(_PLUGIN + 1)
         self._tokens = itertools.count(1)
         self._metrics: list[str] = []
@@ -196,6 +202,8 @@ class Vm:
     def request(self, headers: Sequence[Header], properties: Mapping[str, bytes]) -> Stream:
         """A request up to its headers."""
         stream = Stream(next(self._contexts), list(headers), dict(properties))
+        if (number := properties.get("connection.id")) is not None:
+            stream.connection_state = self._connections.setdefault(number, {})
         self._streams[stream.context] = stream
         self._enter("proxy_on_context_create", stream.context, stream.context, _PLUGIN)
         action = self._enter(
@@ -330,20 +338,22 @@ class Vm:
         self, caller: wasmtime.Caller, path: int, path_size: int, value: int, value_size: int
     ) -> int:
         name = self._read(caller, path, path_size).decode().replace("\0", ".")
-        call = f"get_property {name}"
+        call = f"get_property {_property_name(name)}"
         if status := self._begin(call):
             return status
         stream = self._stream()
-        found = self.garbage.get(call, stream.properties.get(name) if stream else None)
+        properties = {**stream.properties, **stream.filter_state, **stream.connection_state} if stream else {}
+        found = self.garbage.get(call, properties.get(name))
         return NOT_FOUND if found is None else self._return(caller, found, value, value_size)
 
     def _proxy_set_property(self, caller: wasmtime.Caller, path: int, path_size: int, value: int, size: int) -> int:
         name = self._read(caller, path, path_size).decode()
-        if status := self._begin(f"set_property {name}"):
+        if status := self._begin(f"set_property {_property_name(name)}"):
             return status
         if (stream := self._stream()) is None:
             return BAD_ARGUMENT
-        stream.filter_state[name] = self._read(caller, value, size)
+        state = stream.connection_state if name in self._declared else stream.filter_state
+        state[name] = self._read(caller, value, size)
         return OK
 
     def _proxy_get_header_map_pairs(self, caller: wasmtime.Caller, number: int, pairs: int, pairs_size: int) -> int:
@@ -462,8 +472,14 @@ class Vm:
         call = f"call_foreign_function {text}"
         if status := self._begin(call):
             return status
-        if text != "verify_signature" or not self.has_foreign_functions:
+        if not self.has_foreign_functions:
             return NOT_FOUND
+        if text == "declare_property":
+            declared = self._read(caller, arguments, arguments_size)
+            assert declared.endswith(b"\x28\x02"), "its life span is not that of the connection"
+            self._declared.add(protobuf.texts(declared, 1)[0].decode())
+            return OK
+        assert text == "verify_signature"
         valid = _is_valid_signature(self._read(caller, arguments, arguments_size))
         return self._return(caller, self.garbage.get(call, b"\x08\x01" if valid else b""), results, results_size)
 
@@ -545,6 +561,12 @@ def _map_name(number: int) -> str:
     names = {_REQUEST_HEADERS: "request_headers", _REQUEST_TRAILERS: "request_trailers",
              _CALL_HEADERS: "http_call_response_headers"}
     return names[number]
+
+
+def _property_name(name: str) -> str:
+    """A name without what is another for every configuration."""
+    note = "mtls_authz.connection"
+    return note if name.startswith(f"{note}.") else name
 
 
 def _shared_name(key: str) -> str:

@@ -103,7 +103,8 @@ def headers(path: str = "/payments/1", bearer: str | None = None, method: str = 
 
 def connection(client: str | None = "acme", number: int = 1) -> dict[str, bytes]:
     """What Envoy 1.39 tells about a connection, with this client's certificate or none."""
-    found = {"connection.id": number.to_bytes(8, "little"), "source.address": b"192.0.2.1:1234"}
+    found = {"connection.id": number.to_bytes(8, "little"), "source.address": b"192.0.2.1:1234",
+             "request.protocol": b"HTTP/2"}
     if client is not None:
         certificate = credential(client)
         found |= {

@@ -17,8 +17,9 @@ ADDRESS = {"filter_state.mtls_authz.direct_remote_address": b"192.0.2.1"}
 ASKED = [
     "get_header_map_pairs request_headers",
     "get_current_time_nanoseconds",
-    "get_property connection.id",
+    "get_property mtls_authz.connection",
 ]
+NOTED = "set_property mtls_authz.connection"
 PASSED = [
     "set_header_map_pairs request_headers",
     "set_property mtls_authz.verdict",
@@ -48,18 +49,27 @@ def _request(*values: bytes) -> list[Header]:
 
 def test_a_connection_and_a_certificate_that_are_known_cost_no_call_more_than_without_a_proxy() -> None:
     for config, first in [
-        (_policy(), ["get_property filter_state.mtls_authz.direct_remote_address",
+        (_policy(), ["get_property request.protocol", "get_property filter_state.mtls_authz.direct_remote_address",
                      "get_property connection.sha256_peer_certificate_digest"]),
         (_policy(identities=["cn:proxy"]),
          ["get_property connection.peer_certificate", "get_property connection.peer_certificate_valid"]),
     ]:
         vm = scene.start(config)
         properties = scene.connection("proxy") | ADDRESS
-        for asked, noted in ((first, scene.NOTED), ([], [])):
+        for found_out, noted in (([*first, NOTED], scene.NOTED), ([], [])):
             scene.forget(vm)
             stream = vm.request(_request(_value()), properties)
             assert stream.values("x-client-id") == [b"acme"] and not stream.values(HEADER)
-            assert vm.calls == [*ASKED, *asked, *PASSED[:-1], *noted, PASSED[-1]]
+            assert vm.calls == [*ASKED, *found_out, *PASSED[:-1], *noted, PASSED[-1]]
+
+
+def test_over_quic_no_address_is_asked_for_and_nobody_is_believed_for_one() -> None:
+    vm = scene.start(_policy())
+    properties = scene.connection("proxy") | ADDRESS | {"request.protocol": b"HTTP/3"}
+    for found_out in (["get_property request.protocol", NOTED], []):
+        scene.forget(vm)
+        assert vm.request(_request(_value()), properties).response
+        assert vm.calls[:len(ASKED) + len(found_out)] == [*ASKED, *found_out]
 
 
 def test_without_the_header_nothing_is_asked() -> None:
@@ -70,7 +80,7 @@ def test_without_the_header_nothing_is_asked() -> None:
 
 def test_a_bypassed_request_asks_only_where_something_is_removed() -> None:
     vm = scene.start(_policy())
-    for headers, asked in [([], 0), ([(HEADER.encode(), _value())], 4)]:
+    for headers, asked in [([], 0), ([(HEADER.encode(), _value())], 5)]:
         scene.forget(vm)
         stream = vm.request(scene.headers("/health", None, "GET", *headers), scene.connection(None) | ADDRESS)
         assert stream.passed and not stream.values(HEADER)

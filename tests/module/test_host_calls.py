@@ -35,7 +35,7 @@ ALLOWED = [
 HOT = [
     "get_header_map_pairs request_headers",
     "get_current_time_nanoseconds",
-    "get_property connection.id",
+    "get_property mtls_authz.connection",
     *ALLOWED,
 ]
 
@@ -85,11 +85,22 @@ def test_the_first_request_of_a_connection_with_a_known_token() -> None:
     assert vm.calls == [
         "get_header_map_pairs request_headers",
         "get_current_time_nanoseconds",
-        "get_property connection.id",
+        "get_property mtls_authz.connection",
         "get_property connection.peer_certificate",
         "get_property connection.peer_certificate_valid",
+        "set_property mtls_authz.connection",
         *ALLOWED,
     ]
+
+
+def test_a_request_of_a_known_connection_costs_the_same_over_every_protocol() -> None:
+    for protocol in (b"HTTP/1.1", b"HTTP/2", b"HTTP/3"):
+        vm, token = scene.start(), scene.token()
+        connection = scene.connection() | {"request.protocol": protocol}
+        assert vm.request(scene.headers(bearer=token), connection).passed
+        scene.forget(vm)
+        assert vm.request(scene.headers(bearer=token), connection).passed
+        assert vm.calls == HOT
 
 
 def test_the_first_request_of_a_connection_before_envoy_1_38() -> None:
@@ -100,7 +111,7 @@ def test_the_first_request_of_a_connection_before_envoy_1_38() -> None:
     by_properties = [
         "get_header_map_pairs request_headers",
         "get_current_time_nanoseconds",
-        "get_property connection.id",
+        "get_property mtls_authz.connection",
         "get_property connection.peer_certificate",
         "get_property connection.sha256_peer_certificate_digest",
         "get_property connection.subject_peer_certificate",
@@ -108,7 +119,8 @@ def test_the_first_request_of_a_connection_before_envoy_1_38() -> None:
         "get_property connection.dns_san_peer_certificate",
     ]
     assert vm.request(scene.headers(bearer=token), connection).passed
-    assert vm.calls == [*by_properties, "call_foreign_function verify_signature", *ALLOWED]
+    noted = "set_property mtls_authz.connection"
+    assert vm.calls == [*by_properties, "call_foreign_function verify_signature", noted, *ALLOWED]
     scene.forget(vm)
     assert vm.request(scene.headers(bearer=token), connection).passed
     assert vm.calls == HOT
@@ -134,7 +146,7 @@ def test_a_token_that_was_never_seen() -> None:
     assert vm.calls == [
         "get_header_map_pairs request_headers",
         "get_current_time_nanoseconds",
-        "get_property connection.id",
+        "get_property mtls_authz.connection",
         "call_foreign_function verify_signature",
         *ALLOWED,
     ]
@@ -171,7 +183,7 @@ def test_a_refused_request() -> None:
         assert vm.calls == [
             "get_header_map_pairs request_headers",
             "get_current_time_nanoseconds",
-            "get_property connection.id",
+            "get_property mtls_authz.connection",
             "increment_metric mtls_auth_failure_total.reason.path_denied",
             "set_property mtls_authz.decision",
             *logged,
@@ -195,7 +207,7 @@ def test_a_stranger_without_a_certificate() -> None:
     asked = [
         "get_header_map_pairs request_headers",
         "get_current_time_nanoseconds",
-        "get_property connection.id",
+        "get_property mtls_authz.connection",
     ]
     refused = [
         "increment_metric mtls_auth_failure_total.reason.certificate_missing",
@@ -204,11 +216,11 @@ def test_a_stranger_without_a_certificate() -> None:
     ]
     properties = ["get_property connection.peer_certificate",
                   "get_property connection.sha256_peer_certificate_digest"]
-    for known in ([], properties):
+    for found_out in ([*properties, "set_property mtls_authz.connection"], []):
         scene.forget(vm)
         assert vm.request(scene.headers(bearer=scene.token()), scene.connection(None)).response
-        # That a connection has no certificate is remembered, too.
-        assert vm.calls == [*asked, *([] if known else properties), *refused]
+        # That a connection has no certificate is noted, too.
+        assert vm.calls == [*asked, *found_out, *refused]
 
 
 def test_a_request_that_is_written_into_the_log() -> None:
@@ -227,7 +239,7 @@ def test_a_rate_limit() -> None:
     assert vm.calls == [
         "get_header_map_pairs request_headers",
         "get_current_time_nanoseconds",
-        "get_property connection.id",
+        "get_property mtls_authz.connection",
         "get_current_time_nanoseconds",
         "get_shared_data mtls_authz.rate_limit",
         "set_shared_data mtls_authz.rate_limit",
@@ -243,7 +255,7 @@ def test_behind_jwt_authn() -> None:
         "get_header_map_pairs request_headers",
         "get_current_time_nanoseconds",
         "get_property metadata",
-        "get_property connection.id",
+        "get_property mtls_authz.connection",
     ]
     left = scene.connection() | scene.metadata(claims)
     assert vm.request(scene.headers(bearer=token), left).passed
@@ -299,6 +311,7 @@ def test_the_first_configuration_and_a_second_one() -> None:
     assert _without_counters(vm.calls) == {
         "get_buffer_bytes plugin_configuration": 1,
         "get_shared_data mtls_authz.accepted": 1,
+        "call_foreign_function declare_property": 1,
         "set_shared_data mtls_authz.accepted": 1,
         "log info": 1,
         "set_tick_period_milliseconds 10000": 1,
@@ -311,6 +324,7 @@ def test_the_first_configuration_and_a_second_one() -> None:
     assert _without_counters(vm.calls) == {
         "get_buffer_bytes plugin_configuration": 1,
         "get_shared_data mtls_authz.accepted": 1,
+        "call_foreign_function declare_property": 1,
         "set_tick_period_milliseconds 10000": 1,
     }
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import scene
-from host import STATUSES, Header, Stream, Vm, encode
+from host import NOT_FOUND, STATUSES, Header, Stream, Vm, encode
 
 Request = tuple[list[Header], dict[str, bytes]]
 SPOOFED: tuple[Header, ...] = ((b"x-client-id", b"acme"), (b"x-client-identity", b"cn:somebody-else"))
@@ -121,13 +121,12 @@ def test_each_call_of_a_request_that_fails_alone(more: tuple[Header, ...]) -> No
 
 def test_a_property_that_is_not_there_is_none_that_may_be_guessed() -> None:
     vm = scene.start(_policy())
-    for absent in ("connection.peer_certificate_valid", "connection.id",
-                   "filter_state.mtls_authz.direct_remote_address"):
+    for absent in ("connection.peer_certificate_valid", "filter_state.mtls_authz.direct_remote_address"):
         headers, properties = _good(*SPOOFED)
         del properties[absent]
         stream = vm.request(headers, properties)
         _is_safe(stream)
-        assert stream.passed == (absent == "connection.id"), "without an id nothing is remembered, and all is asked"
+        assert not stream.passed
 
 
 def _nonsense(seed: int) -> Iterator[bytes]:
@@ -145,7 +144,7 @@ def _nonsense(seed: int) -> Iterator[bytes]:
 
 
 PROPERTIES = [
-    "connection.id", "connection.peer_certificate", "connection.peer_certificate_valid",
+    "connection.peer_certificate", "connection.peer_certificate_valid",
     "connection.sha256_peer_certificate_digest", "connection.subject_peer_certificate",
     "connection.uri_san_peer_certificate", "connection.dns_san_peer_certificate",
     "filter_state.mtls_authz.direct_remote_address",
@@ -168,12 +167,29 @@ def test_nonsense_in_a_property(name: str) -> None:
 
 def _is_an_answer(name: str, value: bytes) -> bool:
     """Nonsense may happen to be what a good connection would have told, and Envoy's word is taken."""
-    if name == "connection.id":
-        # The same for every request, so that they are all on one connection, which was a good one.
-        return len(value) == 8
     if name == "connection.peer_certificate":
         return value.split() == scene.credential("acme").pem.encode().split()
     return (name, value) == ("connection.peer_certificate_valid", b"\x01")
+
+
+def test_nonsense_in_the_note_on_a_connection() -> None:
+    vm = scene.start(_policy())
+    digests = [scene.credential(client).thumbprint_hex for client in ("acme", "other")]
+    for value in [*_nonsense(5), *(letter + bytes.fromhex(digest) for letter in (b"p", b"x") for digest in digests)]:
+        vm.garbage["get_property mtls_authz.connection"] = value
+        _is_safe(vm.request(*_good(*SPOOFED)))
+        for headers, properties in _bad():
+            stream = vm.request(headers, properties)
+            assert not stream.passed, value
+
+
+def test_a_host_that_keeps_no_notes_is_asked_anew_and_denies_nobody() -> None:
+    vm = scene.start(_policy())
+    vm.sabotage = lambda call: NOT_FOUND if call.endswith("_property mtls_authz.connection") else None
+    for _ in range(3):
+        stream = vm.request(*_good())
+        assert stream.passed
+        _is_safe(stream)
 
 
 def test_nonsense_in_metadata() -> None:

@@ -17,9 +17,10 @@ AGE = "mtls_fetch_age_seconds.source.jwks"
 WAITING = [
     "get_header_map_pairs request_headers",
     "get_current_time_nanoseconds",
-    "get_property connection.id",
+    "get_property mtls_authz.connection",
     "get_property connection.peer_certificate",
     "get_property connection.peer_certificate_valid",
+    "set_property mtls_authz.connection",
     # When its patience ends.
     "get_current_time_nanoseconds",
 ]
@@ -95,7 +96,7 @@ def test_a_request_waits_for_the_first_set_and_goes_on() -> None:
         "set_effective_context",
         "get_header_map_pairs request_headers",
         "get_current_time_nanoseconds",
-        "get_property connection.id",
+        "get_property mtls_authz.connection",
         "call_foreign_function verify_signature",
         "add_header_map_value x-client-id",
         "add_header_map_value x-profile-id",

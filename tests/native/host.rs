@@ -38,8 +38,12 @@ impl Host {
 }
 
 impl Proxy for Host {
-    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
+    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
         self.fake.property(property)
+    }
+
+    fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
+        self.fake.leave_note(name, note)
     }
 
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {

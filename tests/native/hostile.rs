@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::certificates::acme;
 use crate::formats::{element, written};
-use crate::proxy::{NOW, metadata, sent};
+use crate::proxy::{NOW, metadata, nameable, sent};
 
 const NAMES: &[&str] = &[
     ":method",
@@ -33,7 +33,7 @@ const NAMES: &[&str] = &[
     "",
 ];
 
-const PROPERTIES: &[Property] = &[
+const PROPERTIES: &[Property<'static>] = &[
     Property::PeerCertificateValid,
     Property::PeerCertificate,
     Property::PeerCertificateDigest,
@@ -43,12 +43,14 @@ const PROPERTIES: &[Property] = &[
     Property::DynamicMetadata,
     Property::DirectRemoteAddress,
     Property::SourceAddress,
+    Property::Protocol,
+    Property::Note(""),
 ];
 
 /// Answers with anything.
 #[derive(Debug, Clone)]
 struct Hostile {
-    properties: HashMap<Property, Result<Vec<u8>, u32>>,
+    properties: HashMap<Property<'static>, Result<Vec<u8>, u32>>,
     now: Result<u64, u32>,
     shared: Result<Option<Vec<u8>>, u32>,
     swaps: bool,
@@ -59,8 +61,12 @@ fn failure(status: &u32) -> HostError {
 }
 
 impl Proxy for Hostile {
-    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
-        self.properties.get(&property).cloned().transpose().map_err(|status| failure(&status))
+    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
+        self.properties.get(&nameable(property)).cloned().transpose().map_err(|status| failure(&status))
+    }
+
+    fn leave_note(&self, _: &str, _: &[u8]) -> Result<(), HostError> {
+        self.now.map(drop).map_err(|status| failure(&status))
     }
 
     fn verify_signature(&self, _: SignatureCheck<'_>) -> Option<bool> {

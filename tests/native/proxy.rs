@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use mtls_authz::{
     Decision, Header, HostError, Policy, Property, Proxy, Request, Shared, SignatureCheck, Swap, UpstreamChange,
@@ -18,18 +19,49 @@ pub const NOW: i64 = 1_800_000_000;
 /// Answers from maps.
 #[derive(Default)]
 pub struct FakeProxy {
-    pub properties: HashMap<Property, Vec<u8>>,
-    pub failing: Vec<Property>,
+    pub properties: HashMap<Property<'static>, Vec<u8>>,
+    pub failing: Vec<Property<'static>>,
     pub shared: RefCell<HashMap<String, Shared>>,
-    pub asked: RefCell<Vec<Property>>,
+    /// All that was asked for; a note under the name `""`.
+    pub asked: RefCell<Vec<Property<'static>>>,
+    /// What was noted on the connection.
+    pub notes: Notes,
+}
+
+/// The notes on one connection, which all of its requests share.
+pub type Notes = Rc<RefCell<HashMap<String, Vec<u8>>>>;
+
+/// A property that a test can name: the name of a note is the policy's own.
+pub const fn nameable(property: Property<'_>) -> Property<'static> {
+    match property {
+        Property::Note(_) => Property::Note(""),
+        Property::PeerCertificateValid => Property::PeerCertificateValid,
+        Property::PeerCertificate => Property::PeerCertificate,
+        Property::PeerCertificateDigest => Property::PeerCertificateDigest,
+        Property::PeerSubject => Property::PeerSubject,
+        Property::PeerUriSan => Property::PeerUriSan,
+        Property::PeerDnsSan => Property::PeerDnsSan,
+        Property::LocalUriSan => Property::LocalUriSan,
+        Property::Protocol => Property::Protocol,
+        Property::DynamicMetadata => Property::DynamicMetadata,
+        Property::DirectRemoteAddress => Property::DirectRemoteAddress,
+        Property::SourceAddress => Property::SourceAddress,
+    }
 }
 
 impl FakeProxy {
+    /// An HTTP/2 connection without a certificate.
     pub fn new() -> Self {
-        Self::default()
+        Self::default().with(Property::Protocol, *b"HTTP/2")
     }
 
-    pub fn with(mut self, property: Property, value: impl Into<Vec<u8>>) -> Self {
+    /// A request over the connection with these notes.
+    pub fn over(mut self, notes: &Notes) -> Self {
+        self.notes = Rc::clone(notes);
+        self
+    }
+
+    pub fn with(mut self, property: Property<'static>, value: impl Into<Vec<u8>>) -> Self {
         self.properties.insert(property, value.into());
         self
     }
@@ -46,12 +78,20 @@ impl FakeProxy {
 }
 
 impl Proxy for FakeProxy {
-    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
-        self.asked.borrow_mut().push(property);
-        if self.failing.contains(&property) {
+    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
+        self.asked.borrow_mut().push(nameable(property));
+        if self.failing.contains(&nameable(property)) {
             return Err(HostError { call: "proxy_get_property", status: 10 });
         }
-        Ok(self.properties.get(&property).cloned())
+        Ok(match property {
+            Property::Note(name) => self.notes.borrow().get(name).cloned(),
+            property => self.properties.get(&property).cloned(),
+        })
+    }
+
+    fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
+        self.notes.borrow_mut().insert(name.to_owned(), note.to_vec());
+        Ok(())
     }
 
     fn verify_signature(&self, _: SignatureCheck<'_>) -> Option<bool> {

@@ -42,9 +42,9 @@ fn keys(jwk: Value) -> KeySet {
     key_set(&[jwk])
 }
 
-/// Connection number `id` with this certificate.
-fn connection(id: u64, leaf: &Leaf) -> Host {
-    Host::new(FakeProxy::new().presenting(leaf).with(Property::ConnectionId, id.to_le_bytes()))
+/// A connection with this certificate.
+fn connection(leaf: &Leaf) -> Host {
+    Host::new(FakeProxy::new().presenting(leaf))
 }
 
 /// A token of the client, bound to its certificate, for another minute.
@@ -69,7 +69,7 @@ fn a_signature_is_verified_once_and_a_certificate_read_once_in_a_connection() {
     let (policy, leaf) = (inline(), acme());
     let memory = Memory::new(&policy.token.source);
     let token = token(&leaf);
-    let first = connection(1, &leaf);
+    let first = connection(&leaf);
     for _ in 0..3 {
         assert_eq!(request(&policy, &memory, &first, &token), Ok(()));
     }
@@ -77,7 +77,7 @@ fn a_signature_is_verified_once_and_a_certificate_read_once_in_a_connection() {
     assert_eq!(asked(&first, Property::PeerCertificate), 1);
     assert_eq!(asked(&first, Property::PeerCertificateValid), 1);
 
-    let second = connection(2, &leaf);
+    let second = connection(&leaf);
     assert_eq!(request(&policy, &memory, &second, &token), Ok(()));
     assert_eq!(second.signatures.get(), 0, "the token is known on every connection");
     assert_eq!(asked(&second, Property::PeerCertificate), 1, "the certificate on its own alone");
@@ -88,23 +88,23 @@ fn a_remembered_token_is_refused_with_another_certificate() {
     let (policy, leaf) = (inline(), acme());
     let memory = Memory::new(&policy.token.source);
     let token = token(&leaf);
-    assert_eq!(request(&policy, &memory, &connection(1, &leaf), &token), Ok(()));
+    assert_eq!(request(&policy, &memory, &connection(&leaf), &token), Ok(()));
     // Of the same client, even, and on a connection that is known.
     let other = acme();
-    let thief = connection(2, &other);
+    let thief = connection(&other);
     for _ in 0..2 {
         assert_eq!(request(&policy, &memory, &thief, &token), Err(Reason::SenderBindingMismatch));
     }
-    let without = Host::new(FakeProxy::new().with(Property::ConnectionId, 3_u64.to_le_bytes()));
+    let without = Host::new(FakeProxy::new());
     assert_eq!(request(&policy, &memory, &without, &token), Err(Reason::CertificateMissing));
-    assert_eq!(request(&policy, &memory, &connection(1, &leaf), &token), Ok(()));
+    assert_eq!(request(&policy, &memory, &connection(&leaf), &token), Ok(()));
 }
 
 #[test]
 fn a_remembered_token_ends_with_exp_and_begins_with_nbf() {
     let (policy, leaf) = (inline(), acme());
     let memory = Memory::new(&policy.token.source);
-    let host = connection(1, &leaf);
+    let host = connection(&leaf);
     let token = issuer().token_of(&json!({
         "client_id": "acme", "nbf": NOW, "exp": NOW + 60, "cnf": {"x5t#S256": leaf.thumbprint()},
     }));
@@ -130,7 +130,7 @@ fn a_remembered_certificate_ends_with_its_validity() {
     };
     let leaf = Recipe::new().uri(ID).with(end).issue();
     let memory = Memory::new(&policy.token.source);
-    let host = connection(1, &leaf);
+    let host = connection(&leaf);
     let token = token(&leaf);
     assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
     host.now.set(NOW + 10 + 3_600);
@@ -142,7 +142,7 @@ fn a_remembered_certificate_ends_with_its_validity() {
 fn a_remembered_token_is_verified_again_when_the_keys_have_changed() {
     let (policy, leaf) = (fetched(), acme());
     let memory = Memory::new(&policy.token.source);
-    let host = connection(1, &leaf);
+    let host = connection(&leaf);
     let token = token(&leaf);
     assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::KeysUnavailable));
     memory.adopt_keys(keys(issuer().jwk()), NOW + 1_000);
@@ -163,7 +163,7 @@ fn a_remembered_token_is_worth_nothing_once_the_keys_are_too_old() {
     let (policy, leaf) = (fetched(), acme());
     let memory = Memory::new(&policy.token.source);
     memory.adopt_keys(keys(issuer().jwk()), NOW + 10);
-    let host = connection(1, &leaf);
+    let host = connection(&leaf);
     let token = token(&leaf);
     for (now, expected) in [(NOW + 9, Ok(())), (NOW + 10, Err(Reason::KeysUnavailable)), (NOW + 9, Ok(()))] {
         host.now.set(now);
@@ -175,7 +175,7 @@ fn a_remembered_token_is_worth_nothing_once_the_keys_are_too_old() {
 fn no_text_but_the_verified_one_is_remembered() {
     let (policy, leaf) = (inline(), acme());
     let memory = Memory::new(&policy.token.source);
-    let host = connection(1, &leaf);
+    let host = connection(&leaf);
     let good = token(&leaf);
     assert_eq!(request(&policy, &memory, &host, &good), Ok(()));
     // The end of a good token, by which it is found, behind another header and payload.
@@ -198,7 +198,7 @@ fn no_text_but_the_verified_one_is_remembered() {
 fn a_refused_token_is_not_remembered() {
     let (policy, leaf) = (inline(), acme());
     let memory = Memory::new(&policy.token.source);
-    let host = connection(1, &leaf);
+    let host = connection(&leaf);
     let forged = Issuer::new(Algorithm::Es256).token();
     for times in 1..=3 {
         assert_eq!(request(&policy, &memory, &host, &forged), Err(Reason::TokenSignatureInvalid));
@@ -207,32 +207,65 @@ fn a_refused_token_is_not_remembered() {
 }
 
 #[test]
-fn a_connection_without_an_id_or_an_unverified_one_is_not_remembered() {
+fn a_connection_on_which_nothing_can_be_noted_or_an_unverified_one_is_not_remembered() {
     let (policy, leaf) = (inline(), acme());
     let memory = Memory::new(&policy.token.source);
     let token = token(&leaf);
-    for id in [None, Some(vec![]), Some(vec![1; 7]), Some(vec![1; 9])] {
-        let fake = FakeProxy::new().presenting(&leaf);
-        let host = Host::new(match id {
-            Some(id) => fake.with(Property::ConnectionId, id),
-            None => fake,
-        });
-        for times in 1..=2 {
-            assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
-            assert_eq!(asked(&host, Property::PeerCertificate), times);
-        }
+    let noteless = connection(&leaf);
+    for times in 1..=2 {
+        noteless.fake.notes.borrow_mut().clear();
+        assert_eq!(request(&policy, &memory, &noteless, &token), Ok(()));
+        assert_eq!(asked(&noteless, Property::PeerCertificate), times);
     }
-    let mut host = connection(1, &leaf);
+    let mut host = connection(&leaf);
     host.fake = host.fake.with(Property::PeerCertificateValid, [0]);
-    assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::CertificateUntrusted));
-    assert_eq!(request(&policy, &memory, &connection(1, &leaf), &token), Ok(()));
+    for _ in 0..2 {
+        assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::CertificateUntrusted));
+    }
+    assert_eq!(request(&policy, &memory, &connection(&leaf), &token), Ok(()));
+}
+
+#[test]
+fn a_certificate_is_verified_on_each_connection_however_well_it_is_known() {
+    let (policy, leaf) = (inline(), acme());
+    let memory = Memory::new(&policy.token.source);
+    assert_eq!(request(&policy, &memory, &connection(&leaf), &token(&leaf)), Ok(()));
+    let mut other = connection(&leaf);
+    other.fake = other.fake.with(Property::PeerCertificateValid, [0]);
+    assert_eq!(request(&policy, &memory, &other, &token(&leaf)), Err(Reason::CertificateUntrusted));
+}
+
+#[test]
+fn a_note_is_of_one_policy_and_of_one_connection() {
+    let (policy, leaf) = (inline(), acme());
+    let lenient = Policy::from_json(
+        json!({
+            "certificate": {"validation": "listener"},
+            "clients": {"acme": {"identities": [ID], "profiles": ["partner"]}},
+            "profiles": {"partner": {"allow": [{"paths": ["/payments"]}]}},
+            "token": {"source": "jwks", "jwks": {"keys": [issuer().named_jwk("a")]}},
+        })
+        .to_string(),
+    )
+    .unwrap();
+    let memory = Memory::new(&policy.token.source);
+    let mut host = connection(&leaf);
+    host.fake = host.fake.with(Property::PeerCertificateValid, [0]);
+    // Another policy on the same connection, in the same worker even, takes the listener's word.
+    assert_eq!(request(&lenient, &memory, &host, &token(&leaf)), Ok(()));
+    assert_eq!(request(&policy, &memory, &host, &token(&leaf)), Err(Reason::CertificateUntrusted));
+    assert_eq!(request(&lenient, &memory, &host, &token(&leaf)), Ok(()));
+    // A victim that is known, and a stranger on another connection.
+    assert_eq!(request(&policy, &memory, &connection(&leaf), &token(&leaf)), Ok(()));
+    let stranger = Host::new(FakeProxy::new());
+    assert_eq!(request(&policy, &memory, &stranger, &token(&leaf)), Err(Reason::CertificateMissing));
 }
 
 #[test]
 fn another_request_of_a_connection_is_decided_by_its_own_token() {
     let (policy, leaf) = (inline(), acme());
     let memory = Memory::new(&policy.token.source);
-    let host = connection(1, &leaf);
+    let host = connection(&leaf);
     assert_eq!(request(&policy, &memory, &host, &token(&leaf)), Ok(()));
     let claims = |client: &str| json!({"client_id": client, "exp": NOW + 60, "cnf": {"x5t#S256": leaf.thumbprint()}});
     let other = issuer().token_of(&claims("globex"));

@@ -335,6 +335,33 @@ fn source_addresses_are_the_direct_peers_and_a_missing_one_denies() {
 }
 
 #[test]
+fn over_quic_an_address_cannot_be_relied_on_whoever_tells_it() {
+    for source in ["direct", "envoy"] {
+        let limited = changed(|json| {
+            json["profiles"]["partner"]["source_cidrs"] = json!(["10.0.0.0/8"]);
+            json["source_address"] = json!(source);
+        });
+        let leaf = acme();
+        let over = |protocol: &str| {
+            let proxy = FakeProxy::new().presenting(&leaf).verified(&token("acme", Some(&leaf)));
+            let proxy = proxy.with(Property::SourceAddress, "10.0.0.1:0").with(Property::Protocol, protocol);
+            let proxy = proxy.with(Property::DirectRemoteAddress, "10.0.0.1");
+            verdict(&run(&limited, &proxy, &headers("GET", "/payments/1", &[])))
+        };
+        for (protocol, expected) in [
+            ("HTTP/1.0", Ok(Rule::Profile(0))),
+            ("HTTP/1.1", Ok(Rule::Profile(0))),
+            ("HTTP/2", Ok(Rule::Profile(0))),
+            ("HTTP/3", Err(Reason::SourceIpDenied)),
+            ("HTTP/4", Err(Reason::SourceIpDenied)),
+            ("", Err(Reason::SourceIpDenied)),
+        ] {
+            assert_eq!(over(protocol), expected, "{protocol:?}, {source}");
+        }
+    }
+}
+
+#[test]
 fn a_rate_limit_is_per_client_and_profile() {
     let limited = changed(|json| json["profiles"]["auditor"]["rate_limit"] = json!({"requests": 2, "per_seconds": 60}));
     let proxy = FakeProxy::new().presenting(&Recipe::new().cn("globex").issue());

@@ -67,10 +67,6 @@ fn from(address: &str) -> FakeProxy {
     FakeProxy::new().with(Property::DirectRemoteAddress, address)
 }
 
-fn numbered(proxy: FakeProxy, id: u64) -> FakeProxy {
-    proxy.with(Property::ConnectionId, id.to_le_bytes())
-}
-
 fn ask(policy: &Policy, memory: &Memory, proxy: &FakeProxy, path: &str, more: &[(&str, &str)]) -> Decision {
     let headers = headers("GET", path, more);
     decide(policy, memory, &Request::new(&headers), proxy)

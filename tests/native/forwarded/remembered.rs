@@ -1,6 +1,7 @@
 //! What is remembered of one request for the next.
 
 use super::*;
+use crate::proxy::Notes;
 
 #[test]
 fn one_connection_of_a_proxy_carries_many_callers() {
@@ -8,10 +9,8 @@ fn one_connection_of_a_proxy_carries_many_callers() {
     for (settings, proxy) in [(haproxy(), from(PROXY_ADDRESS)), (by_identity(), FakeProxy::new().presenting(&edge()))] {
         for source in ["forwarded", "connection_or_forwarded"] {
             let policy = policy(source, settings.clone());
-            let (memory, proxy) = (
-                Memory::default(),
-                numbered(FakeProxy { properties: proxy.properties.clone(), ..FakeProxy::new() }, 1),
-            );
+            let (memory, proxy) =
+                (Memory::default(), FakeProxy { properties: proxy.properties.clone(), ..FakeProxy::new() });
             let values = [written(Format::Haproxy, &client), written(Format::Haproxy, &globex)];
             let get = |value: &str| {
                 let more = [("x-ssl-cert", value)];
@@ -43,11 +42,12 @@ fn what_is_remembered_of_a_value_believes_nobody() {
     let policy = policy("connection_or_forwarded", haproxy());
     let memory = Memory::default();
     let globex = Recipe::new().cn("globex").issue();
+    let connections = <[Notes; 3]>::default();
     for _ in 0..2 {
         for (proxy, expected) in [
-            (numbered(from(PROXY_ADDRESS), 1), Ok("acme")),
-            (numbered(from("192.0.2.1"), 2), Err(Reason::CertificateMissing)),
-            (numbered(from("192.0.2.1").presenting(&globex), 3), Ok("globex")),
+            (from(PROXY_ADDRESS).over(&connections[0]), Ok("acme")),
+            (from("192.0.2.1").over(&connections[1]), Err(Reason::CertificateMissing)),
+            (from("192.0.2.1").presenting(&globex).over(&connections[2]), Ok("globex")),
             (from("192.0.2.1"), Err(Reason::CertificateMissing)),
         ] {
             assert_eq!(outcome(&ask(&policy, &memory, &proxy, "/payments/1", &more)), expected);
@@ -57,8 +57,8 @@ fn what_is_remembered_of_a_value_believes_nobody() {
             let mut other = value.clone().into_bytes();
             other[place] = if other[place] == b'A' { b'B' } else { b'A' };
             let other = String::from_utf8(other).unwrap();
-            let decision =
-                ask(&policy, &memory, &numbered(from(PROXY_ADDRESS), 1), "/payments/1", &[("x-ssl-cert", &other)]);
+            let proxy = from(PROXY_ADDRESS).over(&connections[0]);
+            let decision = ask(&policy, &memory, &proxy, "/payments/1", &[("x-ssl-cert", &other)]);
             assert_ne!(decision.caller.thumbprint.map(|found| found.to_string()), Some(client.thumbprint()));
         }
     }
@@ -75,7 +75,7 @@ fn what_is_remembered_ends_with_its_validity() {
     let edge = Recipe::new().uri(EDGE).with(until(20)).issue();
     let policy = policy("forwarded", by_identity());
     let memory = Memory::default();
-    let host = Host::new(numbered(FakeProxy::new().presenting(&edge), 1));
+    let host = Host::new(FakeProxy::new().presenting(&edge));
     let (old, new) = (written(Format::Haproxy, &client), written(Format::Haproxy, &acme()));
     for (now, value, expected) in [
         (0, &old, Ok("acme")),
@@ -105,9 +105,9 @@ fn many_values_are_remembered_and_still_told_apart() {
             (written(Format::Haproxy, &leaf), leaf.thumbprint())
         })
         .collect();
-    for number in 0..3_000_u64 {
-        let (value, thumbprint) = &leaves[(number % 40) as usize];
-        let proxy = numbered(from(PROXY_ADDRESS), number);
+    for number in 0..3_000 {
+        let (value, thumbprint) = &leaves[number % 40];
+        let proxy = from(PROXY_ADDRESS);
         let decision = ask(&policy, &memory, &proxy, "/payments/1", &[("x-ssl-cert", value)]);
         assert_eq!(decision.caller.thumbprint.unwrap().to_string(), *thumbprint);
     }

@@ -73,12 +73,45 @@ fn who_is_believed_and_who_is_the_caller() {
             let decision = once(&policy, &proxy, more);
             assert_eq!(outcome(&decision), expected, "{name}, {source}: {decision:?}");
             // The same on a connection that is remembered.
-            let (memory, mut proxy) =
+            let (memory, proxy) =
                 (Memory::default(), FakeProxy { properties: proxy.properties.clone(), ..FakeProxy::new() });
-            proxy = numbered(proxy, 7);
             for _ in 0..3 {
                 let decision = ask(&policy, &memory, &proxy, "/payments/1", more);
                 assert_eq!(outcome(&decision), expected, "{name}, {source}, remembered: {decision:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn over_quic_nobody_is_believed_for_an_address() {
+    let (client, edge, globex) = (acme(), edge(), Recipe::new().cn("globex").issue());
+    let value = written(Format::Haproxy, &client);
+    let quic = |proxy: FakeProxy| proxy.with(Property::Protocol, *b"HTTP/3");
+    let both = json!({
+        "format": "haproxy", "header": "x-ssl-cert",
+        "trusted_proxies": {"cidrs": ["10.1.0.0/16"], "identities": [EDGE]},
+    });
+    let missing = Err(Reason::CertificateMissing);
+    for (name, settings, proxy, with_header, expected) in [
+        ("the address", haproxy(), quic(from(PROXY_ADDRESS)), true, missing),
+        // It may be a trusted proxy, so it is not taken for the caller either.
+        ("own certificate", haproxy(), quic(from(PROXY_ADDRESS).presenting(&globex)), false, missing),
+        ("the identity", both, quic(from("192.0.2.1").presenting(&edge)), true, Ok("acme")),
+        (
+            "a protocol of the future",
+            haproxy(),
+            from(PROXY_ADDRESS).with(Property::Protocol, *b"HTTP/4"),
+            true,
+            missing,
+        ),
+    ] {
+        let more = [("x-ssl-cert", value.as_str())];
+        let more = if with_header { &more[..] } else { &[] };
+        for source in ["forwarded", "connection_or_forwarded"] {
+            let (policy, memory) = (policy(source, settings.clone()), Memory::default());
+            for _ in 0..2 {
+                assert_eq!(outcome(&ask(&policy, &memory, &proxy, "/payments/1", more)), expected, "{name}, {source}");
             }
         }
     }
@@ -96,7 +129,7 @@ fn an_expired_proxy_at_an_unknown_address_is_nobody_and_makes_nobody_welcome() {
         json["mode"] = json!("bearer_plus_mtls_optional");
         let (policy, memory) = (compiled(&json), Memory::default());
         let token = json!({"client_id": "acme", "exp": NOW + 60});
-        let proxy = numbered(FakeProxy::new().presenting(&expired).verified(&token), 1);
+        let proxy = FakeProxy::new().presenting(&expired).verified(&token);
         for _ in 0..2 {
             let decision = ask(&policy, &memory, &proxy, "/payments/1", &[("client-cert", &value)]);
             assert_eq!(outcome(&decision), Err(Reason::CertificateMissing), "{source}");
@@ -269,7 +302,7 @@ fn a_host_that_does_not_answer_denies() {
     for (settings, property) in [
         (haproxy(), Property::DirectRemoteAddress),
         (haproxy(), Property::PeerCertificateDigest),
-        (haproxy(), Property::ConnectionId),
+        (haproxy(), Property::Note("")),
         (by_identity(), Property::PeerCertificate),
         (by_identity(), Property::PeerCertificateValid),
     ] {

@@ -14,7 +14,7 @@ use crate::certificates::{Leaf, Recipe, at};
 use crate::formats::written;
 use crate::host::Host;
 use crate::issuer::{Issuer, base64url};
-use crate::proxy::{FakeProxy, NOW};
+use crate::proxy::{FakeProxy, NOW, Notes};
 
 pub const ACME: &str = "spiffe://prod.example/ns/pay/sa/acme";
 const EDGE: &str = "spiffe://prod.example/ns/edge/sa/proxy";
@@ -28,6 +28,7 @@ pub struct Scene {
     stranger: Issuer,
     tokens: RefCell<HashMap<Token, Rc<Made>>>,
     policies: RefCell<HashMap<Setup, Rc<(Policy, Memory)>>>,
+    connections: RefCell<HashMap<u64, Notes>>,
 }
 
 /// A token and what it says.
@@ -56,6 +57,7 @@ impl Scene {
             stranger: Issuer::new(Algorithm::Es256),
             tokens: RefCell::default(),
             policies: RefCell::default(),
+            connections: RefCell::default(),
         }
     }
 
@@ -161,7 +163,8 @@ impl Scene {
             Address::Elsewhere => 200,
             Address::Unknown => 300,
         };
-        proxy = proxy.with(Property::ConnectionId, (number + position).to_le_bytes());
+        let mut connections = self.connections.borrow_mut();
+        proxy = proxy.over(connections.entry(number + position).or_default());
         // What `X-Forwarded-For` may have chosen is nobody's address.
         proxy = proxy.with(Property::SourceAddress, "10.1.2.3:443");
         proxy = match s.address {

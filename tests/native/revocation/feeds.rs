@@ -48,7 +48,7 @@ fn naming(name: &str) -> String {
 
 #[test]
 fn one_worker_fetches_and_all_of_them_refuse_on_their_next_request() {
-    let connection = FakeProxy::new().presenting(&acme()).with(Property::ConnectionId, 7_u64.to_le_bytes());
+    let connection = FakeProxy::new().presenting(&acme());
     let (policy, proxy) = (with_feed(&json!({})), connection);
     let workers = [worker(), worker(), worker()];
     for worker in &workers {
@@ -253,8 +253,12 @@ struct Contended {
 }
 
 impl Proxy for Contended {
-    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
+    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
         self.fake.property(property)
+    }
+
+    fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
+        self.fake.leave_note(name, note)
     }
 
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {

@@ -21,12 +21,16 @@ pub struct Host<'a> {
 }
 
 impl Proxy for Host<'_> {
-    fn property(&self, property: Property) -> Result<Option<Vec<u8>>, HostError> {
+    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
         Ok(match (property, self.certificate) {
             (Property::PeerCertificate, Some(pem)) => Some(pem.to_vec()),
             (Property::PeerCertificateValid, Some(_)) => Some(vec![1]),
             _ => None,
         })
+    }
+
+    fn leave_note(&self, _: &str, _: &[u8]) -> Result<(), HostError> {
+        Ok(())
     }
 
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {
