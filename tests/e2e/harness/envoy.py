@@ -127,6 +127,10 @@ class Envoy:
         """What Envoy and the filter have logged; the last lines may still be on their way."""
         return self.log_file.read_text(errors="replace") if self.log_file.is_file() else ""
 
+    def output(self) -> str:
+        """What Envoy has written to its standard output, such as an access log that goes there."""
+        return (self._directory / "output.log").read_text(errors="replace")
+
     def wait_for_log(self, text: str) -> str:
         """The first log line that contains `text`."""
         self.wait(f"a log line with {text!r}", lambda: text in self.log())
@@ -230,8 +234,7 @@ class Envoy:
             process.wait()
 
     def _report(self, what: str) -> str:
-        output = (self._directory / "output.log").read_text(errors="replace")
-        return f"Envoy {what}:\n{self.log()[-6000:]}{output[-3000:]}"
+        return f"Envoy {what}:\n{self.log()[-6000:]}{self.output()[-3000:]}"
 
 
 def http1_cluster(port: int, name: str = ECHO_CLUSTER) -> Config:
