@@ -122,7 +122,7 @@ class Observed(Stack):
         targets = ", ".join(f'"localhost:{ports.metrics}"' for ports in (self.ports, self.shadow))
         text = (HERE / "prometheus.yaml").read_text()
         for old, new in (
-            ('"envoy:9902"', targets),
+            ('"envoy:9905"', targets),
             ("interval: 15s", f"interval: {self._scrape_interval}"),
             ("[alerts.yaml]", f"[{HERE / 'alerts.yaml'}]"),
         ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from harness.shipped import Folder, Shipped
 from harness.tls import ClientTls
 from harness.upstream import Upstream
 
+COMPOSE = shipped.ENVOY / "docker-compose.yaml"
 POLICIES = {"envoy": lambda text: text, "istio": shipped.with_istio_policy}
 SENT = ("acme-mobile", "globex-batch", "initech-erp", "wallet-app", "stranger", "impostor")
 
@@ -153,6 +155,31 @@ def test_the_metrics_listener_shows_the_counters_with_labels_and_nothing_else(en
         assert 'mtls_auth_failure_total{reason="certificate_missing"}' in text
         for path in ("/", "/config_dump", "/quitquitquit", "/stats/prometheus/../../config_dump", "/stats"):
             assert client.request("POST" if "quit" in path else "GET", path).status in (400, 404)
+
+
+def test_only_listeners_with_tls_are_open_to_the_network() -> None:
+    for name, text in shipped.configurations().items():
+        listeners, _, rest = text.partition("\nstatic_resources:\n")[2].partition("\n  clusters:\n")
+        opened = [each for each in listeners.split("\n    - name: ") if "address: 127.0.0.1" not in each]
+        assert [each.partition("\n")[0] for each in opened[1:]] == ["mtls"], name
+        assert "DownstreamTlsContext" in opened[1]
+        assert "admin:\n" not in rest or "socket_address: { address: 127.0.0.1" in rest.partition("admin:\n")[2].partition("\n\n")[0]
+    published = re.findall(r"(?m)^ +- ([\d.:]*\d+:\d+)$", COMPOSE.read_text())
+    assert len(published) >= 4 and all(each.startswith("127.0.0.1:") for each in published)
+
+
+def test_the_containers_read_the_metrics_where_prometheus_asks_for_them(folder: Folder, upstream: Upstream) -> None:
+    text = COMPOSE.read_text().partition("      - --config-yaml\n      - |\n")[2].partition("\n    ports:\n")[0]
+    assert '- targets: ["envoy:9905"]' in (shipped.ENVOY / "observe" / "prometheus.yaml").read_text()
+    assert "address: 0.0.0.0, port_value: 9905" in text and "- 127.0.0.1:9902:9905" in COMPOSE.read_text()
+    beside = textwrap.dedent(text).replace("0.0.0.0", "127.0.0.1").replace("9905", "0")
+    config = written(folder, "envoy", artifacts.module(), upstream)
+    with Shipped(artifacts.envoy(), config, arguments=["--config-yaml", beside]) as envoy:
+        ports = {name: envoy.port(name) for name in ("metrics", "metrics_for_containers")}
+        for port in ports.values():
+            with Http1(port, None) as client:
+                assert b"mtls_auth_success_total" in client.request("GET", "/stats/prometheus").body
+                assert client.request("GET", "/config_dump").status == 404
 
 
 def test_envoy_and_istio_make_the_same_labels_also_of_lists_of_revoked_certificates(envoy: Shipped) -> None:

@@ -33,7 +33,7 @@ _STRING_VALUE = re.compile(
 def configurations() -> dict[str, str]:
     """Every complete Envoy configuration in `envoy/`, by file name."""
     texts = {path.name: path.read_text() for path in sorted(ENVOY.glob("*.yaml"))}
-    return {name: text for name, text in texts.items() if "static_resources:" in text}
+    return {name: text for name, text in texts.items() if "\nstatic_resources:\n" in text}
 
 
 def with_istio_policy(text: str) -> str:
