@@ -14,7 +14,7 @@ use crate::decision::{Deny, Reason};
 use crate::policy::{SourceAddress, address};
 use crate::proxy::{HostError, Property, Proxy};
 
-/// What one policy has found out about a connection.
+/// What was found out about a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Note {
     /// The certificate of the peer. It cannot change: Envoy's TLS asks for one in the handshake alone.
@@ -47,7 +47,7 @@ pub enum PeerCertificate {
     Absent,
     /// It has this SHA-256. Whether it was verified is not known.
     Presented([u8; 32]),
-    /// It has this SHA-256, and it was verified as the policy demands.
+    /// It has this SHA-256, and it was verified as `certificate.validation` demands.
     Verified([u8; 32]),
     /// The same, and only properties of it could be read (before Envoy 1.38).
     Described([u8; 32]),
@@ -126,7 +126,7 @@ impl Note {
 /// The connection of one request.
 pub struct Connection<'a> {
     proxy: &'a dyn Proxy,
-    /// The name under which the policy keeps its notes.
+    /// The name of the note.
     name: &'a str,
     /// The note, once it has been read.
     note: Cell<Option<Note>>,

@@ -75,7 +75,7 @@ pub struct Asking<'a> {
 impl<'a> Asking<'a> {
     /// Nothing has been asked yet.
     pub const fn new(policy: &'a Policy, memory: &'a Memory, request: &'a Request<'a>, proxy: &'a dyn Proxy) -> Self {
-        let connection = Connection::new(proxy, policy.note_name.as_str());
+        let connection = Connection::new(proxy, policy.validation.note_name());
         Self { policy, memory, request, proxy, connection, own: OnceCell::new() }
     }
 

@@ -15,6 +15,17 @@ pub enum Validation {
     Listener,
 }
 
+impl Validation {
+    /// The name of notes on connections: each way to know keeps its own, because what one of them takes for verified another one
+    /// may not. The form of a note may change with the version.
+    pub const fn note_name(self) -> &'static str {
+        match self {
+            Self::Attribute => concat!("mtls_authz.connection.", env!("CARGO_PKG_VERSION"), ".attribute"),
+            Self::Listener => concat!("mtls_authz.connection.", env!("CARGO_PKG_VERSION"), ".listener"),
+        }
+    }
+}
+
 /// Reads the certificate that the peer presented. `Ok(None)` where it presented none.
 ///
 /// The whole certificate comes from `connection.peer_certificate`; before Envoy 1.38 from the `Cert` of one of the

@@ -26,7 +26,6 @@ use serde_json::Value;
 
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
-use crate::fingerprint::fingerprint;
 use crate::identity::{Identities, NameKind, is_trust_domain};
 use crate::policy::{Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
 use crate::presented::Forwarding;
@@ -42,9 +41,6 @@ use strict::Object;
 /// A whole configuration, checked and compiled.
 #[derive(Debug)]
 pub struct Policy {
-    /// Under which name notes about connections are kept: of this policy alone, because another one may demand more of a
-    /// certificate before it counts as verified.
-    pub note_name: String,
     /// The user's own label for this version.
     pub policy_id: Option<String>,
     /// What a caller must present where no profile says otherwise.
@@ -113,12 +109,11 @@ impl Policy {
     /// The first thing that is wrong with it, by its JSON path.
     pub fn from_json(json: impl Into<Vec<u8>>) -> Result<Self, ConfigError> {
         let text = String::from_utf8(json.into()).map_err(|problem| not_utf8(&problem))?;
-        let note_name = note_name(text.as_bytes());
         let (raw, clients) = clients::read(text)?;
-        Self::compile(note_name, raw, clients)
+        Self::compile(raw, clients)
     }
 
-    fn compile(note_name: String, raw: Raw, clients: Clients) -> Result<Self, ConfigError> {
+    fn compile(raw: Raw, clients: Clients) -> Result<Self, ConfigError> {
         let path = PathRules { encoded_slashes: raw.path.0.encoded_slashes, semicolons: raw.path.0.semicolons };
         if let Some(id) = &raw.policy_id {
             label(format_args!("policy_id"), id)?;
@@ -136,7 +131,6 @@ impl Policy {
         let forwarding = certificate::forwarding(raw.certificate.0, &identities, &upstream_headers)?;
         upstream_headers.reserve(forwarding.as_ref().map(|forwarding| forwarding.header.clone()));
         Ok(Self {
-            note_name,
             policy_id: raw.policy_id,
             mode: raw.mode,
             enforcement: raw.enforcement,
@@ -158,12 +152,6 @@ impl Policy {
             accepts_tokens_alone,
         })
     }
-}
-
-/// Of this version of the filter, because the form of a note may change.
-fn note_name(configuration: &[u8]) -> String {
-    let (version, length) = (env!("CARGO_PKG_VERSION"), configuration.len());
-    format!("mtls_authz.connection.{version}.{length}.{:016x}", fingerprint(configuration))
 }
 
 fn identities(

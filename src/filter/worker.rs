@@ -145,7 +145,7 @@ pub(super) fn configure() -> Option<Worker> {
             None
         }
     };
-    if let Some(Err(problem)) = policy.as_ref().map(|policy| host::declare_note(&policy.note_name)) {
+    if let Some(Err(problem)) = policy.as_ref().map(|policy| host::declare_note(policy.validation.note_name())) {
         host::error(format_args!("nothing can be noted on connections, so that each request asks anew: {problem}"));
     }
     let feeds = policy.as_ref().map_or(0, |policy| policy.revocation.feeds.len());

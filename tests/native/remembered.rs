@@ -236,7 +236,7 @@ fn a_certificate_is_verified_on_each_connection_however_well_it_is_known() {
 }
 
 #[test]
-fn a_note_is_of_one_policy_and_of_one_connection() {
+fn a_note_is_of_one_validation_and_of_one_connection() {
     let (policy, leaf) = (inline(), acme());
     let lenient = Policy::from_json(
         json!({
