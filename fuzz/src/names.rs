@@ -1,8 +1,9 @@
 //! Distinguished names and SPIFFE IDs.
 
-use mtls_authz::fuzzing::{DistinguishedName, SpiffeId};
+use mtls_authz::fuzzing::{DistinguishedName, FoldedName, SpiffeId};
 
-/// RFC 4514 text: what is read can be printed and read back, and the print is its own print.
+/// RFC 4514 text: what is read can be printed and read back, and the print is its own print. The reversed name
+/// is the same to a list that revokes, and so is the printed one.
 pub fn distinguished_name(data: &[u8]) {
     let Some(name) = std::str::from_utf8(data).ok().and_then(DistinguishedName::parse) else {
         return;
@@ -12,6 +13,10 @@ pub fn distinguished_name(data: &[u8]) {
     assert_eq!(read.as_ref(), Some(&name), "{printed}");
     assert_eq!(read.unwrap().to_string(), printed);
     assert!(!printed.chars().any(char::is_control), "{printed:?}");
+    let reversed = DistinguishedName::from_der_order(name.relative_names().to_vec());
+    let folded = FoldedName::subject(&name);
+    assert_eq!(FoldedName::subject(&reversed), folded, "{printed}");
+    assert_eq!(FoldedName::identity(&format!("subject:{printed}")), Some(folded), "{printed}");
 }
 
 /// A SPIFFE ID: exactly what the specification's grammar spells, made of a trust domain and a path.

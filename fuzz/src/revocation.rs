@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use mtls_authz::fuzzing::{Checked, DistinguishedName};
+use mtls_authz::fuzzing::{Attribute, AttributeValue as Name, Checked, DistinguishedName, FoldedName};
 use mtls_authz::{Answer, Certificate, InForce, Policy, Reason, Taken, Thumbprint, Watch};
 use serde_json::{Value, json};
 use x509_parser::prelude::{CertificateRevocationList, FromDer, X509Version};
@@ -159,37 +159,63 @@ fn serial(feed: &Feed, entry: &Value) -> String {
     let digits = format!("{digits:0>64}");
     let pairs = (0..32).map(|place| u8::from_str_radix(&digits[place * 2..place * 2 + 2], 16).unwrap());
     let serial: Vec<u8> = pairs.skip_while(|byte| *byte == 0).collect();
-    let name = format!("serial {serial:?} {}", issuer.to_string().to_ascii_lowercase());
-    assert!(feed.revokes(&Certificate { serial: Some(serial), issuer: Some(issuer), ..leaf() }));
+    let name = format!("serial {serial:?} {:?}", FoldedName::distinguished(&issuer));
+    for issuer in spellings(&issuer) {
+        assert!(feed.revokes(&Certificate { serial: Some(serial.clone()), issuer: Some(issuer), ..leaf() }));
+    }
     name
+}
+
+/// The name as it is, in capitals, and in the other order.
+fn spellings(name: &DistinguishedName) -> [DistinguishedName; 3] {
+    let capitals = |attribute: &Attribute| Attribute {
+        value: match &attribute.value {
+            Name::Text(text) => Name::Text(text.to_ascii_uppercase()),
+            Name::Der(der) => Name::Der(der.clone()),
+        },
+        ..attribute.clone()
+    };
+    // They are in the order of the text, the reverse of that of the DER.
+    let relative = || name.relative_names().iter();
+    let upper = relative().rev().map(|attributes| attributes.iter().map(capitals).collect()).collect();
+    let reversed = relative().cloned().collect();
+    [name.clone(), DistinguishedName::from_der_order(upper), DistinguishedName::from_der_order(reversed)]
 }
 
 fn identity(feed: &Feed, text: &str) -> String {
     let (kind, name) = text.split_once(':').unwrap();
     let plain = || Certificate { uri_sans: vec![], dns_sans: vec![], email_sans: vec![], ..leaf() };
-    let (certificate, canonical) = match kind {
-        "spiffe" => (Certificate { uri_sans: vec![text.to_owned()], ..plain() }, text.to_owned()),
+    match kind {
+        "spiffe" => assert!(feed.revokes(&Certificate { uri_sans: vec![text.to_owned()], ..plain() }), "{text}"),
         "dns" => {
-            let name = name.to_ascii_lowercase();
-            (Certificate { dns_sans: vec![name.clone()], ..plain() }, format!("dns:{name}"))
+            for name in [name.to_owned(), name.to_ascii_uppercase(), format!("{name}.")] {
+                assert!(feed.revokes(&Certificate { dns_sans: vec![name], ..plain() }), "{text}");
+            }
         }
-        "email" => (Certificate { email_sans: vec![name.to_owned()], ..plain() }, text.to_owned()),
+        "email" => {
+            let (local, host) = name.rsplit_once('@').unwrap();
+            for name in [name.to_owned(), format!("{local}@{}", host.to_ascii_uppercase()), format!("{name}.")] {
+                assert!(feed.revokes(&Certificate { email_sans: vec![name], ..plain() }), "{text}");
+            }
+        }
         "sha256" => {
             let thumbprint = Thumbprint::from_hex(name).or_else(|| Thumbprint::from_base64url(name)).unwrap();
-            (Certificate { thumbprint, ..plain() }, format!("sha256:{}", thumbprint.to_hex()))
+            assert!(feed.revokes(&Certificate { thumbprint, ..plain() }), "{text}");
+            return format!("identity sha256:{}", thumbprint.to_hex());
         }
         "subject" => {
-            let subject = DistinguishedName::parse(name).unwrap();
-            let canonical = format!("subject:{subject}");
-            (Certificate { subject, ..plain() }, canonical)
+            for subject in spellings(&DistinguishedName::parse(name).unwrap()) {
+                assert!(feed.revokes(&Certificate { subject, ..plain() }), "{text}");
+            }
         }
         _ => {
             assert_eq!(kind, "cn");
-            let escaped: String = name.bytes().map(|byte| format!("\\{byte:02x}")).collect();
-            let subject = DistinguishedName::parse(&format!("CN={escaped}")).unwrap();
-            (Certificate { subject, ..plain() }, text.to_owned())
+            for name in [name.to_owned(), name.to_ascii_uppercase(), format!(" {name} ")] {
+                let escaped: String = name.bytes().map(|byte| format!("\\{byte:02x}")).collect();
+                let subject = DistinguishedName::parse(&format!("CN={escaped}")).unwrap();
+                assert!(feed.revokes(&Certificate { subject, ..plain() }), "{text}");
+            }
         }
-    };
-    assert!(feed.revokes(&certificate), "{text}");
-    format!("identity {canonical}")
+    }
+    format!("identity {:?}", FoldedName::identity(text))
 }

@@ -1,7 +1,8 @@
 //! Distinguished names as text, RFC 4514, which is also what Envoy prints (as RFC 2253).
 //!
 //! Two names are equal when their attributes are equal, in order, byte for byte; the case of attribute types does not
-//! count, the case of values does. That is stricter than RFC 5280 section 7.1, on purpose: a pin means what it says.
+//! count, the case of values does. That is stricter than RFC 5280 section 7.1, on purpose: a pin means what it says. What
+//! revokes compares a [`FoldedName`](super::FoldedName) instead.
 
 use std::fmt;
 
@@ -86,6 +87,11 @@ impl DistinguishedName {
             }
         }
         Some(Self::from_text_order(rdns))
+    }
+
+    /// The attributes of each relative name, the most specific relative name first.
+    pub fn relative_names(&self) -> &[Vec<Attribute>] {
+        &self.rdns
     }
 
     /// All values of an attribute type in its canonical spelling (see [`canonical_kind`]).

@@ -3,19 +3,22 @@
 mod connection;
 mod distinguished_name;
 mod encoding;
+mod fold;
 mod forwarded;
 mod key_kind;
 mod leaf;
+mod names;
 pub mod reader;
 mod thumbprint;
 mod xfcc;
 
 pub use connection::{Validation, forwarded_is_own, from_connection};
-pub use distinguished_name::{DistinguishedName, Value, canonical_kind};
+pub use distinguished_name::{Attribute, DistinguishedName, Value, canonical_kind};
 pub use encoding::pem as decode_pem;
 pub use forwarded::{Format, Forwarded};
 pub use key_kind::{EC, ED25519, KeyKind, P256, P384, RSA};
 pub use leaf::{Malformed, explicit, implicit, key_info, name, seconds, serial};
+pub use names::FoldedName;
 pub use thumbprint::Thumbprint;
 pub use xfcc::{Element, Pair, parse as parse_xfcc};
 

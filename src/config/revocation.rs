@@ -12,7 +12,7 @@ use super::clients::{DN_EXPECTED, canonical, thumbprint};
 use super::fetch::{self, Defaults, RawFetch};
 use super::strict::{Object, Text, given};
 use super::{ConfigError, unreadable};
-use crate::certificate::DistinguishedName;
+use crate::certificate::{DistinguishedName, FoldedName};
 use crate::escape::hex_byte;
 use crate::fingerprint::fingerprint;
 use crate::revocation::{Draft, Feed, FeedKind, Full, Issuer, IssuerName, List, OnStale, Revocation};
@@ -69,9 +69,9 @@ fn feed(index: usize, raw: RawFeed) -> Result<Feed, ConfigError> {
     let at = format!("revocation.feeds[{index}]");
     let certificate = format!("{at}.issuer_certificate");
     let pem = raw.issuer_certificate;
-    // The same feed is the same list, whichever policy names it.
+    // The same feed is the same list, whichever policy names it, for all modules that write lists alike.
     let version = env!("CARGO_PKG_VERSION");
-    let source = [version, &cluster, &authority, &path, pem.as_deref().unwrap_or_default()].join("\n");
+    let source = [version, List::FORMAT, &cluster, &authority, &path, pem.as_deref().unwrap_or_default()].join("\n");
     let shared_name = format!("mtls_authz.feed.{:016x}", fingerprint(source.as_bytes()));
     let kind = match (kind, pem) {
         (FeedType::Json, None) => FeedKind::Json,
@@ -344,8 +344,8 @@ fn add_thumbprint(list: &mut Draft, text: &str) -> Result<(), &'static str> {
 }
 
 fn add_identity(list: &mut Draft, text: &str) -> Result<(), &'static str> {
-    let identity = canonical(text)?;
-    list.add_identity(&identity).map_err(|Full| FULL)
+    let name = FoldedName::identity(&canonical(text)?).ok_or(DN_EXPECTED)?;
+    list.add_identity(&name).map_err(|Full| FULL)
 }
 
 /// The bytes of a number in hexadecimal digits, all together or each byte by itself between colons.

@@ -23,7 +23,7 @@ pub use template::{CaptureName, Template};
 
 use std::rc::Rc;
 
-use crate::certificate::{Certificate, DistinguishedName, Value};
+use crate::certificate::{Certificate, DistinguishedName, FoldedName};
 use crate::decision::{Deny, Reason};
 use crate::policy::{ProfileId, Profiles};
 
@@ -175,18 +175,15 @@ fn every_identity(certificate: &Certificate, names: &Names, kinds: Kinds) -> Vec
     identities
 }
 
-/// Every typed name of a certificate, whatever its kind and whatever `identity.precedence` says: whoever revokes a name means
-/// all certificates that have it.
-pub fn every_name(certificate: &Certificate) -> Vec<String> {
-    let mut names = certificate.uri_sans.clone();
-    names.extend(certificate.dns_sans.iter().map(|name| format!("dns:{name}")));
-    names.extend(certificate.email_sans.iter().map(|name| format!("email:{name}")));
-    names.extend(certificate.subject.values("CN").filter_map(|value| match value {
-        Value::Text(name) => Some(format!("cn:{name}")),
-        Value::Der(_) => None,
-    }));
-    names.push(format!("subject:{}", certificate.subject));
-    names.push(format!("sha256:{}", certificate.thumbprint.to_hex()));
+/// Every name of a certificate, whatever its kind and whatever `identity.precedence` says: a list that revokes a name means all
+/// certificates that have it.
+pub fn every_name(certificate: &Certificate) -> Vec<FoldedName> {
+    let mut names: Vec<FoldedName> = certificate.uri_sans.iter().map(|uri| FoldedName::uri(uri)).collect();
+    names.extend(certificate.dns_sans.iter().map(|name| FoldedName::dns(name)));
+    names.extend(certificate.email_sans.iter().map(|address| FoldedName::email(address)));
+    names.extend(certificate.subject.values("CN").filter_map(FoldedName::common_name));
+    names.push(FoldedName::subject(&certificate.subject));
+    names.extend(FoldedName::identity(&format!("sha256:{}", certificate.thumbprint.to_hex())));
     names
 }
 

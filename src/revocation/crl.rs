@@ -6,7 +6,7 @@ use der::Tag;
 
 use super::list::{Draft, IssuerName, List};
 use crate::certificate::reader::{Oid, Values};
-use crate::certificate::{self, Certificate, DistinguishedName, Malformed, Unsuitable, explicit, implicit};
+use crate::certificate::{self, Certificate, Malformed, Unsuitable, explicit, implicit};
 use crate::proxy::{Hash, Proxy};
 use crate::token::{Family, Material, verify_x509_signature};
 
@@ -100,7 +100,7 @@ impl From<Malformed> for Unusable {
 /// Who signs the lists of a feed (`issuer_certificate`).
 #[derive(Debug, Clone)]
 pub struct Issuer {
-    subject: DistinguishedName,
+    name: IssuerName,
     key: Material,
 }
 
@@ -118,7 +118,7 @@ impl Issuer {
         }
         let key = certificate::key_info(&der).ok().and_then(|info| Material::from_spki(info).ok());
         let key = key.ok_or("a certificate with an RSA key of 2048 to 4096 bits, or one on P-256, P-384 or Ed25519")?;
-        Ok(Self { subject: decoded.subject, key })
+        Ok(Self { name: IssuerName::of(&decoded.subject), key })
     }
 }
 
@@ -175,7 +175,7 @@ impl Crl {
         let (oid, _) = Values::read(algorithm, Values::algorithm)?;
         let known = ALGORITHMS.iter().find(|(known, ..)| *known == oid).ok_or(Unusable::Algorithm)?;
         let (_, keys, hash) = *known;
-        if certificate::name(&mut fields)? != issuer.subject {
+        if IssuerName::of(&certificate::name(&mut fields)?) != issuer.name {
             return Err(Unusable::Issuer);
         }
         if !keys.contains(&issuer.key.family()) || !verify_x509_signature(proxy, hash, &issuer.key, signed, signature) {
@@ -203,11 +203,10 @@ impl Crl {
             return Err(Unusable::Malformed);
         }
         let mut list = Draft::default();
-        let from = IssuerName::of(&issuer.subject);
         let mut entries = Values::new(entries.unwrap_or_default())?;
         while !entries.is_empty() {
             let serial = entry(Values::new(entries.required(Tag::Sequence)?)?)?;
-            list.add_serial(from, serial).map_err(|_| Unusable::TooMany)?;
+            list.add_serial(issuer.name, serial).map_err(|_| Unusable::TooMany)?;
         }
         Ok(Self { list: list.finish(), edition: Edition { this_update, number, next_update } })
     }

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::entries::{Entries, Unsorted};
 use crate::certificate::reader::strip_zeros;
-use crate::certificate::{Certificate, DistinguishedName, Thumbprint};
+use crate::certificate::{Certificate, DistinguishedName, FoldedName, Thumbprint};
 use crate::identity::every_name;
 
 /// What is revoked.
@@ -32,11 +32,11 @@ pub struct Draft {
 pub struct IssuerName([u8; 16]);
 
 impl IssuerName {
-    /// Names in which only the case of letters differs are one: TLS compares them so, too.
+    /// The same for names that are the same to TLS.
     pub fn of(name: &DistinguishedName) -> Self {
-        let name = name.to_string().to_ascii_lowercase();
+        let name = FoldedName::distinguished(name);
         let mut short = [0; 16];
-        short.iter_mut().zip(Sha256::digest(name)).for_each(|(to, from)| *to = from);
+        short.iter_mut().zip(Sha256::digest(name.as_bytes())).for_each(|(to, from)| *to = from);
         Self(short)
     }
 }
@@ -52,8 +52,8 @@ impl Draft {
         self.serials.add([&issuer.0, strip_zeros(serial)]).ok_or(Full)
     }
 
-    /// Revokes every certificate with this typed identity, in its canonical spelling.
-    pub fn add_identity(&mut self, identity: &str) -> Result<(), Full> {
+    /// Revokes every certificate with this name.
+    pub fn add_identity(&mut self, identity: &FoldedName) -> Result<(), Full> {
         self.identities.add([identity.as_bytes(), &[]]).ok_or(Full)
     }
 
@@ -91,6 +91,9 @@ impl Kind {
 pub struct Full;
 
 impl List {
+    /// Changes when [`write`](Self::write) writes an equal list differently.
+    pub const FORMAT: &str = "2";
+
     /// How many entries there are.
     pub fn len(&self) -> usize {
         self.thumbprints.len() + self.serials.len() + self.identities.len()
@@ -149,7 +152,7 @@ pub struct Partial;
 /// A certificate, and what lists know it by, worked out once at most.
 pub struct Asked<'a> {
     certificate: &'a Certificate,
-    names: OnceCell<Vec<String>>,
+    names: OnceCell<Vec<FoldedName>>,
     issuer: OnceCell<Option<IssuerName>>,
 }
 
@@ -159,7 +162,7 @@ impl<'a> Asked<'a> {
         Self { certificate, names: OnceCell::new(), issuer: OnceCell::new() }
     }
 
-    fn names(&self) -> &[String] {
+    fn names(&self) -> &[FoldedName] {
         self.names.get_or_init(|| every_name(self.certificate))
     }
 

@@ -2,8 +2,8 @@
 
 use mtls_authz::{Certificate, Reason, Thumbprint};
 use rcgen::{
-    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 use x509_parser::certificate::X509Certificate;
@@ -70,9 +70,14 @@ impl Recipe {
 
     /// Issued by an authority of this name and no other attribute.
     pub fn issue_as(self, common_name: &str) -> Leaf {
+        self.issue_named(&[(DnType::CommonName, common_name.into())])
+    }
+
+    /// Issued by an authority of this name, in the order of the DER.
+    pub fn issue_named(self, name: &[(DnType, DnValue)]) -> Leaf {
         let mut authority = authority();
         authority.distinguished_name = DistinguishedName::new();
-        authority.distinguished_name.push(DnType::CommonName, common_name);
+        name.iter().for_each(|(kind, value)| authority.distinguished_name.push(kind.clone(), value.clone()));
         self.issue_by(authority)
     }
 

@@ -1,5 +1,7 @@
 //! Certificate revocation lists: which are relied on, and what they revoke.
 
+mod names;
+
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mtls_authz::{

@@ -160,13 +160,17 @@ class Authority:
         serial: int | None = None,
         key_type: KeyType = "ec",
         extensions: Sequence[tuple[x509.ExtensionType, bool]] = (),
+        issuer_name: x509.Name | None = None,
     ) -> Credential:
-        """A leaf; `None` leaves the extension out, `extensions` adds (extension, critical) pairs."""
+        """A leaf; `None` leaves the extension out, `extensions` adds (extension, critical) pairs.
+
+        `issuer_name` spells this authority's name differently.
+        """
         key = new_key(key_type)
         certificate = _sign(
             _leaf_builder(subject, sans, extended_key_usage, key_usage, basic_constraints,
                           not_before, not_after, serial, extensions),
-            key.public_key(), self.credential.certificate.subject, self.credential.key,
+            key.public_key(), issuer_name or self.credential.certificate.subject, self.credential.key,
         )
         return Credential(certificate, key, self._chain(), self.credential.directory)
 

@@ -2,6 +2,7 @@
 
 mod feeds;
 mod lists;
+mod names;
 
 use mtls_authz::{
     Answer, Certificate, Decision, Memory, Policy, Property, Reason, Request, Taken, Watch, decide, decision_record,
