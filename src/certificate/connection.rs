@@ -107,6 +107,7 @@ impl Presented {
                 issuer: None,
                 validity: None,
                 key: None,
+                key_usage: None,
                 unsuitable: None,
                 uri_sans: text(uri_san)?.into_iter().collect(),
                 dns_sans: text(dns_san)?.map(|name| name.to_ascii_lowercase()).into_iter().collect(),

@@ -8,7 +8,7 @@ use der::{Tag, TagNumber, Tagged};
 
 use super::distinguished_name::{Attribute, DistinguishedName, MAX_ATTRIBUTES, MAX_RDNS, Value, attribute_kind};
 use super::reader::{Oid, Values, bits, strip_zeros};
-use super::{Certificate, KeyKind, Thumbprint, Unsuitable, Validity};
+use super::{Certificate, KeyKind, KeyUsage, Thumbprint, Unsuitable, Validity};
 
 /// A certificate larger than this is not read; no real leaf comes near.
 pub const MAX_DER_BYTES: usize = 32 * 1024;
@@ -124,6 +124,7 @@ fn to_be_signed(fields: &mut Values<'_>, der: &[u8]) -> Result<Certificate, Malf
         issuer: Some(issuer),
         validity: Some(validity),
         key: Some(key),
+        key_usage: None,
         unsuitable: None,
         uri_sans: Vec::new(),
         dns_sans: Vec::new(),
@@ -251,7 +252,12 @@ fn extensions(list: &mut Values<'_>, certificate: &mut Certificate) -> Result<()
 fn extension(kind: Oid, critical: bool, content: &[u8], certificate: &mut Certificate) -> Result<(), Malformed> {
     let unsuitable = match kind {
         BASIC_CONSTRAINTS => Values::read_list(content, is_authority)?.then_some(Unsuitable::Authority),
-        KEY_USAGE => Values::read(content, signs_for_an_authority)?.then_some(Unsuitable::Authority),
+        KEY_USAGE => {
+            let usage = Values::read(content, key_usage)?;
+            certificate.key_usage = Some(usage);
+            let signs_for_an_authority = usage.includes(KeyUsage::CERTIFICATES) || usage.includes(KeyUsage::LISTS);
+            signs_for_an_authority.then_some(Unsuitable::Authority)
+        }
         EXTENDED_KEY_USAGE => (!Values::read_list(content, is_for_clients)?).then_some(Unsuitable::NoClientAuth),
         SUBJECT_ALTERNATIVE_NAME => {
             Values::read_list(content, |names| alternative_names(names, certificate))?;
@@ -275,10 +281,10 @@ fn is_authority(fields: &mut Values<'_>) -> Result<bool, Malformed> {
     Ok(authority)
 }
 
-/// `KeyUsage`: `keyCertSign` (5) or `cRLSign` (6)
-fn signs_for_an_authority(content: &mut Values<'_>) -> Result<bool, Malformed> {
+/// `KeyUsage`
+fn key_usage(content: &mut Values<'_>) -> Result<KeyUsage, Malformed> {
     let (_, usage) = bits(content.required(Tag::BitString)?)?;
-    Ok(usage.first().is_some_and(|first| first & 0b0000_0110 != 0))
+    Ok(KeyUsage(usage.first().copied().unwrap_or_default()))
 }
 
 /// `ExtKeyUsageSyntax`: `id-kp-clientAuth`
@@ -385,6 +391,7 @@ mod tests {
             issuer: None,
             validity: None,
             key: None,
+            key_usage: None,
             unsuitable: None,
             uri_sans: Vec::new(),
             dns_sans: Vec::new(),

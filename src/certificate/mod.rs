@@ -42,6 +42,8 @@ pub struct Certificate {
     pub validity: Option<Validity>,
     /// The kind of its key, where the whole certificate was seen.
     pub key: Option<KeyKind>,
+    /// What its key may be used for, if the whole certificate was seen and says so.
+    pub key_usage: Option<KeyUsage>,
     /// Why it is no client certificate, if it is none.
     pub unsuitable: Option<Unsuitable>,
     /// Every URI subject alternative name.
@@ -61,6 +63,22 @@ pub struct Validity {
     pub not_before: i64,
     /// Last second.
     pub not_after: i64,
+}
+
+/// `KeyUsage` (RFC 5280 section 4.2.1.3): the first eight of its bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyUsage(u8);
+
+impl KeyUsage {
+    /// `keyCertSign`: the key signs certificates.
+    pub const CERTIFICATES: Self = Self(0b0000_0100);
+    /// `cRLSign`: the key signs lists of revoked certificates.
+    pub const LISTS: Self = Self(0b0000_0010);
+
+    /// May the key be used for this?
+    pub const fn includes(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
 }
 
 /// Why a certificate is not one for TLS clients.

@@ -6,7 +6,7 @@ use der::Tag;
 
 use super::list::{Draft, IssuerName, List};
 use crate::certificate::reader::{Oid, Values};
-use crate::certificate::{self, Certificate, Malformed, Unsuitable, explicit, implicit};
+use crate::certificate::{self, Certificate, KeyUsage, Malformed, Unsuitable, explicit, implicit};
 use crate::proxy::{Hash, Proxy};
 use crate::token::{Family, Material, verify_x509_signature};
 
@@ -115,6 +115,11 @@ impl Issuer {
         let (der, decoded) = der.zip(decoded).ok_or("the PEM of exactly one X.509 certificate")?;
         if decoded.unsuitable != Some(Unsuitable::Authority) {
             return Err("the certificate of the authority that signs the list");
+        }
+        if decoded.key_usage.is_some_and(|usage| !usage.includes(KeyUsage::LISTS)) {
+            return Err(
+                "the certificate of an authority that may sign lists; the key usage of this one has no cRLSign (RFC 5280 section 6.3.3)",
+            );
         }
         let key = certificate::key_info(&der).ok().and_then(|info| Material::from_spki(info).ok());
         let key = key.ok_or("a certificate with an RSA key of 2048 to 4096 bits, or one on P-256, P-384 or Ed25519")?;

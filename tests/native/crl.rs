@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use mtls_authz::{
     Algorithm, Answer, Certificate, Material, Memory, Policy, Proxy, Reason, Request, Taken, Watch, decide,
 };
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyUsagePurpose};
 use serde_json::{Value, json};
 use x509_parser::prelude::{CertificateRevocationList, FromDer};
 
@@ -497,6 +498,17 @@ fn only_an_authority_with_a_usable_key_signs_lists() {
     let good = issuer_certificate(Issuer::of(Algorithm::Es256));
     assert_eq!(refused(&good), Ok(()));
     let leaf = Recipe::new().cn("acme").issue().pem;
+    let authority = |usages: &[KeyUsagePurpose]| {
+        let usages = usages.to_vec();
+        let authority = |params: &mut CertificateParams| {
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.key_usages = usages;
+        };
+        Recipe::new().cn("Test CA").with(authority).issue().pem
+    };
+    let (certificates, lists) = (KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign);
+    assert_eq!(refused(&authority(&[])), Ok(()), "any use");
+    assert_eq!(refused(&authority(&[certificates, lists])), Ok(()));
     let body = good.lines().nth(1).unwrap();
     for (pem, words) in [
         (String::new(), "the PEM of exactly one X.509 certificate"),
@@ -504,6 +516,8 @@ fn only_an_authority_with_a_usable_key_signs_lists() {
         (good.repeat(2), "the PEM of exactly one X.509 certificate"),
         (good.replace(body, body.get(4..).unwrap()), "the PEM of exactly one X.509 certificate"),
         (leaf, "the authority that signs the list"),
+        (authority(&[certificates]), "has no cRLSign"),
+        (authority(&[KeyUsagePurpose::DigitalSignature]), "has no cRLSign"),
     ] {
         let problem = refused(&pem).unwrap_err();
         assert!(
