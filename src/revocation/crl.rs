@@ -45,6 +45,8 @@ pub enum Unusable {
     Algorithm,
     /// Another issuer than the configured one.
     Issuer,
+    /// A bundle in which several are signed by the configured issuer's key.
+    Several,
     /// Not signed by the configured issuer's key.
     Signature,
     /// It does not say when the next one comes.
@@ -74,6 +76,7 @@ impl Unusable {
             Self::Algorithm => {
                 "it is signed neither with RSA (PKCS #1 v1.5) nor ECDSA, with SHA-256, SHA-384 or SHA-512, nor with Ed25519"
             }
+            Self::Several => "it holds several lists that the key of issuer_certificate has signed; one is expected",
             Self::Issuer => "its issuer is not the subject of issuer_certificate",
             Self::Signature => "its signature is not by the key of issuer_certificate",
             Self::NextUpdate => "it has no nextUpdate, so nobody could tell when it is too old",
@@ -158,31 +161,51 @@ pub struct Crl {
 }
 
 impl Crl {
-    /// Reads a list and verifies its signature, before the first of its entries is looked at (`now` in seconds since 1970).
+    /// Reads the list of an issuer and verifies its signature, before the first of its entries is looked at (`now` in seconds since
+    /// 1970). A PEM bundle may hold lists of other issuers beside it.
     ///
     /// # Errors
-    /// It is none, or none that can be relied on.
+    /// There is no list of this issuer, several, or none that can be relied on.
     pub fn read(bytes: &[u8], issuer: &Issuer, proxy: &dyn Proxy, now: i64) -> Result<Self, Unusable> {
-        let der = unarmored(bytes)?;
-        let der = der.as_deref().unwrap_or(bytes);
+        if bytes.first() == Some(&0x30) {
+            return Self::from_der(bytes, issuer, proxy, now);
+        }
+        let (mut found, mut problem) = (None, Unusable::Malformed);
+        for der in unarmored(bytes) {
+            match Self::from_der(&der?, issuer, proxy, now) {
+                Ok(crl) if found.is_none() => found = Some(crl),
+                Ok(_) => return Err(Unusable::Several),
+                // Signed with another key of an authority of this name.
+                Err(Unusable::Signature) => problem = Unusable::Signature,
+                Err(Unusable::Issuer) if problem == Unusable::Signature => {}
+                Err(Unusable::Issuer) => problem = Unusable::Issuer,
+                Err(other) => return Err(other),
+            }
+        }
+        found.ok_or(problem)
+    }
+
+    fn from_der(der: &[u8], issuer: &Issuer, proxy: &dyn Proxy, now: i64) -> Result<Self, Unusable> {
         let (signed, algorithm, signature) =
             Values::read_list(der, |parts| Ok((parts.whole()?, parts.whole()?, parts.octets()?)))?;
         let mut fields = members(signed)?;
-        match (fields.peek()?, fields.optional(Tag::Integer)?) {
-            (_, Some([1])) => {}
-            (Some(Tag::Sequence), None) => return Err(Unusable::Version),
-            _ => return Err(Unusable::Malformed),
+        let version = fields.optional(Tag::Integer)?;
+        let signed_algorithm = fields.whole()?;
+        if IssuerName::of(&certificate::name(&mut fields)?) != issuer.name {
+            return Err(Unusable::Issuer);
+        }
+        match version {
+            Some([1]) => {}
+            None => return Err(Unusable::Version),
+            Some(_) => return Err(Unusable::Malformed),
         }
         // What is signed says the same (RFC 5280 section 5.1.1.2).
-        if fields.whole()? != algorithm {
+        if signed_algorithm != algorithm {
             return Err(Unusable::Algorithm);
         }
         let (oid, _) = Values::read(algorithm, Values::algorithm)?;
         let known = ALGORITHMS.iter().find(|(known, ..)| *known == oid).ok_or(Unusable::Algorithm)?;
         let (_, keys, hash) = *known;
-        if IssuerName::of(&certificate::name(&mut fields)?) != issuer.name {
-            return Err(Unusable::Issuer);
-        }
         if !keys.contains(&issuer.key.family()) || !verify_x509_signature(proxy, hash, &issuer.key, signed, signature) {
             return Err(Unusable::Signature);
         }
@@ -222,20 +245,21 @@ fn members(der: &[u8]) -> Result<Values<'_>, Malformed> {
     Values::new(Values::read(der, |value| value.required(Tag::Sequence))?)
 }
 
-/// What PEM armor holds; `None` where there is none.
-fn unarmored(bytes: &[u8]) -> Result<Option<Vec<u8>>, Unusable> {
-    const BEGIN: &[u8] = b"-----BEGIN X509 CRL-----";
-    // Before it may be what `openssl crl -text` says of it.
-    let begin = match bytes.first() {
-        Some(0x30) => None,
-        _ => bytes.windows(BEGIN.len()).position(|text| text == BEGIN),
+/// The lists that PEM armor holds. Text around them may be what `openssl crl -text` says of them.
+fn unarmored(mut rest: &[u8]) -> impl Iterator<Item = Result<Vec<u8>, Unusable>> {
+    let mut until = move |mark: &[u8]| {
+        let place = rest.windows(mark.len()).position(|text| text == mark)?;
+        let (before, from) = rest.split_at_checked(place)?;
+        rest = from.get(mark.len()..)?;
+        Some(before)
     };
-    let Some(body) = begin.and_then(|begin| bytes.get(begin + BEGIN.len()..)) else {
-        return Ok(None);
-    };
-    let body = body.trim_ascii().strip_suffix(b"-----END X509 CRL-----").ok_or(Unusable::Malformed)?;
-    let text: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    STANDARD.decode(text).map(Some).map_err(|_| Unusable::Malformed)
+    std::iter::from_fn(move || {
+        until(b"-----BEGIN X509 CRL-----")?;
+        let body = until(b"-----END X509 CRL-----").unwrap_or_default();
+        let text: Vec<u8> = body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+        // Without an end nothing is decoded, and nothing is no list.
+        Some(STANDARD.decode(text).map_err(|_| Unusable::Malformed))
+    })
 }
 
 /// The serial number of an entry. Whatever the reason, it is revoked; `removeFromCRL` stands in delta CRLs alone.

@@ -1,5 +1,6 @@
 //! Certificate revocation lists: which are relied on, and what they revoke.
 
+mod bundles;
 mod names;
 
 use base64::Engine;
@@ -310,7 +311,7 @@ fn a_list_that_cannot_be_relied_on_leaves_the_last_good_one_in_force() {
         ("truncated", der[..der.len() - 1].to_vec(), malformed),
         ("bytes behind it", [der.as_slice(), &[0]].concat(), malformed),
         ("half a PEM", armored[..armored.len() / 2].to_vec(), malformed),
-        ("two PEMs", [armored.clone(), armored].concat(), malformed),
+        ("two PEMs", [armored.clone(), armored].concat(), "several lists"),
         (
             "version 1",
             changed(|list| {
