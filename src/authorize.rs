@@ -55,7 +55,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     let mut token = PresentedToken::new(&policy.token, memory, proxy, now, credentials)?;
 
     // 401: the certificate, then the token, then whether they belong together.
-    let needs_binding = policy.required_paths.lowest_either_slash(&path, |_| true).is_some();
+    let needs_binding = policy.required_paths.contains(&path);
     let presented = asking.certificate(now)?;
     found.forwarded_cert = presented.forwarded;
     let missing = || Deny { note: presented.note.clone(), ..Deny::new(Reason::CertificateMissing) };

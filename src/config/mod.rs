@@ -27,7 +27,7 @@ use serde_json::Value;
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Identities, NameKind, is_trust_domain};
-use crate::policy::{Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
+use crate::policy::{LetterCase, Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
 use crate::presented::Forwarding;
 use crate::protobuf::Struct;
 use crate::request::TOKEN;
@@ -61,7 +61,7 @@ pub struct Policy {
     pub profiles: Profiles,
     /// What needs nothing.
     pub bypass: PathEntries,
-    /// Where the optional mode is as strict as the required one.
+    /// Where the optional mode is as strict as the required one; they restrict.
     pub required_paths: PatternSet,
     /// Tokens.
     pub token: TokenRules,
@@ -114,11 +114,12 @@ impl Policy {
     }
 
     fn compile(raw: Raw, clients: Clients) -> Result<Self, ConfigError> {
+        let restrictions = raw.path.0.restrictions;
         let path = PathRules { encoded_slashes: raw.path.0.encoded_slashes, semicolons: raw.path.0.semicolons };
         if let Some(id) = &raw.policy_id {
             label(format_args!("policy_id"), id)?;
         }
-        let profiles = profiles::compile(raw.profiles, raw.collections, raw.mode, raw.enforcement, path)?;
+        let profiles = profiles::compile(raw.profiles, raw.collections, raw.mode, raw.enforcement, path, restrictions)?;
         let any_mode =
             |wanted: fn(Mode) -> bool| wanted(raw.mode) || profiles.iter().any(|profile| wanted(profile.mode));
         let uses_tokens = any_mode(|mode| mode != Mode::Mtls);
@@ -141,7 +142,7 @@ impl Policy {
             require_client_headers: raw.require_client_headers,
             profiles,
             bypass: bypass(raw.bypass, path)?,
-            required_paths: patterns("binding.required_paths", &raw.binding.0.required_paths, path)?,
+            required_paths: restricting("binding.required_paths", &raw.binding.0.required_paths, path, restrictions)?,
             token: token::compile(raw.token.0, accepts_tokens_alone)?,
             revocation: revocation::compile(raw.revocation)?,
             path,
@@ -233,8 +234,13 @@ fn pattern(path: impl Into<String>, text: &str, rules: PathRules) -> Result<Path
     PathPattern::parse(text, rules).map_err(|expected| ConfigError::new(path, text, expected))
 }
 
-fn patterns(path: &str, texts: &[String], rules: PathRules) -> Result<PatternSet, ConfigError> {
-    let mut set = PatternSet::default();
+fn restricting(
+    path: &str,
+    texts: &[String],
+    rules: PathRules,
+    letter_case: LetterCase,
+) -> Result<PatternSet, ConfigError> {
+    let mut set = PatternSet::restricting(letter_case);
     for (index, text) in texts.iter().enumerate() {
         set.insert(&pattern(format!("{path}[{index}]"), text, rules)?, index);
     }

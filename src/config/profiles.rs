@@ -7,7 +7,7 @@ use super::strict::{Entries, Object};
 use super::{ConfigError, label, methods, one_of, pattern};
 use crate::decision::Enforcement;
 use crate::policy::address::parse_network;
-use crate::policy::{AllowRule, Mode, PathPattern, PathRules, Profile, Profiles, RateLimit};
+use crate::policy::{AllowRule, LetterCase, Mode, PathEntries, PathPattern, PathRules, Profile, Profiles, RateLimit};
 use crate::request::TOKEN;
 
 /// The path patterns of each collection.
@@ -19,6 +19,7 @@ pub(super) fn compile(
     mode: Mode,
     enforcement: Enforcement,
     rules: PathRules,
+    restrictions: LetterCase,
 ) -> Result<Profiles, ConfigError> {
     let mut profiles = Profiles::default();
     let mut known = Collections::new();
@@ -37,6 +38,7 @@ pub(super) fn compile(
         let mut profile = Profile {
             mode: raw.mode.unwrap_or(mode),
             enforcement: raw.enforcement.unwrap_or(enforcement),
+            deny: PathEntries::restricting(restrictions),
             rate_limit: raw.rate_limit.map(|Object(raw)| rate_limit(&path, &raw)).transpose()?,
             name,
             ..Profile::default()

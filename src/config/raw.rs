@@ -14,7 +14,7 @@ use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
 use crate::json::StrictObject;
-use crate::policy::{Ambiguous, Mode, SourceAddress};
+use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -224,6 +224,7 @@ pub(super) struct RawMetadata {
 pub(super) struct RawPath {
     pub encoded_slashes: Ambiguous,
     pub semicolons: Ambiguous,
+    pub restrictions: LetterCase,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -10,7 +10,7 @@ use super::revocation::FeedType;
 use crate::certificate::{Format, Validation};
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
-use crate::policy::{Ambiguous, Mode, SourceAddress};
+use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress};
 use crate::revocation::OnStale;
 
 /// Reads one of the words of a type, as a string and in no other way.
@@ -70,6 +70,7 @@ words! {
     NameKind { "uri_san" => UriSan, "dns_san" => DnsSan, "subject_cn" => SubjectCn }
     TokenSourceName { "jwt_authn" => JwtAuthn, "jwks" => Jwks }
     Ambiguous { "reject" => Reject, "keep" => Keep }
+    LetterCase { "exact" => Exact, "ignore_case" => Ignore }
     SourceAddress { "direct" => Direct, "envoy" => Envoy }
     FeedType { "json" => Json, "crl" => Crl }
     OnStale { "deny" => Deny, "allow" => Allow }

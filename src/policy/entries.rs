@@ -2,8 +2,9 @@
 
 use super::path::CanonicalPath;
 use super::pattern::{PathPattern, PatternSet};
+use super::restriction::LetterCase;
 
-/// Entries that each cover some paths, for some methods or all.
+/// Entries that each cover some paths, for some methods or all. By default they grant.
 #[derive(Debug, Clone, Default)]
 pub struct PathEntries {
     paths: PatternSet,
@@ -12,6 +13,11 @@ pub struct PathEntries {
 }
 
 impl PathEntries {
+    /// Entries that restrict.
+    pub fn restricting(letter_case: LetterCase) -> Self {
+        Self { paths: PatternSet::restricting(letter_case), ..Self::default() }
+    }
+
     /// Adds an entry.
     pub fn insert(&mut self, patterns: &[PathPattern], methods: Vec<String>) {
         for pattern in patterns {
@@ -20,14 +26,9 @@ impl PathEntries {
         self.methods.push(methods);
     }
 
-    /// The first entry that covers exactly this path, by its index.
+    /// The first entry that covers this path, by its index.
     pub fn entry(&self, method: &str, path: &CanonicalPath<'_>) -> Option<usize> {
         self.paths.lowest(path, |index| self.has_method(index, method))
-    }
-
-    /// Does an entry cover this path, with or without a slash at its end?
-    pub fn restricts(&self, method: &str, path: &CanonicalPath<'_>) -> bool {
-        self.paths.lowest_either_slash(path, |index| self.has_method(index, method)).is_some()
     }
 
     fn has_method(&self, index: usize, method: &str) -> bool {

@@ -7,6 +7,7 @@ mod path;
 mod pattern;
 mod profile;
 pub mod rate_limit;
+mod restriction;
 
 pub use address::SourceAddress;
 pub use entries::PathEntries;
@@ -15,3 +16,4 @@ pub use path::{Ambiguous, CanonicalPath, PathRules};
 pub use pattern::{PathPattern, PatternSet};
 pub use profile::{AllowRule, Asked, Profile, ProfileId, Profiles};
 pub use rate_limit::RateLimit;
+pub use restriction::LetterCase;

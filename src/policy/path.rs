@@ -108,6 +108,11 @@ impl<'a> CanonicalPath<'a> {
         &self.0
     }
 
+    /// True only if the path holds no escape and no `;`.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self.0, Cow::Borrowed(_))
+    }
+
     /// Is its last segment empty?
     pub fn ends_with_slash(&self) -> bool {
         self.0.ends_with('/')

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::path::{CanonicalPath, PathRules};
+use super::restriction::{LetterCase, each_reading, read_pattern};
 
 /// A pattern with more `**` than this is refused; each can cost a look-up for every segment of a path.
 const MAX_ANY: usize = 8;
@@ -15,7 +16,7 @@ const MAX_ANY: usize = 8;
 pub struct PathPattern(Vec<Segment>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
     Exact(String),
     One,
     Any,
@@ -47,10 +48,12 @@ impl PathPattern {
     }
 }
 
-/// Patterns, each with a value: which rule it belongs to.
+/// Patterns, each with a value: which rule it belongs to. By default they grant and are compared exactly.
 #[derive(Debug, Clone, Default)]
 pub struct PatternSet {
     nodes: Vec<Node>,
+    /// Where they restrict.
+    restricts: Option<LetterCase>,
 }
 
 #[derive(Debug, Clone, Default)]
@@ -62,13 +65,28 @@ struct Node {
 }
 
 impl PatternSet {
+    /// A set of patterns that restrict: they hold for a path in every reading of it.
+    pub fn restricting(letter_case: LetterCase) -> Self {
+        Self { restricts: Some(letter_case), ..Self::default() }
+    }
+
     /// Adds a pattern.
     pub fn insert(&mut self, pattern: &PathPattern, value: usize) {
+        match self.restricts {
+            None => self.insert_segments(&pattern.0, value),
+            Some(letter_case) => {
+                let readings = read_pattern(&pattern.0, letter_case);
+                readings.iter().for_each(|segments| self.insert_segments(segments, value));
+            }
+        }
+    }
+
+    fn insert_segments(&mut self, segments: &[Segment], value: usize) {
         if self.nodes.is_empty() {
             self.nodes.push(Node::default());
         }
         let mut at = 0;
-        for segment in &pattern.0 {
+        for segment in segments {
             at = self.child(at, segment);
         }
         if let Some(node) = self.nodes.get_mut(at) {
@@ -95,7 +113,7 @@ impl PatternSet {
     /// The values of all patterns that match, ascending and each once.
     pub fn matches(&self, path: &CanonicalPath<'_>) -> Vec<usize> {
         let mut values = Vec::new();
-        self.walk(path, Ends::of(path), &mut |value| values.push(value));
+        self.each_match(path, &mut |value| values.push(value));
         if values.len() > 1 {
             values.sort_unstable();
             values.dedup();
@@ -110,17 +128,8 @@ impl PatternSet {
 
     /// The lowest of the values of matching patterns that will do.
     pub fn lowest(&self, path: &CanonicalPath<'_>, will_do: impl Fn(usize) -> bool) -> Option<usize> {
-        self.lowest_of(path, Ends::of(path), will_do)
-    }
-
-    /// The same for the path with and without a slash at its end. For what restricts: many upstreams serve both alike.
-    pub fn lowest_either_slash(&self, path: &CanonicalPath<'_>, will_do: impl Fn(usize) -> bool) -> Option<usize> {
-        self.lowest_of(path, Ends::Either, will_do)
-    }
-
-    fn lowest_of(&self, path: &CanonicalPath<'_>, ends: Ends, will_do: impl Fn(usize) -> bool) -> Option<usize> {
         let mut lowest = None;
-        self.walk(path, ends, &mut |value| {
+        self.each_match(path, &mut |value| {
             if lowest.is_none_or(|lowest| value < lowest) && will_do(value) {
                 lowest = Some(value);
             }
@@ -129,33 +138,28 @@ impl PatternSet {
     }
 
     /// Shows the value of every pattern that matches, in any order and perhaps more than once.
-    fn walk(&self, path: &CanonicalPath<'_>, ends: Ends, show: &mut dyn FnMut(usize)) {
-        let text = path.as_str();
-        let text = text.strip_suffix('/').unwrap_or(text);
-        if !self.nodes.is_empty() {
-            Walk { nodes: &self.nodes, ends, entered: Vec::new(), show }.from(0, text.strip_prefix('/'));
+    fn each_match(&self, path: &CanonicalPath<'_>, show: &mut dyn FnMut(usize)) {
+        if self.nodes.is_empty() {
+            return;
+        }
+        match self.restricts {
+            None => self.walk(path.as_str(), path.ends_with_slash(), show),
+            Some(letter_case) => each_reading(path, letter_case, &mut |text| self.walk(text, false, show)),
         }
     }
-}
 
-/// Which ends of a path count. The walk itself sees it without a slash at its end.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Ends {
-    Slash,
-    NoSlash,
-    Either,
-}
-
-impl Ends {
-    fn of(path: &CanonicalPath<'_>) -> Self {
-        if path.ends_with_slash() { Self::Slash } else { Self::NoSlash }
+    /// Along a text, of which a slash at the end is no part.
+    fn walk(&self, text: &str, slash: bool, show: &mut dyn FnMut(usize)) {
+        let text = text.strip_suffix('/').unwrap_or(text);
+        Walk { nodes: &self.nodes, slash, entered: Vec::new(), show }.from(0, text.strip_prefix('/'));
     }
 }
 
 /// A walk through the tree, along one path.
 struct Walk<'a> {
     nodes: &'a [Node],
-    ends: Ends,
+    /// Only patterns with a slash at the end match, or only those without.
+    slash: bool,
     /// Nodes behind a `**` that were come to.
     entered: Vec<usize>,
     show: &'a mut dyn FnMut(usize),
@@ -201,14 +205,8 @@ impl Walk<'_> {
     }
 
     fn end(&mut self, node: &Node) {
-        if self.ends != Ends::Slash {
-            self.show_all(node);
-        }
-        if self.ends != Ends::NoSlash
-            && let Some(node) = node.exact.get("").and_then(|at| self.nodes.get(*at))
-        {
-            self.show_all(node);
-        }
+        let last = if self.slash { node.exact.get("").and_then(|at| self.nodes.get(*at)) } else { Some(node) };
+        last.into_iter().for_each(|node| self.show_all(node));
     }
 
     fn show_all(&mut self, node: &Node) {
@@ -274,6 +272,11 @@ mod tests {
 
     #[test]
     fn what_restricts_does_so_with_and_without_a_slash_at_the_end() {
+        let set = |pattern| {
+            let mut set = PatternSet::restricting(LetterCase::Exact);
+            set.insert(&PathPattern::parse(pattern, PathRules::default()).unwrap(), 0);
+            set
+        };
         for (pattern, text, expected) in [
             ("/admin", "/admin/", true),
             ("/admin/", "/admin", true),
@@ -282,8 +285,7 @@ mod tests {
             ("/", "/", true),
             ("/admin", "/admins/", false),
         ] {
-            let found = set(&[pattern]).lowest_either_slash(&path(text), |_| true);
-            assert_eq!(found.is_some(), expected, "{pattern} on {text}");
+            assert_eq!(set(pattern).contains(&path(text)), expected, "{pattern} on {text}");
         }
     }
 

@@ -56,7 +56,7 @@ pub struct Profile {
     pub allow: Vec<AllowRule>,
     /// Their paths; values are indices into `allow`.
     pub allow_paths: PatternSet,
-    /// What no rule can allow.
+    /// What no rule can allow: entries that restrict.
     pub deny: PathEntries,
     /// Where its clients must come from; empty: anywhere.
     pub source_networks: Vec<IpNet>,
@@ -98,7 +98,7 @@ impl Profile {
     /// # Errors
     /// 403 before 405: who may not know of a rule does not learn its methods.
     pub fn authorize(&self, asked: Asked<'_>, collections: &PatternSet) -> Result<usize, Deny> {
-        if self.deny.restricts(asked.method, asked.path) {
+        if self.deny.entry(asked.method, asked.path).is_some() {
             return Err(Reason::PathDenied.into());
         }
         let matching = self.allow_paths.matches(asked.path);
@@ -153,7 +153,7 @@ fn contains(list: &[String], wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{PathPattern, PathRules};
+    use crate::policy::{LetterCase, PathPattern, PathRules};
 
     /// (path pattern, methods, scopes, upgrades)
     type RuleRow<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
@@ -172,7 +172,7 @@ mod tests {
 
     fn profile(rules: &[RuleRow<'_>]) -> Profile {
         let pattern = |text: &str| PathPattern::parse(text, PathRules::default()).unwrap();
-        let mut deny = PathEntries::default();
+        let mut deny = PathEntries::restricting(LetterCase::Exact);
         deny.insert(&[pattern("/a/secret/**")], Vec::new());
         deny.insert(&[pattern("/a/frozen")], strings(&["POST"]));
         Profile {

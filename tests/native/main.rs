@@ -17,6 +17,7 @@ mod limits;
 mod proxy;
 mod reference;
 mod remembered;
+mod restrictions;
 mod revocation;
 mod rfc;
 mod signatures;

@@ -195,7 +195,8 @@ fn authorization(s: &Situation) -> Result<(), Reason> {
     Ok(())
 }
 
-/// "What restricts, `deny` and `binding.required_paths`, holds for a path with and without a slash at its end".
+/// "What restricts, `deny` and `binding.required_paths`, holds for every spelling of a path": "with it and without it", of a slash
+/// at the end.
 fn binding_required(s: &Situation) -> bool {
     path(s) == Some(Path::Transfers) || path(s) == Some(Path::TransfersSlash)
 }
