@@ -2,6 +2,7 @@
 
 pub mod address;
 mod entries;
+mod foreign;
 mod mode;
 mod path;
 mod pattern;

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::foreign::instead_of;
 use super::path::{CanonicalPath, PathRules};
 use super::restriction::{LetterCase, each_reading, read_pattern};
 
@@ -28,6 +29,9 @@ impl PathPattern {
     /// # Errors
     /// What was expected instead.
     pub fn parse(text: &str, rules: PathRules) -> Result<Self, String> {
+        if let Some(instead) = instead_of(text) {
+            return Err(instead);
+        }
         let path = CanonicalPath::parse(text.as_bytes(), rules)
             .map_err(|error| format!("a path pattern such as /payments/**. {}", error.as_str()))?;
         if path.as_str() != text {

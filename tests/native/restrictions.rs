@@ -230,3 +230,34 @@ fn a_collection_that_is_denied_restricts_in_every_spelling() {
         assert_eq!(ask(&policy, &acme(), path), expected, "{path}");
     }
 }
+
+#[test]
+fn a_pattern_of_another_language_is_refused_and_told_in_ours() {
+    for (pattern, instead) in [
+        ("/orders/{id}", "\"/orders/*\""),
+        ("/files/{path...}", "\"/files/**\""),
+        ("/files/{path=**}", "\"/files/**\""),
+        ("/a/:id", "\"/a/*\""),
+        ("/a$", "\"/a\""),
+        ("/a/(b|c)", "one pattern for each alternative"),
+        ("/a/[a-z]", "\"/a/*\""),
+    ] {
+        for (place, json) in [
+            ("profiles.p.allow[0].paths[0]", json!({"profiles": {"p": {"allow": [{"paths": [pattern]}]}}})),
+            ("profiles.p.deny[0]", json!({"profiles": {"p": {"deny": [pattern]}}})),
+            ("profiles.p.deny[0].paths[0]", json!({"profiles": {"p": {"deny": [{"paths": [pattern]}]}}})),
+            ("collections.c[0]", json!({"collections": {"c": [pattern]}})),
+            ("bypass[0].path", json!({"bypass": [{"path": pattern}]})),
+            ("binding.required_paths[0]", json!({"binding": {"required_paths": [pattern]}})),
+        ] {
+            let problem = Policy::from_json(json.to_string()).map(drop).unwrap_err().to_string();
+            let expected = format!("{place}: found {pattern:?}, expected {instead}");
+            assert!(problem.starts_with(&expected), "{problem}");
+        }
+    }
+    let problem = Policy::from_json(json!({"path": {"restrictions": "lower"}}).to_string()).map(drop).unwrap_err();
+    assert!(
+        problem.to_string().contains("path.restrictions") && problem.to_string().contains("ignore_case"),
+        "{problem}"
+    );
+}
