@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge e2e test-audit differential mutants bench fuzz clean
+.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge e2e test-audit test-upstreams differential mutants bench fuzz clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
 # Says natively what the filter makes of certificates and tokens.
@@ -22,9 +22,10 @@ find_envoy_old := ENVOY_OLD=$$($(tools)/envoy.sh old); export ENVOY_OLD
 find_proxies := PROXIES=$$($(tools)/proxies.sh); export PROXIES
 find_prometheus := PROMETHEUS=$$($(tools)/prometheus.sh); export PROMETHEUS
 find_audit := AUDIT_TOOLS=$$($(tools)/audit.sh); export AUDIT_TOOLS
+find_upstreams := UPSTREAMS=$$($(tools)/upstreams.sh); export UPSTREAMS
 
 help: ## list the targets
-	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 14
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 wasm: ## build the filter: dist/mtls_authz.wasm
 	@$(tools)/wasm.sh . dist/mtls_authz.wasm
@@ -80,6 +81,11 @@ test-audit: wasm ## the audit trail to a Kafka broker that is stopped, a shipper
 	@$(tools)/system.sh "for the test of the audit trail" python3 openssl
 	@$(find_envoy); $(find_audit); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests/audit
+
+test-upstreams: wasm ## spellings of denied paths against real HTTP servers: Python, nginx, Node, the JDK, Jetty, Go
+	@$(tools)/system.sh "for the test with real HTTP servers" python3 openssl
+	@$(find_envoy); $(find_proxies); $(find_upstreams); python=$$($(tools)/python.sh); \
+	$$python -m pytest $(ARGS) tests/upstreams
 
 mutants: ## change the code in ways that some test must notice, for hours; ONLY=src/policy/: a part
 	@ONLY='$(ONLY)' $(tools)/mutants.sh

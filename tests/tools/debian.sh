@@ -41,12 +41,13 @@ download() {
     while read -r name; do
         case $name in
             *-perl | *-dev | *-tools | *-common | *-data) ;; # no shared library
-            libjs-*) names+=("$name") ;; # a web page finds them beside itself alone
+            libjs-* | lib*-java) names+=("$name") ;; # a web page or a class path finds them beside itself alone
+            golang-*-go | golang-*-src | openjdk-*-jre-headless) names+=("$name") ;; # what a package without a version stands for
             lib*) dpkg-query --show --showformat='${db:Status-Status}\n' "$name" 2>/dev/null | grep -qx installed || names+=("$name") ;;
         esac
     done < <(awk '$1 == "Inst" { print $2 }' <<<"$plan")
     echo "$what: downloading ${names[*]}" >&2
-    (cd "$into" && apt-get "$@" --quiet=2 download "${names[@]}" >/dev/null 2>&1)
+    (cd "$into" && apt-get "$@" -o Dir::State::status=/dev/null --quiet=2 download "${names[@]}" >/dev/null 2>&1)
 }
 
 make() {
@@ -69,6 +70,10 @@ make() {
     fi
     for archive in "$temporary"/packages/*.deb; do
         dpkg-deb --extract "$archive" "$temporary/unpacked" || fail "$archive cannot be unpacked"
+    done
+    # A link to /etc means the file that came with the package.
+    find "$temporary/unpacked" -type l -lname '/*' -printf '%l %p\n' | while read -r target link; do
+        [[ ! -e $temporary/unpacked$target ]] || ln -sfnr "$temporary/unpacked$target" "$link"
     done
     runs "$temporary/unpacked" "$@" || fail "$package was unpacked, but '$*' does not run on this system"
     # One rename publishes it, so an interrupted call leaves nothing half done.
