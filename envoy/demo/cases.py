@@ -142,6 +142,7 @@ def cases(ports: Ports) -> list[Case]:
         Case("two profiles and none named", send(payment, cert="globex-batch", token="globex"),
              Answer(403, "profile_required")),
         Case("a path that no rule has", acme("/admin"), Answer(403, "path_denied")),
+        Case("a denied path, its colon escaped", acme("/payments/all%3Aexport"), Answer(403, "path_denied")),
         Case("a path of another client", acme("/reports/daily"), Answer(403, "collection_denied")),
         Case("a scope that the token lacks", acme("/payments", "-X", "POST"), Answer(403, "insufficient_scope")),
         Case("a method that the rule does not have", acme(payment, "-X", "DELETE"),

@@ -82,6 +82,8 @@ CASES: list[tuple[str | None, tuple[str, str | None, str] | None, str, str, list
     ("acme-mobile", ("acme-mobile", "acme-mobile", "payments:read"), "DELETE", "/payments/42", [],
      "method_not_allowed"),
     ("acme-mobile", ("acme-mobile", "acme-mobile", "payments:read"), "GET", "/payments/internal", [], "path_denied"),
+    ("acme-mobile", ("acme-mobile", "acme-mobile", "payments:read"), "GET", "/payments/all:export", [], "path_denied"),
+    ("acme-mobile", ("acme-mobile", "acme-mobile", "payments:read"), "GET", "/payments/all%3Aexport", [], "path_denied"),
     ("acme-mobile", ("acme-mobile", "acme-mobile", ""), "GET", "/reports/1", [], "collection_denied"),
     ("acme-mobile", ("acme-mobile", None, "payments:read"), "GET", "/payments/42", [], "sender_binding_missing"),
     ("acme-mobile", ("acme-mobile", "globex-batch", ""), "GET", "/payments/42", [], "sender_binding_mismatch"),
