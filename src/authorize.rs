@@ -11,7 +11,7 @@ use crate::policy::{Asked, CanonicalPath, Mode, ProfileId};
 use crate::presented::Asking;
 use crate::proxy::{Proxy, seconds};
 use crate::request::{Claimed, Request};
-use crate::token::{self, Claims, PresentedToken};
+use crate::token::{self, Claims, Credentials, PresentedToken};
 
 /// Decides about one request.
 pub fn decide(policy: &Policy, memory: &Memory, request: &Request<'_>, proxy: &dyn Proxy) -> Decision {
@@ -47,7 +47,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
                 .with_detail("A token belongs into the Authorization header, not into the query."));
         }
         true => token::credentials(&request.authorization)?,
-        false => None,
+        false => Credentials::Absent,
     };
 
     let now = seconds(proxy.now()?);

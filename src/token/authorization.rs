@@ -7,27 +7,42 @@ use crate::request::{Repeated, Values};
 /// A longer token is not read.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// What stands behind `Bearer ` in the header, or `None` where there is no header or one of another scheme.
+/// What the `Authorization` header of a request holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Credentials<'a> {
+    /// Nothing: there is no such header, or the policy uses no tokens.
+    #[default]
+    Absent,
+    /// Credentials of another scheme, in which the word `bearer` does not occur.
+    Other,
+    /// What follows `Bearer `, not yet checked to be a token.
+    Bearer(&'a [u8]),
+}
+
+/// Reads the header.
+///
+/// Readers differ: Envoy's `jwt_authn` finds its `value_prefix` anywhere in the value, other readers split the value at commas
+/// or white space. So a value in which the word `bearer` occurs, in any letter case and at any place, is one bearer token
+/// and nothing else, or it is refused.
 ///
 /// # Errors
-/// 400 `authorization_malformed`: several headers, several credentials in one, a scheme that is not followed by one space, or
-/// more than a token may hold. What two readers could read differently is not read at all.
-pub fn credentials<'a>(values: &Values<'a>) -> Result<Option<&'a [u8]>, Deny> {
+/// 400 `authorization_malformed`: several headers, a bearer token beside anything else, a scheme that is not followed by one
+/// space, or more than a token may hold.
+pub fn credentials<'a>(values: &Values<'a>) -> Result<Credentials<'a>, Deny> {
     const SCHEME: &[u8] = b"Bearer ";
     let several = |Repeated| malformed("there are several Authorization headers");
     let Some(value) = values.at_most_one().map_err(several)? else {
-        return Ok(None);
+        return Ok(Credentials::Absent);
     };
     match value.split_at_checked(SCHEME.len()) {
-        Some((_, token)) if token.len() > MAX_TOKEN_BYTES && is_bearer(value) => {
-            Err(malformed("the token is longer than 16 KiB"))
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => {
+            if token.len() > MAX_TOKEN_BYTES {
+                return Err(malformed("the token is longer than 16 KiB"));
+            }
+            Ok(Credentials::Bearer(token))
         }
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => Ok(Some(token)),
-        _ if is_bearer(value) => Err(misspelled()),
-        _ if value.split(|byte| *byte == b',').any(is_bearer) => {
-            Err(malformed("a bearer token is joined to other credentials by a comma"))
-        }
-        _ => Ok(None),
+        _ if names_bearer(value) => Err(misspelled()),
+        _ => Ok(Credentials::Other),
     }
 }
 
@@ -40,13 +55,17 @@ pub fn token(credentials: &[u8]) -> Result<&str, Deny> {
     token.and_then(|token| std::str::from_utf8(token).ok()).ok_or_else(misspelled)
 }
 
-fn is_bearer(credentials: &[u8]) -> bool {
-    let scheme = credentials.trim_ascii_start().split(|byte| byte.is_ascii_whitespace() || *byte == b',').next();
-    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"bearer"))
+/// Does the word `bearer` occur, followed by anything that no token holds, or by nothing?
+fn names_bearer(value: &[u8]) -> bool {
+    const WORD: &[u8] = b"bearer";
+    value.windows(WORD.len()).enumerate().any(|(place, word)| {
+        let next = value.get(place + WORD.len());
+        word.eq_ignore_ascii_case(WORD) && next.is_none_or(|next| !TOKEN68.contains(*next))
+    })
 }
 
 fn misspelled() -> Deny {
-    malformed("\"Bearer\", one space and a token of RFC 6750's characters are expected")
+    malformed("\"Bearer\", one space and a token of RFC 6750's characters are expected, and nothing else")
 }
 
 /// The characters of a token (RFC 6750 section 2.1).
@@ -58,49 +77,98 @@ fn malformed(note: &'static str) -> Deny {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    /// The token of headers with these values.
-    fn bearer(values: &[&'static str]) -> Result<Option<&'static str>, Deny> {
-        credentials(&values.iter().map(|value| value.as_bytes()).collect())?.map(token).transpose()
+    /// The token of headers with these values; an empty one for another scheme.
+    fn bearer<'a>(values: &[&'a [u8]]) -> Result<Option<&'a str>, Deny> {
+        match credentials(&values.iter().copied().collect())? {
+            Credentials::Absent => Ok(None),
+            Credentials::Other => Ok(Some("")),
+            Credentials::Bearer(text) => token(text).map(Some),
+        }
     }
 
     #[test]
     fn one_bearer_token_is_read_and_other_schemes_are_none() {
-        for (values, expected) in [
-            (&[][..], None),
-            (&["Bearer abc.def-_~+/="], Some("abc.def-_~+/=")),
-            (&["bearer abc"], Some("abc")),
-            (&["Basic dXNlcjpwYXNz"], None),
-            (&["Digest username=\"a\", realm=\"b\""], None),
-            (&["Bearerabc"], None),
-            (&[""], None),
-        ] {
-            assert_eq!(bearer(values), Ok(expected), "{values:?}");
+        let cases: &[(&[&[u8]], Option<&str>)] = &[
+            (&[], None),
+            (&[b"Bearer abc.def-_~+/="], Some("abc.def-_~+/=")),
+            (&[b"bearer abc"], Some("abc")),
+            (&[b"Basic dXNlcjpwYXNz"], Some("")),
+            (&[b"Digest username=\"a\", realm=\"b\""], Some("")),
+            (&[b"DPoP abc"], Some("")),
+            (&[b"Bearerabc"], Some("")),
+            (&[b"Basic Bearerabc"], Some("")),
+            (&[b""], Some("")),
+        ];
+        for (values, expected) in cases {
+            assert_eq!(bearer(values), Ok(*expected), "{values:?}");
         }
     }
 
     #[test]
     fn what_two_readers_could_read_differently_is_refused() {
-        let long: &str = Box::leak(format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1)).into_boxed_str());
-        for values in [
-            &["Bearer a", "Bearer b"][..],
-            &["Bearer a", "Basic b"],
-            &["Basic b", "Bearer a"],
-            &["Bearer a,Bearer b"],
-            &["Bearer a, Bearer b"],
-            &["Basic a, Bearer b"],
-            &["Basic a,bearer b"],
-            &["Bearer"],
-            &["Bearer "],
-            &["Bearer  a"],
-            &["Bearer\ta"],
-            &["Bearer a b"],
-            &[" Bearer a"],
-            &["Bearer a\u{a1}"],
+        let long: &[u8] = Box::leak(format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1)).into_boxed_str()).as_bytes();
+        let cases: &[&[&[u8]]] = &[
+            &[b"Bearer a", b"Bearer b"],
+            &[b"Bearer a", b"Basic b"],
+            &[b"Basic b", b"Bearer a"],
+            &[b"Bearer a,Bearer b"],
+            &[b"Bearer a, Bearer b"],
+            &[b"Bearer Bearer a"],
+            &[b"Basic a, Bearer b"],
+            &[b"Basic a,bearer b"],
+            &[b"Basic a Bearer b"],
+            &[b"Basic a\tBEARER b"],
+            &[b"Basic a;Bearer b"],
+            &[b"Basic a=\"Bearer b\""],
+            &[b"Digest username=\"bearer\""],
+            &[b"Basic a Bearer"],
+            &[b"xBearer a"],
+            &[b"\"Bearer a\""],
+            &[b"Bearer"],
+            &[b"Bearer "],
+            &[b"Bearer  a"],
+            &[b"Bearer\ta"],
+            &[b"Bearer\xa0a"],
+            &[b"Bearer\xc2\xa0a"],
+            &[b"Bearer: a"],
+            &[b"Bearer,a"],
+            &[b"Bearer a b"],
+            &[b"Bearer a "],
+            &[b" Bearer a"],
+            &[b"\tBearer a"],
+            &[b"Bearer a\xa1"],
             &[long],
-        ] {
+        ];
+        for values in cases {
             assert_eq!(bearer(values).map_err(|deny| deny.reason), Err(Reason::AuthorizationMalformed), "{values:?}");
+        }
+    }
+
+    proptest! {
+        /// Whatever stands before a bearer token, behind it or in the place of its space.
+        #[test]
+        fn no_spelling_hides_a_bearer_token(
+            before in prop::collection::vec(any::<u8>(), 0..12),
+            word in "[Bb][Ee][Aa][Rr][Ee][Rr]",
+            between in prop::collection::vec(any::<u8>().prop_filter("no token", |byte| !TOKEN68.contains(*byte)), 1..3),
+            after in prop::collection::vec(any::<u8>(), 0..12),
+        ) {
+            let value = [&before[..], word.as_bytes(), &between, &after].concat();
+            let is_token = before.is_empty() && between == b" " && !after.is_empty() && TOKEN68.contains_all(&after);
+            let read = credentials(&[&value[..]].into_iter().collect());
+            let read = read.and_then(|credentials| match credentials {
+                Credentials::Bearer(text) => token(text).map(str::as_bytes),
+                other => panic!("{other:?}"),
+            });
+            if is_token {
+                assert_eq!(read, Ok(&after[..]));
+            } else {
+                assert_eq!(read.map_err(|deny| deny.reason), Err(Reason::AuthorizationMalformed));
+            }
         }
     }
 }

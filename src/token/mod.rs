@@ -14,7 +14,7 @@ mod presented;
 mod signature;
 
 pub use algorithm::{Algorithm, Family};
-pub use authorization::credentials;
+pub use authorization::{Credentials, credentials};
 pub use binding::Confirmation;
 pub use cache::TokenCache;
 pub use claims::{ClaimRules, Claims};

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::{Claims, TokenRules, TokenSource, authorization, jws, verified_payload};
+use super::{Claims, Credentials, TokenRules, TokenSource, authorization, jws, verified_payload};
 use crate::decision::{Deny, Reason};
 use crate::memory::Memory;
 use crate::proxy::Proxy;
@@ -20,32 +20,44 @@ pub struct PresentedToken<'a> {
     bearer: Option<&'a str>,
     /// What it claims, where exactly this text was verified here before.
     known: Option<Rc<Claims>>,
-    /// What `jwt_authn` verified.
-    payload: Option<Map<String, Value>>,
+    /// What `jwt_authn` verified, once that was looked up.
+    payload: Option<Option<Map<String, Value>>>,
     claims: Option<Rc<Claims>>,
 }
 
 impl<'a> PresentedToken<'a> {
-    /// Takes up the bearer credentials of the `Authorization` header.
+    /// Takes up the credentials of the `Authorization` header.
     ///
     /// # Errors
-    /// 400 `authorization_malformed` where they are no token, or not the one that `jwt_authn` verified.
+    /// 400 `authorization_malformed` where they are not exactly the token that `jwt_authn` verified, or no token although they
+    /// are said to be one.
     pub fn new(
         rules: &'a TokenRules,
         memory: &'a Memory,
         proxy: &'a dyn Proxy,
         now: i64,
-        credentials: Option<&'a [u8]>,
+        credentials: Credentials<'a>,
     ) -> Result<Self, Deny> {
-        let known = match rules.source {
-            TokenSource::Jwks(_) => credentials.and_then(|text| memory.tokens().claims(text)),
-            TokenSource::JwtAuthn { .. } => None,
+        let known = match (&rules.source, credentials) {
+            (TokenSource::Jwks(_), Credentials::Bearer(text)) => memory.tokens().claims(text),
+            _ => None,
         };
         // What equals a token that was verified is spelled as a token.
-        let bearer = credentials.filter(|_| known.is_none()).map(authorization::token).transpose()?;
-        let payload = match (&rules.source, bearer) {
-            (TokenSource::JwtAuthn { namespace, key }, Some(_)) => verified_payload(namespace, key, bearer, proxy)?,
+        let bearer = match credentials {
+            Credentials::Bearer(text) if known.is_none() => Some(authorization::token(text)?),
             _ => None,
+        };
+        let payload = match (&rules.source, credentials) {
+            (TokenSource::Jwks(_), _) | (_, Credentials::Absent) => None,
+            (TokenSource::JwtAuthn { namespace, key }, credentials) => {
+                let payload = verified_payload(namespace, key, bearer, proxy)?;
+                if payload.is_some() && credentials == Credentials::Other {
+                    return Err(Deny::new(Reason::AuthorizationMalformed).with_note(
+                        "jwt_authn verified a token, but the Authorization header is not exactly that bearer token",
+                    ));
+                }
+                Some(payload)
+            }
         };
         Ok(Self { rules, memory, proxy, now, bearer, known, payload, claims: None })
     }
@@ -67,16 +79,17 @@ impl<'a> PresentedToken<'a> {
     }
 
     fn left_by_jwt_authn(&mut self, namespace: &str, key: &str) -> Result<Rc<Claims>, Deny> {
-        let payload = match (self.payload.take(), self.bearer) {
-            (Some(payload), _) => payload,
-            (None, None) => verified_payload(namespace, key, None, self.proxy)?.ok_or(Reason::TokenMissing)?,
-            (None, Some(_)) => {
-                return Err(Deny::new(Reason::TokenMissing).with_note(
-                    "there is a bearer token, but jwt_authn left no payload: it refused the token, or its provider's \
-                     payload_in_metadata is not token.metadata.key",
-                ));
-            }
+        let payload = match self.payload.take() {
+            Some(payload) => payload,
+            None => verified_payload(namespace, key, None, self.proxy)?,
         };
+        let payload = payload.ok_or_else(|| match self.bearer {
+            None => Deny::from(Reason::TokenMissing),
+            Some(_) => Deny::new(Reason::TokenMissing).with_note(
+                "there is a bearer token, but jwt_authn left no payload: it refused the token, or its provider's \
+                 payload_in_metadata is not token.metadata.key",
+            ),
+        })?;
         Claims::read(&payload, &self.rules.claims).map(Rc::new)
     }
 

@@ -258,7 +258,7 @@ fn an_operator_is_told_in_a_note_what_was_found_and_what_to_do() {
             good(),
             vec![("authorization", "Basic a, Bearer b")],
             Reason::AuthorizationMalformed,
-            "by a comma",
+            "and nothing else",
         ),
         (
             "tabbed",

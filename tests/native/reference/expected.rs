@@ -179,9 +179,9 @@ fn authorization(s: &Situation) -> Result<(), Reason> {
         return Err(Reason::AuthorizationMalformed);
     }
 
-    // "it must hold the very token that was verified: otherwise 400". The README speaks of "at most one bearer token",
-    // and another scheme's credentials are none: the one that was verified came from elsewhere.
-    if metadata(s) && s.token.transport == Transport::NotTheVerified {
+    // "it must hold the very token that was verified: otherwise 400"
+    // "a verified payload beside an `Authorization` that is not exactly one bearer token … is 400, too"
+    if metadata(s) && matches!(s.token.transport, Transport::NotTheVerified | Transport::OtherScheme) {
         return Err(Reason::AuthorizationMalformed);
     }
     // "Its header must not hold `crit`: otherwise 401 `token_malformed`", which is seen as soon as that is compared,
