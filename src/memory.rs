@@ -92,10 +92,14 @@ impl Memory {
         fresh.map(|keys| Rc::clone(&keys.set))
     }
 
-    /// Puts fetched keys in force. Tokens that older keys verified are forgotten.
-    pub fn adopt_keys(&self, set: KeySet, stale_at: i64) {
-        *self.keys.borrow_mut() = Some(Keys { set: Rc::new(set), stale_at: Some(stale_at) });
-        self.tokens.borrow_mut().clear();
+    /// Puts fetched keys in force. Tokens that were verified with a key that is not among them are forgotten.
+    pub fn adopt_keys(&self, mut set: KeySet, stale_at: i64) {
+        let mut keys = self.keys.borrow_mut();
+        if let Some(older) = keys.as_ref() {
+            set.keep(&older.set);
+        }
+        self.tokens.borrow_mut().retain(|key| set.holds(key));
+        *keys = Some(Keys { set: Rc::new(set), stale_at: Some(stale_at) });
     }
 
     /// Tokens that were verified.

@@ -1,8 +1,9 @@
 //! Tokens that were verified, so that a token costs its signature once.
 //!
-//! What is remembered is that one exact text was signed by one of the keys in force, and its claims. It is no verdict on
-//! a request: times are compared with the clock and the binding with the certificate every time, so a remembered token
-//! is worth nothing with another certificate or after its end. When the keys change everything is forgotten.
+//! What is remembered is that one exact text was signed by one of the keys in force, by which, and its claims. It is no
+//! verdict on a request: times are compared with the clock and the binding with the certificate every time, so a remembered
+//! token is worth nothing with another certificate or after its end. When a key is in force no longer, its tokens are
+//! forgotten; those of the keys that stay are not.
 //!
 //! A token is found by a fast hash of the last 16 characters of its signature and then compared whole, so nothing long is
 //! hashed. Two tokens whose ends hash alike cost each other their place, never more; and only tokens with a valid signature
@@ -13,7 +14,7 @@ use std::rc::Rc;
 
 use lru::LruCache;
 
-use super::Claims;
+use super::{Claims, Key};
 use crate::fingerprint::{Numbers, fingerprint};
 
 /// Tokens remembered in a worker; beyond that the least recently used one is forgotten.
@@ -27,6 +28,8 @@ pub struct TokenCache(LruCache<u64, Remembered, Numbers>);
 struct Remembered {
     token: Box<str>,
     claims: Rc<Claims>,
+    /// The key that verified it.
+    key: Rc<Key>,
 }
 
 impl Default for TokenCache {
@@ -43,15 +46,15 @@ impl TokenCache {
     }
 
     /// Remembers a token whose signature was found valid.
-    pub fn insert(&mut self, token: &str, claims: Rc<Claims>) {
+    pub fn insert(&mut self, token: &str, claims: Rc<Claims>, key: Rc<Key>) {
         if let Some(tail) = tail(token.as_bytes()).filter(|_| token.len() <= MAX_TOKEN_BYTES) {
-            self.0.put(tail, Remembered { token: token.into(), claims });
+            self.0.put(tail, Remembered { token: token.into(), claims, key });
         }
     }
 
-    /// Forgets everything.
-    pub fn clear(&mut self) {
-        self.0.clear();
+    /// Forgets the tokens of all other keys.
+    pub fn retain(&mut self, is_in_force: impl Fn(&Rc<Key>) -> bool) {
+        self.0.retain(|_, remembered| is_in_force(&remembered.key));
     }
 }
 
@@ -81,33 +84,48 @@ mod tests {
         Rc::new(Claims::read(payload.as_object().unwrap(), &rules).unwrap())
     }
 
+    /// RFC 8037 appendix A.2.
+    fn key() -> Rc<Key> {
+        let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"});
+        Rc::new(Key::from_jwk(jwk.as_object().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn with_a_key_its_tokens_go_and_no_others() {
+        let mut cache = TokenCache::default();
+        let (goes, stays) = (key(), key());
+        cache.insert("a.b.0123456789abcdef", claims("a"), Rc::clone(&goes));
+        cache.insert("z.z.fedcba9876543210", claims("z"), Rc::clone(&stays));
+        cache.retain(|key| Rc::ptr_eq(key, &stays));
+        assert!(cache.claims(b"a.b.0123456789abcdef").is_none());
+        assert!(cache.claims(b"z.z.fedcba9876543210").is_some());
+    }
+
     #[test]
     fn a_token_is_known_by_all_of_its_text() {
         let mut cache = TokenCache::default();
-        cache.insert("a.b.0123456789abcdef", claims("a"));
+        cache.insert("a.b.0123456789abcdef", claims("a"), key());
         assert!(cache.claims(b"a.b.0123456789abcdef").is_some());
         for other in
             ["A.b.0123456789abcdef", "x.a.b.0123456789abcdef", "a.b.0123456789abcdeF", "0123456789abcdef", "short", ""]
         {
             assert!(cache.claims(other.as_bytes()).is_none(), "{other}");
         }
-        cache.insert("z.z.0123456789abcdef", claims("z"));
+        cache.insert("z.z.0123456789abcdef", claims("z"), key());
         assert!(cache.claims(b"a.b.0123456789abcdef").is_none(), "tokens that end alike replace each other");
-        cache.clear();
-        assert!(cache.claims(b"z.z.0123456789abcdef").is_none());
     }
 
     #[test]
     fn the_least_recently_used_is_forgotten_and_long_ones_are_not_remembered() {
         let mut cache = TokenCache::default();
         for number in 0..=MAX_TOKENS.get() {
-            cache.insert(&format!("{number:016}"), claims("a"));
+            cache.insert(&format!("{number:016}"), claims("a"), key());
             assert!(cache.claims(b"0000000000000000").is_some() || number == 0);
         }
         assert!(cache.claims(b"0000000000000001").is_none());
         assert!(cache.claims(b"0000000000000002").is_some());
         let long = "a".repeat(MAX_TOKEN_BYTES + 1);
-        cache.insert(&long, claims("a"));
+        cache.insert(&long, claims("a"), key());
         assert!(cache.claims(long.as_bytes()).is_none());
     }
 }

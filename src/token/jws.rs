@@ -2,6 +2,8 @@
 //!
 //! `jwk`, `jku`, `x5c` and `x5u` in a token's header are never looked at.
 
+use std::rc::Rc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
@@ -23,6 +25,16 @@ pub fn verify(
     algorithms: &[Algorithm],
     proxy: &dyn Proxy,
 ) -> Result<Map<String, Value>, Deny> {
+    verified(token, keys, algorithms, proxy).map(|(payload, _)| payload)
+}
+
+/// The same, with the key that verified it.
+pub(super) fn verified(
+    token: &str,
+    keys: &KeySet,
+    algorithms: &[Algorithm],
+    proxy: &dyn Proxy,
+) -> Result<(Map<String, Value>, Rc<Key>), Deny> {
     let (signed, encoded_signature) = token.rsplit_once('.').ok_or_else(shape)?;
     let (encoded_header, encoded_payload) = signed.split_once('.').ok_or_else(shape)?;
     if encoded_payload.contains('.') {
@@ -48,13 +60,14 @@ pub fn verify(
     if !signature::is_valid(proxy, algorithm, &key.material, signed.as_bytes(), &signature) {
         return Err(Reason::TokenSignatureInvalid.into());
     }
-    json::object(&decode(encoded_payload)?)
-        .ok_or_else(|| malformed("The token's payload is not a JSON object without repeated members."))
+    let payload = json::object(&decode(encoded_payload)?)
+        .ok_or_else(|| malformed("The token's payload is not a JSON object without repeated members."))?;
+    Ok((payload, Rc::clone(key)))
 }
 
 /// Exactly one key, or none: trying several would let a caller choose how much work a token is.
-fn choose<'a>(keys: &'a KeySet, id: Option<&'a str>, algorithm: Algorithm) -> Result<&'a Key, Deny> {
-    let mut serving = keys.named(id).filter(|key| key.serves(algorithm));
+fn choose<'a>(keys: &'a KeySet, id: Option<&'a str>, algorithm: Algorithm) -> Result<&'a Rc<Key>, Deny> {
+    let mut serving = keys.shared(id).filter(|key| key.serves(algorithm));
     match (serving.next(), serving.next(), id) {
         (Some(key), None, _) => Ok(key),
         (None, _, Some(_)) if keys.named(id).next().is_some() => Err(Deny::new(Reason::TokenAlgorithmNotAllowed)

@@ -1,5 +1,7 @@
 //! Public keys: JWK (RFC 7517, RFC 8037) in, something that can verify out.
 
+use std::rc::Rc;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use p256::elliptic_curve::point::AffineCoordinates;
@@ -51,6 +53,14 @@ impl Material {
             Self::P256(..) => Family::P256,
             Self::P384(..) => Family::P384,
             Self::Ed25519(_) => Family::Ed25519,
+        }
+    }
+
+    /// Everything of it, in the form that its kind has.
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Rsa(_, spki) | Self::P256(_, spki) | Self::P384(_, spki) => spki,
+            Self::Ed25519(key) => key.as_bytes(),
         }
     }
 
@@ -142,6 +152,14 @@ impl Key {
         Ok(Self { id: text("kid")?.map(str::to_owned), algorithm, material })
     }
 
+    /// Is it the same key, by the same name and for the same algorithms?
+    fn is_same(&self, other: &Self) -> bool {
+        self.id == other.id
+            && self.algorithm == other.algorithm
+            && self.material.family() == other.material.family()
+            && self.material.bytes() == other.material.bytes()
+    }
+
     /// May it verify this algorithm?
     pub fn serves(&self, algorithm: Algorithm) -> bool {
         self.material.family() == algorithm.family() && self.algorithm.is_none_or(|only| only == algorithm)
@@ -224,7 +242,7 @@ fn rsa_spki(modulus: &[u8], exponent: &[u8]) -> Vec<u8> {
 
 /// Keys that may verify tokens.
 #[derive(Debug, Clone, Default)]
-pub struct KeySet(Vec<Key>);
+pub struct KeySet(Vec<Rc<Key>>);
 
 /// Why a whole set is not adopted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -279,7 +297,7 @@ impl KeySet {
         if listed.len() > MAX_KEYS {
             return Err(SetError::TooMany);
         }
-        let mut keys: Vec<Key> = Vec::new();
+        let mut keys: Vec<Rc<Key>> = Vec::new();
         let mut left_out = Vec::new();
         for (index, jwk) in listed.iter().enumerate() {
             let key = jwk.as_object().ok_or(Unusable::Type).and_then(Key::from_jwk);
@@ -288,7 +306,7 @@ impl KeySet {
                 Ok(key) if key.id.is_some() && keys.iter().any(|other| same(&key, other)) => {
                     left_out.push(LeftOut { index, id: key.id, why: Unusable::Duplicate });
                 }
-                Ok(key) => keys.push(key),
+                Ok(key) => keys.push(Rc::new(key)),
                 Err(why) => {
                     let id = jwk.get("kid").and_then(Value::as_str).map(|id| id.chars().take(64).collect());
                     left_out.push(LeftOut { index, id, why });
@@ -300,7 +318,26 @@ impl KeySet {
 
     /// The keys with this name, or all keys for a token that names none.
     pub fn named<'a>(&'a self, id: Option<&'a str>) -> impl Iterator<Item = &'a Key> {
+        self.shared(id).map(Rc::as_ref)
+    }
+
+    /// The same, to be kept.
+    pub(super) fn shared<'a>(&'a self, id: Option<&'a str>) -> impl Iterator<Item = &'a Rc<Key>> {
         self.0.iter().filter(move |key| id.is_none() || key.id.as_deref() == id)
+    }
+
+    /// Takes the keys that an older set has as well from there, so that [`KeySet::holds`] knows them again.
+    pub fn keep(&mut self, older: &Self) {
+        for key in &mut self.0 {
+            if let Some(same) = older.0.iter().find(|other| other.is_same(key)) {
+                *key = Rc::clone(same);
+            }
+        }
+    }
+
+    /// Is it one of these keys, and not only one that equals one of them?
+    pub fn holds(&self, key: &Rc<Key>) -> bool {
+        self.0.iter().any(|held| Rc::ptr_eq(held, key))
     }
 }
 

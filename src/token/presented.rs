@@ -102,9 +102,9 @@ impl<'a> PresentedToken<'a> {
             return Ok(Rc::clone(claims));
         }
         let token = self.bearer.ok_or(Reason::TokenMissing)?;
-        let payload = jws::verify(token, &keys, &self.rules.algorithms, self.proxy)?;
+        let (payload, key) = jws::verified(token, &keys, &self.rules.algorithms, self.proxy)?;
         let claims = Rc::new(Claims::read(&payload, &self.rules.claims)?);
-        self.memory.tokens().insert(token, Rc::clone(&claims));
+        self.memory.tokens().insert(token, Rc::clone(&claims), key);
         Ok(claims)
     }
 }

@@ -158,6 +158,53 @@ fn a_remembered_token_is_verified_again_when_the_keys_have_changed() {
     assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
 }
 
+/// Anybody can have the keys fetched, with a token that names an unknown one.
+#[test]
+fn the_same_keys_fetched_again_forget_no_token() {
+    let (policy, leaf) = (fetched(), acme());
+    let memory = Memory::new(&policy.token.source);
+    let host = connection(1, &leaf);
+    let token = token(&leaf);
+    let other = || Issuer::of(Algorithm::Ps256).named_jwk("other");
+    for set in [
+        vec![issuer().jwk()],
+        vec![issuer().jwk()],
+        vec![other(), issuer().jwk()],
+        vec![issuer().jwk(), Issuer::new(Algorithm::EdDsa).named_jwk("new")],
+    ] {
+        memory.adopt_keys(key_set(&set), NOW + 1_000);
+        assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
+        assert_eq!(host.signatures.get(), 1);
+    }
+}
+
+/// What would be verified again, and perhaps not be found good.
+#[test]
+fn a_token_is_forgotten_with_its_key_and_with_the_keys_name_or_algorithm() {
+    let (policy, leaf) = (fetched(), acme());
+    let host = connection(1, &leaf);
+    let token = token(&leaf);
+    let jwk = |changes: Value| {
+        let mut jwk = issuer().jwk();
+        changes.as_object().unwrap().iter().for_each(|(name, value)| jwk[name] = value.clone());
+        jwk
+    };
+    for (name, after, expected) in [
+        ("another name", jwk(json!({"kid": "renamed"})), Ok(())),
+        ("an algorithm", jwk(json!({"alg": "ES256"})), Ok(())),
+        ("another key by its name", Issuer::new(Algorithm::Es256).jwk(), Err(Reason::TokenSignatureInvalid)),
+        ("a key of another kind", Issuer::of(Algorithm::EdDsa).jwk(), Err(Reason::TokenKeyUnknown)),
+    ] {
+        let memory = Memory::new(&policy.token.source);
+        memory.adopt_keys(keys(issuer().jwk()), NOW + 1_000);
+        assert_eq!(request(&policy, &memory, &host, &token), Ok(()), "{name}");
+        let before = host.signatures.get();
+        memory.adopt_keys(keys(after), NOW + 1_000);
+        assert_eq!(request(&policy, &memory, &host, &token), expected, "{name}");
+        assert_eq!(host.signatures.get() - before, usize::from(expected != Err(Reason::TokenKeyUnknown)), "{name}");
+    }
+}
+
 #[test]
 fn a_remembered_token_is_worth_nothing_once_the_keys_are_too_old() {
     let (policy, leaf) = (fetched(), acme());
