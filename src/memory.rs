@@ -27,7 +27,7 @@ pub struct Memory {
     certificates: RefCell<LruCache<PeerCertificate, Rc<Seen>, Numbers>>,
     forwarded: RefCell<LruCache<Box<[u8]>, Rc<SeenForwarded>>>,
     tokens: RefCell<TokenCache>,
-    keys: RefCell<Option<Keys>>,
+    keys: RefCell<Option<Rc<KeySet>>>,
     /// The lists of revoked certificates that were fetched.
     pub revoked: InForce,
 }
@@ -55,12 +55,6 @@ pub struct SeenForwarded {
     pub hops: Vec<Rc<Seen>>,
 }
 
-struct Keys {
-    set: Rc<KeySet>,
-    /// Not to be used any more from this second on; `None`: for ever.
-    stale_at: Option<i64>,
-}
-
 impl Default for Memory {
     /// Of a policy that has no keys of its own.
     fn default() -> Self {
@@ -72,7 +66,7 @@ impl Memory {
     /// An empty memory, but for keys that stand in the configuration.
     pub fn new(source: &TokenSource) -> Self {
         let inline = match source {
-            TokenSource::Jwks(KeySource::Inline(set)) => Some(Keys { set: Rc::clone(set), stale_at: None }),
+            TokenSource::Jwks(KeySource::Inline(set)) => Some(Rc::clone(set)),
             TokenSource::Jwks(KeySource::Fetched(_)) | TokenSource::JwtAuthn { .. } => None,
         };
         Self {
@@ -85,21 +79,25 @@ impl Memory {
         }
     }
 
-    /// The keys in force (`now` in seconds since 1970).
-    pub fn keys(&self, now: i64) -> Option<Rc<KeySet>> {
-        let keys = self.keys.borrow();
-        let fresh = keys.as_ref().filter(|keys| keys.stale_at.is_none_or(|stale_at| now < stale_at));
-        fresh.map(|keys| Rc::clone(&keys.set))
+    /// The keys in force.
+    pub fn keys(&self) -> Option<Rc<KeySet>> {
+        self.keys.borrow().clone()
+    }
+
+    /// Takes fetched keys that are too old out of force, and forgets the tokens that they verified.
+    pub fn drop_keys(&self) {
+        *self.keys.borrow_mut() = None;
+        self.tokens.borrow_mut().retain(|_| false);
     }
 
     /// Puts fetched keys in force. Tokens that were verified with a key that is not among them are forgotten.
-    pub fn adopt_keys(&self, mut set: KeySet, stale_at: i64) {
+    pub fn adopt_keys(&self, mut set: KeySet) {
         let mut keys = self.keys.borrow_mut();
         if let Some(older) = keys.as_ref() {
-            set.keep(&older.set);
+            set.keep(older);
         }
         self.tokens.borrow_mut().retain(|key| set.holds(key));
-        *keys = Some(Keys { set: Rc::new(set), stale_at: Some(stale_at) });
+        *keys = Some(Rc::new(set));
     }
 
     /// Tokens that were verified.

@@ -1,6 +1,7 @@
 //! Keeping fetched keys fresh, and the requests that wait for them.
 //!
-//! The last good set stays in force until it is too old. A key that no set has is looked for at most once in a
+//! The last good set stays in force until it is too old. Ages and waits are measured with the clock that nobody sets, so that
+//! keys neither live longer nor die when the time of day is corrected. A key that no set has is looked for at most once in a
 //! [`COOLDOWN`]; requests that need it, or that came before the first set, wait for that fetch and no longer.
 
 use std::cell::Cell;
@@ -13,13 +14,13 @@ use super::worker::Worker;
 use crate::fetch::{Fetch, useless};
 use crate::memory::Memory;
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
-use crate::proxy::{MILLISECOND, Proxy, SECOND, seconds};
+use crate::proxy::{MILLISECOND, Proxy, SECOND};
 use crate::token::{KeySet, MAX_SET_BYTES};
 
 /// Between two fetches for unknown keys, however many tokens name one.
 const COOLDOWN: u64 = 5 * SECOND;
 
-/// The fetches of one worker. Times are nanoseconds since 1970.
+/// The fetches of one worker. Times are nanoseconds of [`Proxy::monotonic`].
 pub(super) struct KeyFetcher {
     fetch: Fetch,
     in_flight: Cell<Option<u32>>,
@@ -52,7 +53,7 @@ impl KeyFetcher {
 
     /// Lets a request wait, unless it is not worth it: then it is to be refused now.
     pub fn wait(&self, context: u32, for_a_key: bool) -> bool {
-        let Ok(now) = Host.now() else {
+        let Ok(now) = Host.monotonic() else {
             return false;
         };
         let patience = u64::from(self.fetch.timeout_ms) * MILLISECOND;
@@ -70,8 +71,18 @@ impl KeyFetcher {
         self.waiting.forget(context);
     }
 
-    /// Starts a fetch where one is due (`now` in nanoseconds). Returns the requests that have waited long enough.
-    pub fn tick(&self, worker: &Worker, now: u64) -> Vec<u32> {
+    /// Drops keys that are too old and starts a fetch where one is due. Returns the requests that have waited long enough.
+    ///
+    /// That keys are dropped here and not when they are used spares every request a look at the clock.
+    pub fn tick(&self, worker: &Worker) -> Vec<u32> {
+        let Ok(now) = Host.monotonic() else {
+            self.drop_keys(worker, 0, "there is no clock that tells their age");
+            return Vec::new();
+        };
+        let max_stale = u64::try_from(self.fetch.max_stale).unwrap_or_default();
+        if self.age(now) >= max_stale.saturating_mul(SECOND) {
+            self.drop_keys(worker, now, "they are older than max_stale_seconds");
+        }
         self.show_age(now);
         let wanted = self.wanted.get() && now >= self.finished_at.get().saturating_add(COOLDOWN);
         if self.in_flight.get().is_none() && (wanted || now >= self.due_at.get()) {
@@ -80,12 +91,26 @@ impl KeyFetcher {
         self.waiting.take(|paused| paused.until <= now)
     }
 
-    /// Once a second. Each worker fetches for itself and shows its own age, so that over a minute the oldest can be seen.
-    fn show_age(&self, now: u64) {
+    /// Of the keys in force, or how long there have been none.
+    fn age(&self, now: u64) -> u64 {
         let since = self.adopted_at.get().unwrap_or(now);
         self.adopted_at.set(Some(since));
+        now.saturating_sub(since)
+    }
+
+    /// Takes the keys out of force, if there are any, and has others fetched at once.
+    fn drop_keys(&self, worker: &Worker, now: u64, why: &str) {
+        if worker.memory.keys().is_some() {
+            host::warn(format_args!("token.jwks_uri: the last good keys are not used any more: {why}"));
+            worker.memory.drop_keys();
+            self.due_at.set(now);
+        }
+    }
+
+    /// Once a second. Each worker fetches for itself and shows its own age, so that over a minute the oldest can be seen.
+    fn show_age(&self, now: u64) {
         if self.shown_at.replace(now / SECOND) != now / SECOND {
-            self.gauges.set(fetch_age(Source::Jwks), now.saturating_sub(since) / SECOND);
+            self.gauges.set(fetch_age(Source::Jwks), self.age(now) / SECOND);
         }
     }
 
@@ -99,14 +124,14 @@ impl KeyFetcher {
                     "token.jwks_uri: no keys can be fetched through cluster {cluster:?}: {problem}; is it configured?"
                 ));
                 worker.count(Counter::Fetched(Source::Jwks, Outcome::Failed));
-                self.finish(now, self.retry(&worker.memory, now));
+                self.finish(now, self.retry(&worker.memory));
             }
         }
     }
 
     /// Until the next attempt after one that failed.
-    fn retry(&self, memory: &Memory, now: u64) -> u64 {
-        self.fetch.retry(memory.keys(seconds(now)).is_some())
+    fn retry(&self, memory: &Memory) -> u64 {
+        self.fetch.retry(memory.keys().is_some())
     }
 
     fn finish(&self, now: u64, next: u64) {
@@ -120,24 +145,25 @@ impl KeyFetcher {
         if self.in_flight.get() != Some(call) {
             return Vec::new();
         }
-        let now = Host.now().unwrap_or_default();
+        // Without a clock the keys are as old as can be, and the next tick that has one drops them.
+        let now = Host.monotonic().unwrap_or_default();
         let memory = &worker.memory;
         match answered_keys() {
             Ok(set) => {
                 worker.count(Counter::Fetched(Source::Jwks, Outcome::Adopted));
                 self.adopted_at.set(Some(now));
-                memory.adopt_keys(set, seconds(now).saturating_add(self.fetch.max_stale));
+                memory.adopt_keys(set);
                 self.finish(now, self.fetch.pause(now));
                 self.waiting.take(|_| true)
             }
             Err(problem) => {
                 worker.count(Counter::Fetched(Source::Jwks, Outcome::Failed));
-                let in_force = memory.keys(seconds(now)).is_some();
+                let in_force = memory.keys().is_some();
                 let consequence = if in_force { "the last good keys stay in force" } else { "there are none yet" };
                 host::warn(format_args!(
                     "token.jwks_uri: the keys that were fetched cannot be used: {problem}; {consequence}"
                 ));
-                self.finish(now, self.retry(memory, now));
+                self.finish(now, self.retry(memory));
                 self.waiting.take(|paused| paused.what)
             }
         }

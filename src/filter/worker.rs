@@ -77,12 +77,12 @@ impl Worker {
 
     /// Looks after fetches, waiting requests and gauges.
     pub fn tick(&self) {
+        if let Some(keys) = &self.keys {
+            self.resume(keys.tick(self), true);
+        }
         let Ok(now) = Host.now() else {
             return;
         };
-        if let Some(keys) = &self.keys {
-            self.resume(keys.tick(self, now), true);
-        }
         self.resume(self.feeds.tick(self, now), false);
         self.inventory.tick(seconds(now));
     }

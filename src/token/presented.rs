@@ -97,7 +97,7 @@ impl<'a> PresentedToken<'a> {
         if self.bearer.is_none() && self.known.is_none() {
             return Err(Reason::TokenMissing.into());
         }
-        let keys = self.memory.keys(self.now).ok_or(Reason::KeysUnavailable)?;
+        let keys = self.memory.keys().ok_or(Reason::KeysUnavailable)?;
         if let Some(claims) = &self.known {
             return Ok(Rc::clone(claims));
         }

@@ -232,10 +232,14 @@ class Vm:
         """The plugin itself goes."""
         self._enter("proxy_on_delete", _PLUGIN, _PLUGIN)
 
-    def tick(self, milliseconds: int = 0) -> None:
-        """The clock goes on, and then the timer fires."""
+    def pass_time(self, milliseconds: int) -> None:
+        """Both clocks go on."""
         self.now += milliseconds * 1_000_000
         self.monotonic += milliseconds * 1_000_000
+
+    def tick(self, milliseconds: int = 0) -> None:
+        """The clocks go on, and then the timer fires."""
+        self.pass_time(milliseconds)
         self._enter("proxy_on_tick", _PLUGIN, _PLUGIN)
 
     def answer(self, call: HttpCall | int, headers: Sequence[Header], body: bytes = b"") -> None:
