@@ -136,6 +136,8 @@ pub struct Deny {
     pub matched: Option<Matched>,
     /// What a particular status owes the caller.
     pub remedy: Remedy,
+    /// The key set, by its index, that was asked about the token: a newer one may say something else.
+    pub key_set: Option<u8>,
 }
 
 /// What the caller of a refused request may do next, where HTTP has a header for it.
@@ -155,7 +157,7 @@ pub enum Remedy {
 impl Deny {
     /// A refusal with the reason's own words.
     pub const fn new(reason: Reason) -> Self {
-        Self { reason, detail: None, note: None, matched: None, remedy: Remedy::None }
+        Self { reason, detail: None, note: None, matched: None, remedy: Remedy::None, key_set: None }
     }
 
     /// Says more to the caller.
@@ -169,6 +171,13 @@ impl Deny {
     #[must_use]
     pub fn with_note(mut self, note: impl Into<Cow<'static, str>>) -> Self {
         self.note = Some(note.into());
+        self
+    }
+
+    /// Says which key set was asked; there are few (`token.providers`).
+    #[must_use]
+    pub fn by_key_set(mut self, key_set: usize) -> Self {
+        self.key_set = u8::try_from(key_set).ok();
         self
     }
 

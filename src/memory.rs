@@ -27,7 +27,8 @@ pub struct Memory {
     certificates: RefCell<LruCache<PeerCertificate, Rc<Seen>, Numbers>>,
     forwarded: RefCell<LruCache<Box<[u8]>, Rc<SeenForwarded>>>,
     tokens: RefCell<TokenCache>,
-    keys: RefCell<Option<Rc<KeySet>>>,
+    /// One place for each key set of the policy.
+    keys: RefCell<Vec<Option<Rc<KeySet>>>>,
     /// The lists of revoked certificates that were fetched.
     pub revoked: InForce,
 }
@@ -65,39 +66,46 @@ impl Default for Memory {
 impl Memory {
     /// An empty memory, but for keys that stand in the configuration.
     pub fn new(source: &TokenSource) -> Self {
-        let inline = match source {
-            TokenSource::Jwks(KeySource::Inline(set)) => Some(Rc::clone(set)),
-            TokenSource::Jwks(KeySource::Fetched(_)) | TokenSource::JwtAuthn { .. } => None,
+        let key_sets = match source {
+            TokenSource::Jwks(sources) => sources.as_slice(),
+            TokenSource::JwtAuthn { .. } => &[],
         };
+        let inline = key_sets.iter().map(|source| match source {
+            KeySource::Inline(set) => Some(Rc::clone(set)),
+            KeySource::Fetched(_) => None,
+        });
         Self {
             certificates: RefCell::new(LruCache::with_hasher(MAX_CERTIFICATES, Numbers::default())),
             // It takes no room before it is used.
             forwarded: RefCell::new(LruCache::unbounded()),
-            tokens: RefCell::default(),
-            keys: RefCell::new(inline),
+            tokens: RefCell::new(TokenCache::new(key_sets.len())),
+            keys: RefCell::new(inline.collect()),
             revoked: InForce::default(),
         }
     }
 
-    /// The keys in force.
-    pub fn keys(&self) -> Option<Rc<KeySet>> {
-        self.keys.borrow().clone()
+    /// The keys of a set that are in force.
+    pub fn keys(&self, key_set: usize) -> Option<Rc<KeySet>> {
+        self.keys.borrow().get(key_set).cloned().flatten()
     }
 
     /// Takes fetched keys that are too old out of force, and forgets the tokens that they verified.
-    pub fn drop_keys(&self) {
-        *self.keys.borrow_mut() = None;
-        self.tokens.borrow_mut().retain(|_| false);
+    pub fn drop_keys(&self, key_set: usize) {
+        if let Some(keys) = self.keys.borrow_mut().get_mut(key_set) {
+            *keys = None;
+        }
+        self.tokens.borrow_mut().retain(key_set, |_| false);
     }
 
     /// Puts fetched keys in force. Tokens that were verified with a key that is not among them are forgotten.
-    pub fn adopt_keys(&self, mut set: KeySet) {
-        let mut keys = self.keys.borrow_mut();
-        if let Some(older) = keys.as_ref() {
-            set.keep(older);
+    pub fn adopt_keys(&self, key_set: usize, mut set: KeySet) {
+        if let Some(keys) = self.keys.borrow_mut().get_mut(key_set) {
+            if let Some(older) = keys {
+                set.keep(older);
+            }
+            self.tokens.borrow_mut().retain(key_set, |key| set.holds(key));
+            *keys = Some(Rc::new(set));
         }
-        self.tokens.borrow_mut().retain(|key| set.holds(key));
-        *keys = Some(Rc::new(set));
     }
 
     /// Tokens that were verified.

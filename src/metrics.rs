@@ -29,8 +29,8 @@ pub enum Counter {
 /// What is fetched. Prints as the label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The key set.
-    Jwks,
+    /// The key set; of several providers one by its index in `token.providers`.
+    Jwks(Option<usize>),
     /// A feed, by its index in `revocation.feeds`.
     Feed(usize),
 }
@@ -38,7 +38,8 @@ pub enum Source {
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Jwks => f.write_str("jwks"),
+            Self::Jwks(None) => f.write_str("jwks"),
+            Self::Jwks(Some(index)) => write!(f, "jwks_{index}"),
             Self::Feed(index) => write!(f, "feed_{index}"),
         }
     }
@@ -78,11 +79,11 @@ pub fn fetch_age(source: Source) -> String {
 }
 
 impl Counter {
-    /// Every counter of a policy with so many feeds, those of ordinary requests first.
-    pub fn all(feeds: usize) -> impl Iterator<Item = Self> {
+    /// Every counter of a policy that fetches from these sources, those of ordinary requests first.
+    pub fn all(sources: impl Iterator<Item = Source>) -> impl Iterator<Item = Self> {
         let by_reason = Reason::ALL.iter().flat_map(|reason| [Self::Failure(*reason), Self::ShadowDenied(*reason)]);
         let outcomes = |source| Outcome::ALL.iter().map(move |outcome| Self::Fetched(source, *outcome));
-        let fetched = std::iter::once(Source::Jwks).chain((0..feeds).map(Source::Feed)).flat_map(outcomes);
+        let fetched = sources.flat_map(outcomes);
         [Self::Success, Self::Bypassed, Self::PopMismatch, Self::ForwardedCertStripped, Self::InventoryFull]
             .into_iter()
             .chain(fetched)

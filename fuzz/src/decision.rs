@@ -381,7 +381,7 @@ pub fn decision(data: &[u8]) {
         let memory = || {
             let memory = Memory::new(&setup.policy.token.source);
             if has_keys {
-                memory.adopt_keys(keys.clone());
+                memory.adopt_keys(0, keys.clone());
             }
             memory
         };

@@ -180,7 +180,8 @@ pub fn key_set(data: &[u8]) {
 pub fn metadata(data: &[u8]) {
     let payload = |metadata: &[u8], bearer: Option<&str>| {
         let host = Host::default().with(mtls_authz::Property::DynamicMetadata, metadata.to_vec());
-        verified_payload("envoy.filters.http.jwt_authn", "payload", bearer, &host)
+        let found = verified_payload("envoy.filters.http.jwt_authn", &["payload".to_owned()], bearer, &host);
+        found.map(|found| found.map(|(_, payload)| payload))
     };
     let token = |payload: &[u8]| {
         let encoded = [br#"{"alg":"RS256"}"#, payload, b"x"].map(|part| URL_SAFE_NO_PAD.encode(part));

@@ -194,6 +194,8 @@ pub(super) struct RawToken {
     #[serde(default, deserialize_with = "given")]
     pub jwks_uri: Option<Object<RawFetch>>,
     #[serde(default, deserialize_with = "given")]
+    pub providers: Option<Vec<Object<RawProvider>>>,
+    #[serde(default, deserialize_with = "given")]
     pub algorithms: Option<Vec<String>>,
     pub issuers: Vec<String>,
     pub audiences: Vec<String>,
@@ -203,7 +205,21 @@ pub(super) struct RawToken {
     pub client_id_claims: Option<Vec<String>>,
 }
 
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawProvider {
+    pub issuer: String,
+    #[serde(default)]
+    pub audiences: Vec<String>,
+    #[serde(default, deserialize_with = "given")]
+    pub jwks: Option<StrictObject>,
+    #[serde(default, deserialize_with = "given")]
+    pub jwks_uri: Option<Object<RawFetch>>,
+    #[serde(default, deserialize_with = "given")]
+    pub metadata_key: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum TokenSourceName {
     #[default]
     JwtAuthn,
@@ -217,6 +233,7 @@ pub(super) struct RawMetadata {
     pub namespace: Option<String>,
     #[serde(default, deserialize_with = "given")]
     pub key: Option<String>,
+    pub issuers_bound: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,88 +4,195 @@ use std::rc::Rc;
 
 use super::ConfigError;
 use super::fetch::{self, Defaults, RawFetch};
-use super::raw::{RawMetadata, RawToken, TokenSourceName};
+use super::raw::{RawMetadata, RawProvider, RawToken, TokenSourceName};
 use super::strict::Object;
 use crate::json::StrictObject;
-use crate::token::{Algorithm, ClaimRules, KeySet, KeySource, TokenRules, TokenSource};
+use crate::token::{Algorithm, ClaimRules, KeySet, KeySource, Provider, TokenRules, TokenSource};
 
 const JWKS_DEFAULTS: Defaults =
     Defaults { what: "the path of the JWK set, such as /.well-known/jwks.json", refresh: 300, max_stale: 86_400 };
+/// More providers are not read: each may fetch.
+const MAX_PROVIDERS: usize = 16;
+const NAMESPACE: &str = "envoy.filters.http.jwt_authn";
+const METADATA_KEY: &str = "payload";
 
-pub(super) fn compile(raw: RawToken, needs_client_claim: bool) -> Result<TokenRules, ConfigError> {
-    let default = TokenRules::default();
+pub(super) fn compile(mut raw: RawToken, needs_client_claim: bool) -> Result<TokenRules, ConfigError> {
     let client_id_claims = raw.client_id_claims.unwrap_or_else(|| vec!["client_id".to_owned(), "azp".to_owned()]);
     if client_id_claims.is_empty() && needs_client_claim {
         let expected = "at least one claim: in mode bearer_plus_mtls_optional a token alone must name its client";
         return Err(ConfigError::new("token.client_id_claims", client_id_claims, expected));
     }
-    let source = match raw.source {
-        TokenSourceName::JwtAuthn => {
-            foreign("jwks", raw.jwks.is_some(), "jwks")?;
-            foreign("jwks_uri", raw.jwks_uri.is_some(), "jwks")?;
-            foreign("algorithms", raw.algorithms.is_some(), "jwks")?;
-            match raw.metadata {
-                Some(Object(metadata)) => jwt_authn(metadata, default.source),
-                None => default.source,
-            }
+    foreign(
+        "token",
+        raw.source,
+        &[
+            ("jwks", raw.jwks.is_some(), TokenSourceName::Jwks),
+            ("jwks_uri", raw.jwks_uri.is_some(), TokenSourceName::Jwks),
+            ("algorithms", raw.algorithms.is_some(), TokenSourceName::Jwks),
+            ("metadata", raw.metadata.is_some(), TokenSourceName::JwtAuthn),
+        ],
+    )?;
+    let metadata = raw.metadata.map(|Object(metadata)| metadata).unwrap_or_default();
+    let (source, providers) = if let Some(providers) = raw.providers.take() {
+        let beside = [
+            ("issuers", !raw.issuers.is_empty()),
+            ("audiences", !raw.audiences.is_empty()),
+            ("jwks", raw.jwks.is_some()),
+            ("jwks_uri", raw.jwks_uri.is_some()),
+            ("metadata.key", metadata.key.is_some()),
+        ];
+        if let Some((key, _)) = beside.iter().find(|(_, stands)| *stands) {
+            return Err(ConfigError {
+                path: format!("token.{key}"),
+                problem: "found it beside \"providers\", expected each provider to have its own".to_owned(),
+            });
         }
-        TokenSourceName::Jwks => {
-            foreign("metadata", raw.metadata.is_some(), "jwt_authn")?;
-            TokenSource::Jwks(key_source(raw.jwks, raw.jwks_uri)?)
-        }
+        let providers = providers.into_iter().map(|Object(provider)| provider).collect();
+        several(raw.source, providers, metadata)?
+    } else {
+        sole_issuer(raw.source, &raw.issuers)?;
+        let source = match raw.source {
+            TokenSourceName::JwtAuthn => TokenSource::JwtAuthn {
+                namespace: namespace(metadata.namespace),
+                keys: vec![metadata.key.unwrap_or_else(|| METADATA_KEY.to_owned())],
+            },
+            TokenSourceName::Jwks => TokenSource::Jwks(vec![key_source("token", raw.jwks, raw.jwks_uri)?]),
+        };
+        (source, Vec::new())
     };
     Ok(TokenRules {
         source,
-        algorithms: raw.algorithms.map_or(Ok(default.algorithms), algorithms)?,
+        algorithms: raw.algorithms.map_or_else(|| Ok(Algorithm::ALL.to_vec()), algorithms)?,
         claims: ClaimRules {
             issuers: raw.issuers,
             audiences: raw.audiences,
             leeway: i64::from(raw.leeway_seconds.unwrap_or(30)),
             client_id_claims,
         },
+        providers,
     })
 }
 
-/// A key that another source would read means that the wrong source is configured.
-fn foreign(key: &str, stands: bool, source: &str) -> Result<(), ConfigError> {
-    if stands {
-        Err(ConfigError {
-            path: format!("token.{key}"),
-            problem: format!("found a setting of another source, expected \"source\": \"{source}\" beside it"),
-        })
-    } else {
-        Ok(())
-    }
+fn namespace(configured: Option<String>) -> String {
+    configured.unwrap_or_else(|| NAMESPACE.to_owned())
 }
 
-fn jwt_authn(raw: RawMetadata, default: TokenSource) -> TokenSource {
-    match default {
-        TokenSource::JwtAuthn { namespace, key } => {
-            TokenSource::JwtAuthn { namespace: raw.namespace.unwrap_or(namespace), key: raw.key.unwrap_or(key) }
+/// What verifies tokens cannot tell apart whose they are, unless it is told: any of its keys could speak for each issuer.
+fn sole_issuer(source: TokenSourceName, issuers: &[String]) -> Result<(), ConfigError> {
+    if issuers.len() < 2 {
+        return Ok(());
+    }
+    let instead = match source {
+        TokenSourceName::JwtAuthn => {
+            "{\"issuer\": \"…\", \"audiences\": […], \"metadata_key\": the payload_in_metadata of that issuer's provider in jwt_authn}"
         }
-        other @ TokenSource::Jwks(_) => other,
+        TokenSourceName::Jwks => "{\"issuer\": \"…\", \"audiences\": […], \"jwks_uri\": {…} or \"jwks\": {…}}",
+    };
+    let expected = format!(
+        "one: the keys of each would speak for all of them. For several write \"providers\": a list of {instead}"
+    );
+    Err(ConfigError::new("token.issuers", issuers, expected))
+}
+
+/// Several issuers, each with what speaks for it alone.
+fn several(
+    source: TokenSourceName,
+    raw: Vec<RawProvider>,
+    metadata: RawMetadata,
+) -> Result<(TokenSource, Vec<Provider>), ConfigError> {
+    if raw.is_empty() || raw.len() > MAX_PROVIDERS {
+        let expected = format!("1 to {MAX_PROVIDERS} providers; leave the key out for a single issuer");
+        return Err(ConfigError::new("token.providers", raw.len(), expected));
+    }
+    let mut providers: Vec<Provider> = Vec::new();
+    let mut key_sets = Vec::new();
+    let mut keys: Vec<String> = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let at = format!("token.providers[{index}]");
+        foreign(
+            &at,
+            source,
+            &[
+                ("jwks", raw.jwks.is_some(), TokenSourceName::Jwks),
+                ("jwks_uri", raw.jwks_uri.is_some(), TokenSourceName::Jwks),
+                ("metadata_key", raw.metadata_key.is_some(), TokenSourceName::JwtAuthn),
+            ],
+        )?;
+        if raw.issuer.is_empty() || providers.iter().any(|other| other.issuer == raw.issuer) {
+            let expected = "an issuer, exactly as iss names it, that no other provider has";
+            return Err(ConfigError::new(format!("{at}.issuer"), raw.issuer, expected));
+        }
+        let place = match source {
+            TokenSourceName::Jwks => {
+                key_sets.push(key_source(&at, raw.jwks, raw.jwks_uri)?);
+                index
+            }
+            TokenSourceName::JwtAuthn => {
+                let key = raw.metadata_key.unwrap_or_else(|| METADATA_KEY.to_owned());
+                match keys.iter().position(|other| *other == key) {
+                    Some(place) if metadata.issuers_bound => place,
+                    Some(_) => {
+                        let expected = "a key that no other provider has: the payload_in_metadata of this issuer's \
+                             provider in jwt_authn. Only if every provider in jwt_authn says its \"issuer\", as Istio's do, \
+                             they may share one: \"metadata\": {\"issuers_bound\": true}";
+                        return Err(ConfigError::new(format!("{at}.metadata_key"), key, expected));
+                    }
+                    None => {
+                        keys.push(key);
+                        keys.len().saturating_sub(1)
+                    }
+                }
+            }
+        };
+        providers.push(Provider { issuer: raw.issuer, audiences: raw.audiences, place });
+    }
+    let source = match source {
+        TokenSourceName::Jwks => TokenSource::Jwks(key_sets),
+        TokenSourceName::JwtAuthn => TokenSource::JwtAuthn { namespace: namespace(metadata.namespace), keys },
+    };
+    Ok((source, providers))
+}
+
+/// A setting that another source would read means that the wrong source is configured. `settings`: the name of each, whether it
+/// is there, and the source that reads it.
+fn foreign(at: &str, source: TokenSourceName, settings: &[(&str, bool, TokenSourceName)]) -> Result<(), ConfigError> {
+    match settings.iter().find(|(_, is_there, reader)| *is_there && *reader != source) {
+        None => Ok(()),
+        Some((key, ..)) => Err(ConfigError {
+            path: format!("{at}.{key}"),
+            problem: format!(
+                "found a setting of another source, expected \"source\": \"{}\" for it",
+                match source {
+                    TokenSourceName::JwtAuthn => "jwks",
+                    TokenSourceName::Jwks => "jwt_authn",
+                }
+            ),
+        }),
     }
 }
 
-fn key_source(jwks: Option<StrictObject>, uri: Option<Object<RawFetch>>) -> Result<KeySource, ConfigError> {
+/// `at`: where in the configuration they stand.
+fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>>) -> Result<KeySource, ConfigError> {
     match (jwks, uri) {
         (Some(StrictObject(jwks)), None) => {
             let (set, left_out) = KeySet::from_jwks(&jwks).map_err(|problem| ConfigError {
-                path: "token.jwks".to_owned(),
+                path: format!("{at}.jwks"),
                 problem: format!("found a JWK set that cannot be used: {}", problem.as_str()),
             })?;
             match left_out.first() {
                 Some(key) => Err(ConfigError::new(
-                    format!("token.jwks.keys[{}]", key.index),
+                    format!("{at}.jwks.keys[{}]", key.index),
                     &key.id,
                     format!("a key that can verify tokens: {}", key.why.as_str()),
                 )),
                 None => Ok(KeySource::Inline(Rc::new(set))),
             }
         }
-        (None, Some(Object(uri))) => fetch::compile("token.jwks_uri", uri, JWKS_DEFAULTS).map(KeySource::Fetched),
+        (None, Some(Object(uri))) => {
+            fetch::compile(&format!("{at}.jwks_uri"), uri, JWKS_DEFAULTS).map(KeySource::Fetched)
+        }
         (jwks, _) => Err(ConfigError {
-            path: "token".to_owned(),
+            path: at.to_owned(),
             problem: format!(
                 "found {} \"jwks\" and \"jwks_uri\", expected exactly one of them with \"source\": \"jwks\"",
                 if jwks.is_some() { "both" } else { "neither" }

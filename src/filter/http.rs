@@ -30,10 +30,8 @@ pub(super) fn request_headers(context: u32, worker: Option<&Worker>) -> Action {
     let Some(worker) = worker else {
         return refuse(&unconfigured(), &Request::default());
     };
-    conclude(worker, |reason| match reason {
-        Reason::TokenKeyUnknown | Reason::KeysUnavailable => {
-            worker.keys.as_ref().is_some_and(|keys| keys.wait(context, reason == Reason::TokenKeyUnknown))
-        }
+    conclude(worker, |deny| match deny.reason {
+        Reason::TokenKeyUnknown | Reason::KeysUnavailable => worker.wait_for_keys(context, deny),
         Reason::RevocationUnavailable => worker.feeds.wait(worker, context),
         _ => false,
     })
@@ -50,7 +48,8 @@ pub(super) fn request_trailers(worker: Option<&Worker>) -> Action {
 
 /// Decides about a paused request, in whose context this is called: for good, unless it may wait for lists that are on their way.
 pub(super) fn resume(worker: &Worker, context: u32, may_wait: bool) {
-    let waits = |reason| may_wait && reason == Reason::RevocationUnavailable && worker.feeds.wait(worker, context);
+    let waits =
+        |deny: &Deny| may_wait && deny.reason == Reason::RevocationUnavailable && worker.feeds.wait(worker, context);
     if conclude(worker, waits) == Action::Continue
         && let Err(problem) = host::continue_request()
     {
@@ -58,8 +57,8 @@ pub(super) fn resume(worker: &Worker, context: u32, may_wait: bool) {
     }
 }
 
-/// Reads a request, decides about it, and carries that out. Where `wait` says so, a refusal for some reason is put off.
-fn conclude(worker: &Worker, wait: impl FnOnce(Reason) -> bool) -> Action {
+/// Reads a request, decides about it, and carries that out. Where `wait` says so, a refusal is put off.
+fn conclude(worker: &Worker, wait: impl FnOnce(&Deny) -> bool) -> Action {
     let bytes = host::map(host::HEADERS);
     let headers = bytes.as_deref().map_err(|problem| Deny::from(*problem));
     let headers = headers.and_then(|bytes| pairs::decode(bytes).ok_or_else(unknown_map));
@@ -74,7 +73,7 @@ fn conclude(worker: &Worker, wait: impl FnOnce(Reason) -> bool) -> Action {
         (_, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
     };
     if let Err(deny) = &decision.verdict
-        && wait(deny.reason)
+        && wait(deny)
     {
         return Action::Pause;
     }

@@ -15,13 +15,18 @@ use crate::fetch::{Fetch, useless};
 use crate::memory::Memory;
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
 use crate::proxy::{MILLISECOND, Proxy, SECOND};
-use crate::token::{KeySet, MAX_SET_BYTES};
+use crate::token::{KeySet, KeySource, MAX_SET_BYTES, TokenRules, TokenSource};
 
 /// Between two fetches for unknown keys, however many tokens name one.
 const COOLDOWN: u64 = 5 * SECOND;
 
 /// The fetches of one worker. Times are nanoseconds of [`Proxy::monotonic`].
 pub(super) struct KeyFetcher {
+    /// Which of the policy's key sets it fetches, by its index.
+    pub key_set: usize,
+    source: Source,
+    /// Where in the configuration.
+    path: String,
     fetch: Fetch,
     in_flight: Cell<Option<u32>>,
     due_at: Cell<u64>,
@@ -37,8 +42,29 @@ pub(super) struct KeyFetcher {
 }
 
 impl KeyFetcher {
-    pub fn new(fetch: Fetch) -> Self {
+    /// One for each key set of a policy that is fetched.
+    pub fn all(rules: &TokenRules) -> Vec<Self> {
+        let TokenSource::Jwks(key_sets) = &rules.source else {
+            return Vec::new();
+        };
+        let fetched = key_sets.iter().enumerate().filter_map(|(key_set, source)| match source {
+            KeySource::Fetched(fetch) if rules.providers.is_empty() => {
+                Some(Self::new(key_set, Source::Jwks(None), "token.jwks_uri".to_owned(), fetch.clone()))
+            }
+            KeySource::Fetched(fetch) => {
+                let path = format!("token.providers[{key_set}].jwks_uri");
+                Some(Self::new(key_set, Source::Jwks(Some(key_set)), path, fetch.clone()))
+            }
+            KeySource::Inline(_) => None,
+        });
+        fetched.collect()
+    }
+
+    fn new(key_set: usize, source: Source, path: String, fetch: Fetch) -> Self {
         Self {
+            key_set,
+            source,
+            path,
             fetch,
             in_flight: Cell::default(),
             due_at: Cell::default(),
@@ -100,9 +126,9 @@ impl KeyFetcher {
 
     /// Takes the keys out of force, if there are any, and has others fetched at once.
     fn drop_keys(&self, worker: &Worker, now: u64, why: &str) {
-        if worker.memory.keys().is_some() {
-            host::warn(format_args!("token.jwks_uri: the last good keys are not used any more: {why}"));
-            worker.memory.drop_keys();
+        if worker.memory.keys(self.key_set).is_some() {
+            host::warn(format_args!("{}: the last good keys are not used any more: {why}", self.path));
+            worker.memory.drop_keys(self.key_set);
             self.due_at.set(now);
         }
     }
@@ -110,7 +136,7 @@ impl KeyFetcher {
     /// Once a second. Each worker fetches for itself and shows its own age, so that over a minute the oldest can be seen.
     fn show_age(&self, now: u64) {
         if self.shown_at.replace(now / SECOND) != now / SECOND {
-            self.gauges.set(fetch_age(Source::Jwks), self.age(now) / SECOND);
+            self.gauges.set(fetch_age(self.source), self.age(now) / SECOND);
         }
     }
 
@@ -121,9 +147,10 @@ impl KeyFetcher {
             Err(problem) => {
                 let cluster = &self.fetch.cluster;
                 host::warn(format_args!(
-                    "token.jwks_uri: no keys can be fetched through cluster {cluster:?}: {problem}; is it configured?"
+                    "{}: no keys can be fetched through cluster {cluster:?}: {problem}; is it configured?",
+                    self.path
                 ));
-                worker.count(Counter::Fetched(Source::Jwks, Outcome::Failed));
+                worker.count(Counter::Fetched(self.source, Outcome::Failed));
                 self.finish(now, self.retry(&worker.memory));
             }
         }
@@ -131,7 +158,7 @@ impl KeyFetcher {
 
     /// Until the next attempt after one that failed.
     fn retry(&self, memory: &Memory) -> u64 {
-        self.fetch.retry(memory.keys().is_some())
+        self.fetch.retry(memory.keys(self.key_set).is_some())
     }
 
     fn finish(&self, now: u64, next: u64) {
@@ -148,20 +175,21 @@ impl KeyFetcher {
         // Without a clock the keys are as old as can be, and the next tick that has one drops them.
         let now = Host.monotonic().unwrap_or_default();
         let memory = &worker.memory;
-        match answered_keys() {
+        match self.answered_keys() {
             Ok(set) => {
-                worker.count(Counter::Fetched(Source::Jwks, Outcome::Adopted));
+                worker.count(Counter::Fetched(self.source, Outcome::Adopted));
                 self.adopted_at.set(Some(now));
-                memory.adopt_keys(set);
+                memory.adopt_keys(self.key_set, set);
                 self.finish(now, self.fetch.pause(now));
                 self.waiting.take(|_| true)
             }
             Err(problem) => {
-                worker.count(Counter::Fetched(Source::Jwks, Outcome::Failed));
-                let in_force = memory.keys().is_some();
+                worker.count(Counter::Fetched(self.source, Outcome::Failed));
+                let in_force = memory.keys(self.key_set).is_some();
                 let consequence = if in_force { "the last good keys stay in force" } else { "there are none yet" };
                 host::warn(format_args!(
-                    "token.jwks_uri: the keys that were fetched cannot be used: {problem}; {consequence}"
+                    "{}: the keys that were fetched cannot be used: {problem}; {consequence}",
+                    self.path
                 ));
                 self.finish(now, self.retry(memory));
                 self.waiting.take(|paused| paused.what)
@@ -169,23 +197,24 @@ impl KeyFetcher {
         }
     }
 
+    /// The key set in the answer that has just come.
+    fn answered_keys(&self) -> Result<KeySet, String> {
+        let Fetched { status, body, .. } = fetch::answered(MAX_SET_BYTES + 1)?;
+        if status != b"200" {
+            return Err(useless(&status));
+        }
+        let (set, left_out) = KeySet::from_json(&body).map_err(|problem| problem.as_str().to_owned())?;
+        let path = &self.path;
+        for key in left_out {
+            let id = key.id.unwrap_or_default();
+            host::warn(format_args!("{path}: keys[{}] (kid {id:?}) is left out: {}", key.index, key.why.as_str()));
+        }
+        host::info(format_args!("{path}: new keys are in force"));
+        Ok(set)
+    }
+
     /// Every waiting request, for when this configuration is replaced.
-    pub fn all(&self) -> Vec<u32> {
+    pub fn all_waiting(&self) -> Vec<u32> {
         self.waiting.take(|_| true)
     }
-}
-
-/// The key set in the answer that has just come.
-fn answered_keys() -> Result<KeySet, String> {
-    let Fetched { status, body, .. } = fetch::answered(MAX_SET_BYTES + 1)?;
-    if status != b"200" {
-        return Err(useless(&status));
-    }
-    let (set, left_out) = KeySet::from_json(&body).map_err(|problem| problem.as_str().to_owned())?;
-    for key in left_out {
-        let id = key.id.unwrap_or_default();
-        host::warn(format_args!("token.jwks_uri: keys[{}] (kid {id:?}) is left out: {}", key.index, key.why.as_str()));
-    }
-    host::info(format_args!("token.jwks_uri: new keys are in force"));
-    Ok(set)
 }

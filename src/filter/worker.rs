@@ -9,21 +9,21 @@ use super::http;
 use super::inventory::{self, Inventory};
 use super::keys::KeyFetcher;
 use crate::config::{ConfigError, Policy};
-use crate::decision::Decision;
+use crate::decision::{Decision, Deny, Reason};
 use crate::fingerprint::fingerprint;
 use crate::memory::Memory;
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Source};
 use crate::proxy::{HostError, Proxy, seconds};
 use crate::record::LogBudget;
-use crate::token::{KeySource, TokenRules, TokenSource};
+use crate::token::TokenRules;
 
 /// What every request of a worker shares. Before it is configured it refuses everything, too.
 pub(super) struct Worker {
     /// `None`: this worker could not be configured, and refuses everything.
     pub policy: Option<Policy>,
     pub memory: Memory,
-    /// Where keys are fetched.
-    pub keys: Option<KeyFetcher>,
+    /// Where keys are fetched, for each key set that is.
+    pub keys: Vec<KeyFetcher>,
     /// The host's numbers for them, the ones that are most used in front.
     counters: Vec<(Counter, u32)>,
     /// Lists of revoked certificates.
@@ -41,15 +41,12 @@ impl Default for Worker {
 
 impl Worker {
     fn new(policy: Option<Policy>, counters: Vec<(Counter, u32)>) -> Self {
-        let rules = policy.as_ref().map(|policy| policy.token.source.clone());
-        let source = rules.unwrap_or_else(|| TokenRules::default().source);
+        let none = TokenRules::default();
+        let token = policy.as_ref().map_or(&none, |policy| &policy.token);
         Self {
+            memory: Memory::new(&token.source),
+            keys: KeyFetcher::all(token),
             policy,
-            memory: Memory::new(&source),
-            keys: match source {
-                TokenSource::Jwks(KeySource::Fetched(fetch)) => Some(KeyFetcher::new(fetch)),
-                TokenSource::Jwks(KeySource::Inline(_)) | TokenSource::JwtAuthn { .. } => None,
-            },
             counters,
             feeds: Feeds::default(),
             inventory: Inventory::default(),
@@ -77,7 +74,7 @@ impl Worker {
 
     /// Looks after fetches, waiting requests and gauges.
     pub fn tick(&self) {
-        if let Some(keys) = &self.keys {
+        for keys in &self.keys {
             self.resume(keys.tick(self), true);
         }
         let Ok(now) = Host.now() else {
@@ -89,7 +86,7 @@ impl Worker {
 
     /// Takes the answer to a call.
     pub fn answer(&self, call: u32) {
-        if let Some(keys) = &self.keys {
+        for keys in &self.keys {
             self.resume(keys.answer(call, self), true);
         }
         self.resume(self.feeds.answer(self, call), false);
@@ -97,8 +94,8 @@ impl Worker {
 
     /// Another configuration takes over: nobody is left waiting.
     pub fn retire(&self) {
-        if let Some(keys) = &self.keys {
-            self.resume(keys.all(), false);
+        for keys in &self.keys {
+            self.resume(keys.all_waiting(), false);
         }
         self.resume(self.feeds.all(), false);
     }
@@ -113,9 +110,15 @@ impl Worker {
         }
     }
 
+    /// Lets a request wait for keys, unless it is not worth it.
+    pub fn wait_for_keys(&self, context: u32, deny: &Deny) -> bool {
+        let keys = self.keys.iter().find(|keys| deny.key_set.map(usize::from) == Some(keys.key_set));
+        keys.is_some_and(|keys| keys.wait(context, deny.reason == Reason::TokenKeyUnknown))
+    }
+
     /// A request is gone.
     pub fn forget(&self, context: u32) {
-        if let Some(keys) = &self.keys {
+        for keys in &self.keys {
             keys.forget(context);
         }
         self.feeds.forget(context);
@@ -149,11 +152,14 @@ pub(super) fn configure() -> Option<Worker> {
         host::error(format_args!("nothing can be noted on connections, so that each request asks anew: {problem}"));
     }
     let feeds = policy.as_ref().map_or(0, |policy| policy.revocation.feeds.len());
-    let worker = Worker::new(policy, define_counters(feeds));
+    let providers = policy.as_ref().map_or(0, |policy| policy.token.providers.len());
+    let key_sets = (providers == 0).then_some(Source::Jwks(None)).into_iter();
+    let key_sets = key_sets.chain((0..providers).map(|index| Source::Jwks(Some(index))));
+    let worker = Worker::new(policy, define_counters(key_sets.chain((0..feeds).map(Source::Feed))));
     if feeds > 0 {
         worker.feeds.begin(&worker);
     }
-    let fetches = worker.keys.is_some() || feeds > 0;
+    let fetches = !worker.keys.is_empty() || feeds > 0;
     let period = if fetches { fetch::TICK_MILLISECONDS } else { inventory::TICK_MILLISECONDS };
     if let Err(problem) = host::set_tick_period(period) {
         host::error(format_args!("{problem}; nothing can be fetched, and what needs it is refused"));
@@ -193,9 +199,9 @@ fn accepted_key(configuration: &[u8]) -> String {
 }
 
 /// Without a counter a decision is still a decision.
-fn define_counters(feeds: usize) -> Vec<(Counter, u32)> {
+fn define_counters(sources: impl Iterator<Item = Source>) -> Vec<(Counter, u32)> {
     let mut counters = Vec::new();
-    for counter in Counter::all(feeds) {
+    for counter in Counter::all(sources) {
         match host::define_counter(&counter.name()) {
             Ok(id) => counters.push((counter, id)),
             Err(problem) => host::error(format_args!("no counter {}: {problem}", counter.name())),

@@ -17,13 +17,14 @@ use lru::LruCache;
 use super::{Claims, Key};
 use crate::fingerprint::{Numbers, fingerprint};
 
-/// Tokens remembered in a worker; beyond that the least recently used one is forgotten.
-const MAX_TOKENS: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
+/// Tokens remembered in a worker. Each key set has an equal share, so that no issuer's tokens make another's forgotten; beyond
+/// its share the least recently used one is forgotten.
+const MAX_TOKENS: usize = 4096;
 /// A longer token is verified every time. Together they bound the cache to 16 MiB and the claims.
 const MAX_TOKEN_BYTES: usize = 4096;
 
-/// Verified tokens.
-pub struct TokenCache(LruCache<u64, Remembered, Numbers>);
+/// Verified tokens, by the key set that verified them.
+pub struct TokenCache(Vec<LruCache<u64, Remembered, Numbers>>);
 
 struct Remembered {
     token: Box<str>,
@@ -32,29 +33,35 @@ struct Remembered {
     key: Rc<Key>,
 }
 
-impl Default for TokenCache {
-    fn default() -> Self {
-        Self(LruCache::with_hasher(MAX_TOKENS, Numbers::default()))
-    }
-}
-
 impl TokenCache {
-    /// The claims of exactly this token.
-    pub fn claims(&mut self, token: &[u8]) -> Option<Rc<Claims>> {
-        let found = self.0.get(&tail(token)?)?;
-        same(found.token.as_bytes(), token).then(|| Rc::clone(&found.claims))
+    /// For tokens of so many key sets.
+    pub fn new(key_sets: usize) -> Self {
+        let share = NonZeroUsize::new(MAX_TOKENS / key_sets.max(1)).unwrap_or(NonZeroUsize::MIN);
+        Self((0..key_sets).map(|_| LruCache::with_hasher(share, Numbers::default())).collect())
     }
 
-    /// Remembers a token whose signature was found valid.
-    pub fn insert(&mut self, token: &str, claims: Rc<Claims>, key: Rc<Key>) {
-        if let Some(tail) = tail(token.as_bytes()).filter(|_| token.len() <= MAX_TOKEN_BYTES) {
-            self.0.put(tail, Remembered { token: token.into(), claims, key });
+    /// The claims of exactly this token, and the index of the key set that verified it.
+    pub fn claims(&mut self, token: &[u8]) -> Option<(usize, Rc<Claims>)> {
+        let tail = tail(token)?;
+        self.0.iter_mut().enumerate().find_map(|(key_set, known)| {
+            let found = known.get(&tail)?;
+            same(found.token.as_bytes(), token).then(|| (key_set, Rc::clone(&found.claims)))
+        })
+    }
+
+    /// Remembers a token whose signature was found valid with a key of that set.
+    pub fn insert(&mut self, key_set: usize, token: &str, claims: Rc<Claims>, key: Rc<Key>) {
+        let tail = tail(token.as_bytes()).filter(|_| token.len() <= MAX_TOKEN_BYTES);
+        if let (Some(tail), Some(known)) = (tail, self.0.get_mut(key_set)) {
+            known.put(tail, Remembered { token: token.into(), claims, key });
         }
     }
 
-    /// Forgets the tokens of all other keys.
-    pub fn retain(&mut self, is_in_force: impl Fn(&Rc<Key>) -> bool) {
-        self.0.retain(|_, remembered| is_in_force(&remembered.key));
+    /// Forgets the tokens that other keys of that set verified.
+    pub fn retain(&mut self, key_set: usize, is_in_force: impl Fn(&Rc<Key>) -> bool) {
+        if let Some(known) = self.0.get_mut(key_set) {
+            known.retain(|_, remembered| is_in_force(&remembered.key));
+        }
     }
 }
 
@@ -92,40 +99,56 @@ mod tests {
 
     #[test]
     fn with_a_key_its_tokens_go_and_no_others() {
-        let mut cache = TokenCache::default();
+        let mut cache = TokenCache::new(1);
         let (goes, stays) = (key(), key());
-        cache.insert("a.b.0123456789abcdef", claims("a"), Rc::clone(&goes));
-        cache.insert("z.z.fedcba9876543210", claims("z"), Rc::clone(&stays));
-        cache.retain(|key| Rc::ptr_eq(key, &stays));
+        cache.insert(0, "a.b.0123456789abcdef", claims("a"), Rc::clone(&goes));
+        cache.insert(0, "z.z.fedcba9876543210", claims("z"), Rc::clone(&stays));
+        cache.retain(0, |key| Rc::ptr_eq(key, &stays));
         assert!(cache.claims(b"a.b.0123456789abcdef").is_none());
         assert!(cache.claims(b"z.z.fedcba9876543210").is_some());
     }
 
     #[test]
+    fn no_key_set_makes_the_tokens_of_another_forgotten() {
+        let mut cache = TokenCache::new(16);
+        cache.insert(3, "a.b.0123456789abcdef", claims("a"), key());
+        for number in 0..=MAX_TOKENS {
+            cache.insert(4, &format!("{number:016}"), claims("z"), key());
+        }
+        // One that ends alike takes no place of another set's, either.
+        cache.insert(4, "z.z.0123456789abcdef", claims("z"), key());
+        cache.retain(4, |_| false);
+        assert_eq!(cache.claims(b"a.b.0123456789abcdef").map(|(key_set, _)| key_set), Some(3));
+        assert!(cache.claims(b"z.z.0123456789abcdef").is_none());
+        cache.insert(16, "z.z.0123456789abcdef", claims("z"), key());
+        assert!(cache.claims(b"z.z.0123456789abcdef").is_none(), "there is no such key set");
+    }
+
+    #[test]
     fn a_token_is_known_by_all_of_its_text() {
-        let mut cache = TokenCache::default();
-        cache.insert("a.b.0123456789abcdef", claims("a"), key());
+        let mut cache = TokenCache::new(1);
+        cache.insert(0, "a.b.0123456789abcdef", claims("a"), key());
         assert!(cache.claims(b"a.b.0123456789abcdef").is_some());
         for other in
             ["A.b.0123456789abcdef", "x.a.b.0123456789abcdef", "a.b.0123456789abcdeF", "0123456789abcdef", "short", ""]
         {
             assert!(cache.claims(other.as_bytes()).is_none(), "{other}");
         }
-        cache.insert("z.z.0123456789abcdef", claims("z"), key());
+        cache.insert(0, "z.z.0123456789abcdef", claims("z"), key());
         assert!(cache.claims(b"a.b.0123456789abcdef").is_none(), "tokens that end alike replace each other");
     }
 
     #[test]
     fn the_least_recently_used_is_forgotten_and_long_ones_are_not_remembered() {
-        let mut cache = TokenCache::default();
-        for number in 0..=MAX_TOKENS.get() {
-            cache.insert(&format!("{number:016}"), claims("a"), key());
+        let mut cache = TokenCache::new(1);
+        for number in 0..=MAX_TOKENS {
+            cache.insert(0, &format!("{number:016}"), claims("a"), key());
             assert!(cache.claims(b"0000000000000000").is_some() || number == 0);
         }
         assert!(cache.claims(b"0000000000000001").is_none());
         assert!(cache.claims(b"0000000000000002").is_some());
         let long = "a".repeat(MAX_TOKEN_BYTES + 1);
-        cache.insert(&long, claims("a"), key());
+        cache.insert(0, &long, claims("a"), key());
         assert!(cache.claims(long.as_bytes()).is_none());
     }
 }

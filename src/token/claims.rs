@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use super::Provider;
 use super::binding::Confirmation;
 use crate::decision::{Deny, Reason};
 
@@ -74,10 +75,25 @@ impl Claims {
         if !rules.issuers.is_empty() && !self.issuer.as_ref().is_some_and(|issuer| known(&rules.issuers, issuer)) {
             return Err(Reason::TokenIssuerMismatch.into());
         }
-        if !rules.audiences.is_empty() && !self.audiences.iter().any(|audience| known(&rules.audiences, audience)) {
-            return Err(Reason::TokenAudienceMismatch.into());
+        self.check_audience(&rules.audiences)
+    }
+
+    /// Is the token from the provider for which that speaks which verified it (`place`), and for one of its audiences?
+    pub fn check_provider(&self, providers: &[Provider], place: usize) -> Result<(), Deny> {
+        let mut spoken_for = providers.iter().filter(|provider| provider.place == place);
+        let provider = spoken_for.find(|provider| self.issuer.as_ref() == Some(&provider.issuer)).ok_or_else(|| {
+            Deny::new(Reason::TokenIssuerMismatch)
+                .with_note("the token's iss is not the issuer whose provider in jwt_authn verified it")
+        })?;
+        self.check_audience(&provider.audiences)
+    }
+
+    fn check_audience(&self, accepted: &[String]) -> Result<(), Deny> {
+        if accepted.is_empty() || self.audiences.iter().any(|audience| accepted.contains(audience)) {
+            Ok(())
+        } else {
+            Err(Reason::TokenAudienceMismatch.into())
         }
-        Ok(())
     }
 }
 

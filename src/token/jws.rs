@@ -25,44 +25,63 @@ pub fn verify(
     algorithms: &[Algorithm],
     proxy: &dyn Proxy,
 ) -> Result<Map<String, Value>, Deny> {
-    verified(token, keys, algorithms, proxy).map(|(payload, _)| payload)
+    let jws = Jws::parse(token, algorithms)?;
+    jws.verify(keys, proxy)?;
+    jws.payload()
 }
 
-/// The same, with the key that verified it.
-pub(super) fn verified(
-    token: &str,
-    keys: &KeySet,
-    algorithms: &[Algorithm],
-    proxy: &dyn Proxy,
-) -> Result<(Map<String, Value>, Rc<Key>), Deny> {
-    let (signed, encoded_signature) = token.rsplit_once('.').ok_or_else(shape)?;
-    let (encoded_header, encoded_payload) = signed.split_once('.').ok_or_else(shape)?;
-    if encoded_payload.contains('.') {
-        return Err(shape());
+/// A token whose header is as it must be. Nothing about it is believed before [`Jws::verify`].
+pub(super) struct Jws<'a> {
+    signed: &'a str,
+    payload: &'a str,
+    signature: &'a str,
+    algorithm: Algorithm,
+    key_id: Option<String>,
+}
+
+impl<'a> Jws<'a> {
+    /// Reads the header.
+    pub fn parse(token: &'a str, algorithms: &[Algorithm]) -> Result<Self, Deny> {
+        let (signed, signature) = token.rsplit_once('.').ok_or_else(shape)?;
+        let (header, payload) = signed.split_once('.').ok_or_else(shape)?;
+        if payload.contains('.') {
+            return Err(shape());
+        }
+        let mut members = json::object(&decode(header)?)
+            .ok_or_else(|| malformed("The token's header is not a JSON object without repeated members."))?;
+        header::check(&members)?;
+        let algorithm = match members.get("alg") {
+            Some(Value::String(name)) => Algorithm::from_name(name).filter(|known| algorithms.contains(known)),
+            _ => return Err(malformed("The token's header names no algorithm (alg).")),
+        };
+        let algorithm = algorithm.ok_or(Reason::TokenAlgorithmNotAllowed)?;
+        let key_id = match members.remove("kid") {
+            None => None,
+            Some(Value::String(id)) => Some(id),
+            Some(_) => return Err(malformed("The token's kid is not a text.")),
+        };
+        Ok(Self { signed, payload, signature, algorithm, key_id })
     }
-    let decode =
-        |encoded: &str| URL_SAFE_NO_PAD.decode(encoded).map_err(|_| malformed("A part of the token is not base64url."));
-    let members = json::object(&decode(encoded_header)?)
-        .ok_or_else(|| malformed("The token's header is not a JSON object without repeated members."))?;
-    header::check(&members)?;
-    let algorithm = match members.get("alg") {
-        Some(Value::String(name)) => Algorithm::from_name(name).filter(|known| algorithms.contains(known)),
-        _ => return Err(malformed("The token's header names no algorithm (alg).")),
-    };
-    let algorithm = algorithm.ok_or(Reason::TokenAlgorithmNotAllowed)?;
-    let id = match members.get("kid") {
-        None => None,
-        Some(Value::String(id)) => Some(id.as_str()),
-        Some(_) => return Err(malformed("The token's kid is not a text.")),
-    };
-    let key = choose(keys, id, algorithm)?;
-    let signature = decode(encoded_signature)?;
-    if !signature::is_valid(proxy, algorithm, &key.material, signed.as_bytes(), &signature) {
-        return Err(Reason::TokenSignatureInvalid.into());
+
+    /// The members of the payload.
+    pub fn payload(&self) -> Result<Map<String, Value>, Deny> {
+        json::object(&decode(self.payload)?)
+            .ok_or_else(|| malformed("The token's payload is not a JSON object without repeated members."))
     }
-    let payload = json::object(&decode(encoded_payload)?)
-        .ok_or_else(|| malformed("The token's payload is not a JSON object without repeated members."))?;
-    Ok((payload, Rc::clone(key)))
+
+    /// Verifies the signature. Returns the key that did it.
+    pub fn verify<'k>(&'k self, keys: &'k KeySet, proxy: &dyn Proxy) -> Result<&'k Rc<Key>, Deny> {
+        let key = choose(keys, self.key_id.as_deref(), self.algorithm)?;
+        let signature = decode(self.signature)?;
+        if !signature::is_valid(proxy, self.algorithm, &key.material, self.signed.as_bytes(), &signature) {
+            return Err(Reason::TokenSignatureInvalid.into());
+        }
+        Ok(key)
+    }
+}
+
+fn decode(encoded: &str) -> Result<Vec<u8>, Deny> {
+    URL_SAFE_NO_PAD.decode(encoded).map_err(|_| malformed("A part of the token is not base64url."))
 }
 
 /// Exactly one key, or none: trying several would let a caller choose how much work a token is.

@@ -11,6 +11,7 @@ mod jws;
 mod key;
 mod metadata;
 mod presented;
+mod provider;
 mod signature;
 
 pub use algorithm::{Algorithm, Family};
@@ -20,7 +21,9 @@ pub use cache::TokenCache;
 pub use claims::{ClaimRules, Claims};
 pub use jws::verify;
 pub use key::{Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable};
+pub use metadata::Payload;
 pub use presented::PresentedToken;
+pub use provider::Provider;
 pub use signature::{is_valid as verify_signature, is_valid_x509 as verify_x509_signature};
 
 use std::rc::Rc;
@@ -43,6 +46,8 @@ pub struct TokenRules {
     pub algorithms: Vec<Algorithm>,
     /// What the claims must say.
     pub claims: ClaimRules,
+    /// The issuers, where there are several, each with what speaks for it alone.
+    pub providers: Vec<Provider>,
 }
 
 /// `token.source`
@@ -52,11 +57,11 @@ pub enum TokenSource {
     JwtAuthn {
         /// The metadata namespace.
         namespace: String,
-        /// The key, the provider's `payload_in_metadata`.
-        key: String,
+        /// The keys, each the `payload_in_metadata` of a provider there.
+        keys: Vec<String>,
     },
-    /// This filter, with these keys.
-    Jwks(KeySource),
+    /// This filter, with these key sets: one for each of [`TokenRules::providers`], or one.
+    Jwks(Vec<KeySource>),
 }
 
 /// Where keys come from.
@@ -74,38 +79,47 @@ impl Default for TokenRules {
         Self {
             source: TokenSource::JwtAuthn {
                 namespace: "envoy.filters.http.jwt_authn".to_owned(),
-                key: "payload".to_owned(),
+                keys: vec!["payload".to_owned()],
             },
             algorithms: Algorithm::ALL.to_vec(),
             claims: ClaimRules::default(),
+            providers: Vec::new(),
         }
     }
 }
 
-/// The payload that `jwt_authn` verified. `Ok(None)` where there is none.
+/// The payload that `jwt_authn` verified, and the index of the key under which it is. `Ok(None)` where there is none.
 ///
 /// `bearer` is the token in the `Authorization` header, which is never believed. Where it is still there, though, it must
 /// be the one that was verified: `jwt_authn` also takes tokens from other places, and the upstream must not be handed a
 /// token that was not checked against the certificate.
 ///
 /// # Errors
-/// 400 `authorization_malformed` where the two differ, 401 `token_malformed` where either cannot be read.
+/// 400 `authorization_malformed` where the two differ, or where it verified several tokens; 401 `token_malformed` where
+/// either cannot be read.
 pub fn verified_payload(
     namespace: &str,
-    key: &str,
+    keys: &[String],
     bearer: Option<&str>,
     proxy: &dyn Proxy,
-) -> Result<Option<Map<String, Value>>, Deny> {
+) -> Result<Option<Payload>, Deny> {
     let metadata = proxy.property(Property::DynamicMetadata)?.unwrap_or_default();
-    let payload = metadata::payload(&metadata, namespace, key).map_err(|problem| {
-        Deny::new(Reason::TokenMalformed).with_note(match problem {
-            metadata::Unreadable::Encoding => "the request's dynamic metadata cannot be read, or is nested too deeply",
-            metadata::Unreadable::NotAnObject => {
-                "the value under token.metadata.key is not an object; it must be the provider's payload_in_metadata"
+    let payload = metadata::payload(&metadata, namespace, keys).map_err(|problem| {
+        let (reason, note) = match problem {
+            metadata::Unreadable::Encoding => {
+                (Reason::TokenMalformed, "the request's dynamic metadata cannot be read, or is nested too deeply")
             }
-        })
+            metadata::Unreadable::NotAnObject => (
+                Reason::TokenMalformed,
+                "the value under token.metadata.key is not an object; it must be the provider's payload_in_metadata",
+            ),
+            metadata::Unreadable::Several => {
+                (Reason::AuthorizationMalformed, "jwt_authn verified several tokens, for several of token.providers")
+            }
+        };
+        Deny::new(reason).with_note(note)
     })?;
-    if let (Some(token), Some(payload)) = (bearer, &payload) {
+    if let (Some(token), Some((_, payload))) = (bearer, &payload) {
         if !is_payload_of(token, payload) {
             return Err(Deny::new(Reason::AuthorizationMalformed)
                 .with_note("the token in the Authorization header is not the one that jwt_authn verified"));

@@ -2,9 +2,10 @@
 
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::{Claims, Credentials, TokenRules, TokenSource, authorization, jws, verified_payload};
+use super::jws::Jws;
+use super::{Claims, Credentials, KeySet, Payload, TokenRules, TokenSource, authorization, verified_payload};
 use crate::decision::{Deny, Reason};
 use crate::memory::Memory;
 use crate::proxy::Proxy;
@@ -18,10 +19,10 @@ pub struct PresentedToken<'a> {
     now: i64,
     /// As it came, unless it is known.
     bearer: Option<&'a str>,
-    /// What it claims, where exactly this text was verified here before.
-    known: Option<Rc<Claims>>,
-    /// What `jwt_authn` verified, once that was looked up.
-    payload: Option<Option<Map<String, Value>>>,
+    /// What it claims, where exactly this text was verified here before, and the key set that did it.
+    known: Option<(usize, Rc<Claims>)>,
+    /// What `jwt_authn` verified, once that was looked up, and the index of its metadata key.
+    payload: Option<Option<Payload>>,
     claims: Option<Rc<Claims>>,
 }
 
@@ -49,8 +50,8 @@ impl<'a> PresentedToken<'a> {
         };
         let payload = match (&rules.source, credentials) {
             (TokenSource::Jwks(_), _) | (_, Credentials::Absent) => None,
-            (TokenSource::JwtAuthn { namespace, key }, credentials) => {
-                let payload = verified_payload(namespace, key, bearer, proxy)?;
+            (TokenSource::JwtAuthn { namespace, keys }, credentials) => {
+                let payload = verified_payload(namespace, keys, bearer, proxy)?;
                 if payload.is_some() && credentials == Credentials::Other {
                     return Err(Deny::new(Reason::AuthorizationMalformed).with_note(
                         "jwt_authn verified a token, but the Authorization header is not exactly that bearer token",
@@ -70,41 +71,58 @@ impl<'a> PresentedToken<'a> {
         if let Some(claims) = &self.claims {
             return Ok(Rc::clone(claims));
         }
-        let claims = match &self.rules.source {
-            TokenSource::JwtAuthn { namespace, key } => self.left_by_jwt_authn(namespace, key)?,
+        let (place, claims) = match &self.rules.source {
+            TokenSource::JwtAuthn { namespace, keys } => self.left_by_jwt_authn(namespace, keys)?,
             TokenSource::Jwks(_) => self.verified_here()?,
         };
         claims.check(&self.rules.claims, self.now)?;
+        if !self.rules.providers.is_empty() {
+            claims.check_provider(&self.rules.providers, place)?;
+        }
         Ok(Rc::clone(self.claims.insert(claims)))
     }
 
-    fn left_by_jwt_authn(&mut self, namespace: &str, key: &str) -> Result<Rc<Claims>, Deny> {
+    fn left_by_jwt_authn(&mut self, namespace: &str, keys: &[String]) -> Result<(usize, Rc<Claims>), Deny> {
         let payload = match self.payload.take() {
             Some(payload) => payload,
-            None => verified_payload(namespace, key, None, self.proxy)?,
+            None => verified_payload(namespace, keys, None, self.proxy)?,
         };
-        let payload = payload.ok_or_else(|| match self.bearer {
+        let (place, payload) = payload.ok_or_else(|| match self.bearer {
             None => Deny::from(Reason::TokenMissing),
             Some(_) => Deny::new(Reason::TokenMissing).with_note(
                 "there is a bearer token, but jwt_authn left no payload: it refused the token, or its provider's \
                  payload_in_metadata is not token.metadata.key",
             ),
         })?;
-        Claims::read(&payload, &self.rules.claims).map(Rc::new)
+        Claims::read(&payload, &self.rules.claims).map(|claims| (place, Rc::new(claims)))
     }
 
-    fn verified_here(&self) -> Result<Rc<Claims>, Deny> {
-        if self.bearer.is_none() && self.known.is_none() {
-            return Err(Reason::TokenMissing.into());
-        }
-        let keys = self.memory.keys().ok_or(Reason::KeysUnavailable)?;
-        if let Some(claims) = &self.known {
-            return Ok(Rc::clone(claims));
+    fn verified_here(&self) -> Result<(usize, Rc<Claims>), Deny> {
+        if let Some((key_set, claims)) = &self.known {
+            self.keys(*key_set)?;
+            return Ok((*key_set, Rc::clone(claims)));
         }
         let token = self.bearer.ok_or(Reason::TokenMissing)?;
-        let (payload, key) = jws::verified(token, &keys, &self.rules.algorithms, self.proxy)?;
-        let claims = Rc::new(Claims::read(&payload, &self.rules.claims)?);
-        self.memory.tokens().insert(token, Rc::clone(&claims), key);
-        Ok(claims)
+        let jws = Jws::parse(token, &self.rules.algorithms)?;
+        let key_set = if self.rules.providers.is_empty() { 0 } else { self.key_set_of_issuer(&jws)? };
+        let keys = self.keys(key_set)?;
+        let key = jws.verify(&keys, self.proxy).map_err(|deny| deny.by_key_set(key_set))?;
+        let claims = Rc::new(Claims::read(&jws.payload()?, &self.rules.claims)?);
+        self.memory.tokens().insert(key_set, token, Rc::clone(&claims), Rc::clone(key));
+        Ok((key_set, claims))
+    }
+
+    /// Which keys must have signed the token, as it says itself: a token that lies about it does not verify with them.
+    fn key_set_of_issuer(&self, jws: &Jws<'_>) -> Result<usize, Deny> {
+        let payload = jws.payload()?;
+        let issuer = payload.get("iss").and_then(Value::as_str);
+        let provider = self.rules.providers.iter().find(|provider| issuer == Some(&provider.issuer));
+        provider.map(|provider| provider.place).ok_or_else(|| {
+            Deny::new(Reason::TokenIssuerMismatch).with_note("the token's iss is none of token.providers")
+        })
+    }
+
+    fn keys(&self, key_set: usize) -> Result<Rc<KeySet>, Deny> {
+        self.memory.keys(key_set).ok_or_else(|| Deny::new(Reason::KeysUnavailable).by_key_set(key_set))
     }
 }

@@ -567,6 +567,8 @@ fn the_published_schema_knows_the_same_keys_as_the_filter() {
         ("/token", r#""token":"#, ""),
         ("/token/metadata", r#""token": {"metadata":"#, "}"),
         ("/token/jwks_uri", r#""token": {"jwks_uri":"#, "}"),
+        ("/token/providers/0", r#""token": {"providers": ["#, "]}"),
+        ("/token/providers/0/jwks_uri", r#""token": {"providers": [{"jwks_uri":"#, "}]}"),
         ("/revocation", r#""revocation":"#, ""),
         ("/revocation/serials/0", r#""revocation": {"serials": ["#, "]}"),
         ("/revocation/feeds/0", r#""revocation": {"feeds": ["#, "]}"),

@@ -14,6 +14,7 @@ mod inventory;
 mod issuer;
 mod keys;
 mod limits;
+mod providers;
 mod proxy;
 mod reference;
 mod remembered;

@@ -9,7 +9,7 @@ use mtls_authz::{
     Decision, Header, HostError, Policy, Property, Proxy, Request, Shared, SignatureCheck, Swap, UpstreamChange,
     upstream_headers,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::certificates::Leaf;
 
@@ -143,8 +143,12 @@ type Written<'a> = (&'a [u8], Cow<'a, [u8]>);
 
 /// `envoy.config.core.v3.Metadata` with one payload, by hand: field numbers and lengths.
 pub fn metadata(namespace: &str, key: &str, payload: &Value) -> Vec<u8> {
-    let payload = entry(key, &value(payload));
-    field(1, &[field(1, namespace.as_bytes()), field(2, &payload)].concat())
+    payloads(namespace, &json!({key: payload}))
+}
+
+/// The same with several payloads, by key.
+pub fn payloads(namespace: &str, payloads: &Value) -> Vec<u8> {
+    field(1, &[field(1, namespace.as_bytes()), field(2, &protobuf_struct(payloads))].concat())
 }
 
 /// A member of a `google.protobuf.Struct`.

@@ -145,16 +145,16 @@ fn a_remembered_token_is_verified_again_when_the_keys_have_changed() {
     let host = connection(&leaf);
     let token = token(&leaf);
     assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::KeysUnavailable));
-    memory.adopt_keys(keys(issuer().jwk()));
+    memory.adopt_keys(0, keys(issuer().jwk()));
     assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
     assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
     assert_eq!(host.signatures.get(), 1);
 
-    memory.adopt_keys(keys(Issuer::new(Algorithm::Es256).jwk()));
+    memory.adopt_keys(0, keys(Issuer::new(Algorithm::Es256).jwk()));
     assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::TokenSignatureInvalid));
-    memory.adopt_keys(keys(Issuer::of(Algorithm::EdDsa).jwk()));
+    memory.adopt_keys(0, keys(Issuer::of(Algorithm::EdDsa).jwk()));
     assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::TokenKeyUnknown));
-    memory.adopt_keys(keys(issuer().jwk()));
+    memory.adopt_keys(0, keys(issuer().jwk()));
     assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
 }
 
@@ -172,7 +172,7 @@ fn the_same_keys_fetched_again_forget_no_token() {
         vec![other(), issuer().jwk()],
         vec![issuer().jwk(), Issuer::new(Algorithm::EdDsa).named_jwk("new")],
     ] {
-        memory.adopt_keys(key_set(&set));
+        memory.adopt_keys(0, key_set(&set));
         assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
         assert_eq!(host.signatures.get(), 1);
     }
@@ -196,10 +196,10 @@ fn a_token_is_forgotten_with_its_key_and_with_the_keys_name_or_algorithm() {
         ("a key of another kind", Issuer::of(Algorithm::EdDsa).jwk(), Err(Reason::TokenKeyUnknown)),
     ] {
         let memory = Memory::new(&policy.token.source);
-        memory.adopt_keys(keys(issuer().jwk()));
+        memory.adopt_keys(0, keys(issuer().jwk()));
         assert_eq!(request(&policy, &memory, &host, &token), Ok(()), "{name}");
         let before = host.signatures.get();
-        memory.adopt_keys(keys(after));
+        memory.adopt_keys(0, keys(after));
         assert_eq!(request(&policy, &memory, &host, &token), expected, "{name}");
         assert_eq!(host.signatures.get() - before, usize::from(expected != Err(Reason::TokenKeyUnknown)), "{name}");
     }
@@ -209,13 +209,13 @@ fn a_token_is_forgotten_with_its_key_and_with_the_keys_name_or_algorithm() {
 fn a_remembered_token_is_worth_nothing_once_the_keys_are_too_old() {
     let (policy, leaf) = (fetched(), acme());
     let memory = Memory::new(&policy.token.source);
-    memory.adopt_keys(keys(issuer().jwk()));
+    memory.adopt_keys(0, keys(issuer().jwk()));
     let host = connection(&leaf);
     let token = token(&leaf);
     assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
-    memory.drop_keys();
+    memory.drop_keys(0);
     assert_eq!(request(&policy, &memory, &host, &token), Err(Reason::KeysUnavailable));
-    memory.adopt_keys(keys(issuer().jwk()));
+    memory.adopt_keys(0, keys(issuer().jwk()));
     assert_eq!(request(&policy, &memory, &host, &token), Ok(()));
     assert_eq!(host.signatures.get(), 2);
 }
