@@ -162,4 +162,6 @@ def cases(ports: Ports) -> list[Case]:
         Case("app: both, on the listed path",
              send("/transfers", "-X", "POST", cert="wallet-app", token="wallet-bound"),
              Answer(200, client="wallet-app", profile="app")),
+        Case("app: its issuer's key in the other's name", send(payment, cert="acme-mobile", token="acme-by-login"),
+             Answer(401, "token_issuer_mismatch")),
     ]

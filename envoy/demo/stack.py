@@ -192,10 +192,13 @@ def _make_tokens(certs: Path, tokens: Path) -> None:
     tokens.mkdir()
     day = 24 * 3600
 
-    def make(name: str, client: str, *, cert: str | None = None, lifetime: int = day, **claims: Any) -> None:
+    def make(
+        name: str, client: str, *, cert: str | None = None, lifetime: int = day, issuer: str = "auth", **claims: Any
+    ) -> None:
         if cert is not None:
             claims["cnf"] = {"x5t#S256": mint.thumbprint(certs / f"{cert}.pem")}
-        token = mint.token(certs, mint.claims(client, lifetime=lifetime, **claims))
+        claims = {"iss": mint.ISSUERS[issuer].url, **claims}
+        token = mint.token(certs, mint.claims(client, lifetime=lifetime, **claims), issuer)
         (tokens / name).write_text(f"Authorization: Bearer {token}\n")
 
     hexadecimal = mint.thumbprint_bytes(certs / "acme-mobile.pem").hex()
@@ -207,8 +210,10 @@ def _make_tokens(certs: Path, tokens: Path) -> None:
     make("globex-for-acme", "globex-batch", cert="acme-mobile", scope="payments:read")
     make("stranger", "stranger", cert="stranger", scope="payments:read")
     make("impostor", "acme-mobile", cert="impostor", scope="payments:read")
-    make("wallet", "wallet-app")
-    make("wallet-bound", "wallet-app", cert="wallet-app")
+    make("wallet", "wallet-app", issuer="login")
+    make("wallet-bound", "wallet-app", cert="wallet-app", issuer="login")
+    make("acme-by-login", "acme-mobile", cert="acme-mobile", scope="payments:read", issuer="login",
+         iss=mint.ISSUERS["auth"].url)
 
 
 def config(ports: Ports, echo: int) -> str:

@@ -34,6 +34,7 @@ from stack import (  # noqa: E402
     config,
     end_on_signals,
     free_port,
+    mint,
     replaced,
     wait_until_ready,
 )
@@ -49,11 +50,11 @@ SUMMARY_AFTER_SECONDS = 60
 
 
 class Keys(BaseHTTPRequestHandler):
-    """The token issuer's key set."""
+    """The key sets of the token issuers."""
 
     def do_GET(self) -> None:  # noqa: N802
-        """Answers every path with it."""
-        body = (OUT / "certs" / "jwks.json").read_bytes()
+        """Answers with the one that the path names."""
+        body = (OUT / "certs" / Path(self.path).name).read_bytes()
         self.send_response(200)
         self.send_header("content-type", "application/jwk-set+json")
         self.send_header("content-length", str(len(body)))
@@ -103,11 +104,12 @@ class Observed(Stack):
         issuer = ThreadingHTTPServer(("127.0.0.1", 0), Keys)
         threading.Thread(target=issuer.serve_forever, daemon=True).start()
         text = config(self.shadow, self._echo)
-        uri = '{"cluster": "issuer", "authority": "auth.example", "path": "/jwks.json", "refresh_seconds": 20}'
+        uri = '"jwks_uri": {{"cluster": "issuer", "authority": "auth.example", "path": "/{}", "refresh_seconds": 20}}'
         endpoint = f"endpoint: {{ address: {{ socket_address: {{ address: 127.0.0.1, port_value: {issuer.server_port} }} }} }}"
         for old, new in (
             ('"policy_id": "example-1",', '"policy_id": "example-2", "enforcement": "shadow",'),
-            ('"token": {', f'"token": {{"source": "jwks", "jwks_uri": {uri}, '),
+            ('"token": {', '"token": {"source": "jwks",'),
+            *((f'"metadata_key": "{name}"', uri.format(issuer.jwks)) for name, issuer in mint.ISSUERS.items()),
             ("  clusters:\n", f"""  clusters:
     - name: issuer
       type: STATIC

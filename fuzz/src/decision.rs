@@ -653,7 +653,7 @@ impl Grounds<'_> {
         let bearer = self.request.authorization.exactly_one().map(|value| String::from_utf8(value.to_vec()).unwrap());
         if source != "jwks" {
             let (namespace, key) = ("envoy.filters.http.jwt_authn", "payload");
-            return verified_payload(namespace, key, None, &self.situation.host).unwrap().unwrap();
+            return verified_payload(namespace, &[key.to_owned()], None, &self.situation.host).unwrap().unwrap().1;
         }
         let token = bearer.as_deref().and_then(|value| value.get(7..)).unwrap();
         let parts: Vec<Vec<u8>> = token.split('.').map(|part| reference::base64url(part).unwrap()).collect();

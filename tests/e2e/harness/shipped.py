@@ -45,6 +45,11 @@ def with_istio_policy(text: str) -> str:
     assert cluster in policy
     # A mesh has another cluster for the list than envoy.yaml.
     policy = policy.replace(cluster, "cluster: revoked")
+    # istiod tells Envoy the issuer of each rule's keys, and leaves every payload under one key.
+    for issuer in ("auth", "login"):
+        own = re.search(rf"( +)payload_in_metadata: {issuer}\n", text)
+        assert own is not None
+        text = text.replace(own[0], f"{own[1]}issuer: https://{issuer}.example\n{own[1]}payload_in_metadata: payload\n")
 
     def struct(found: re.Match[str]) -> str:
         indent = found["indent"]
@@ -90,10 +95,10 @@ class Folder:
         """A client that `certs.sh example` has made."""
         return self.certs.credential(name)
 
-    def token(self, client: str, bound_to: str | None = None, scope: str = "") -> Header:
+    def token(self, client: str, bound_to: str | None = None, scope: str = "", *more: str) -> Header:
         """The header of a token that `mint.py` has made."""
         binding = ["--cert", str(self.certs.file(bound_to))] if bound_to else []
-        return ("authorization", f"Bearer {self._mint('token', client, '--scope', scope, *binding).strip()}")
+        return ("authorization", f"Bearer {self._mint('token', client, '--scope', scope, *binding, *more).strip()}")
 
     def localize(self, text: str, module: Path, upstream: int, admin: int = 9901) -> str:
         """A configuration for this folder, this machine and ports that Envoy chooses."""
