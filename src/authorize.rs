@@ -30,6 +30,9 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     let Asking { policy, memory, request, proxy, .. } = *asking;
     // 400: what cannot be read in exactly one way.
     let method = request.method()?;
+    if !policy.upstream_headers.keeps_overrides {
+        request.check_overrides(method)?;
+    }
     let path = CanonicalPath::parse(request.path()?, policy.path)
         .map_err(|error| Deny::new(Reason::PathMalformed).with_detail(error.as_str()))?;
     found.path = Some(path.as_str().to_owned());

@@ -22,6 +22,7 @@ mod fetch;
 mod fingerprint;
 #[doc(hidden)]
 pub mod fuzzing;
+mod header_names;
 mod identity;
 pub mod inventory;
 mod json;

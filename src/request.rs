@@ -3,6 +3,7 @@
 use crate::byte_set::{ALPHANUMERIC, ByteSet};
 use crate::decision::{Deny, Reason};
 use crate::escape::percent_decode;
+use crate::header_names::overrides_method;
 use crate::plain::is_plain;
 
 /// A header: its name as Envoy spells it (lower case) and its value, any bytes.
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     request_id: Values<'a>,
     client_id: Values<'a>,
     profile_id: Values<'a>,
+    /// Values of `x-http-method-override` and its like.
+    method_overrides: Values<'a>,
     /// Values of `authorization`.
     pub authorization: Values<'a>,
     /// Values of `x-forwarded-client-cert`.
@@ -115,6 +118,7 @@ impl<'a> Request<'a> {
                 CLIENT_ID_NAME => &mut request.client_id,
                 PROFILE_ID_NAME => &mut request.profile_id,
                 FORWARDED_CLIENT_CERT_NAME => &mut request.forwarded_client_cert,
+                name if overrides_method(name) => &mut request.method_overrides,
                 _ => continue,
             };
             place.push(value);
@@ -134,6 +138,22 @@ impl<'a> Request<'a> {
             .and_then(|method| std::str::from_utf8(method).ok())
             .filter(|method| !method.is_empty() && TOKEN.contains_all(method.as_bytes()))
             .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":method is absent, repeated or not a token"))
+    }
+
+    /// A header that tells upstreams of a method must tell them of this one.
+    ///
+    /// # Errors
+    /// It says anything else, however an upstream would read that.
+    pub fn check_overrides(&self, method: &str) -> Result<(), Deny> {
+        if self.method_overrides.iter().all(|value| value.trim_ascii().eq_ignore_ascii_case(method.as_bytes())) {
+            return Ok(());
+        }
+        Err(Deny::new(Reason::RequestMalformed)
+            .with_detail("X-HTTP-Method-Override and its like must name the method of the request itself.")
+            .with_note(
+                "a header such as X-HTTP-Method-Override names another method than the request's; \
+                 override_headers: keep would pass it on to the upstream",
+            ))
     }
 
     /// The path as it was sent: there must be exactly one. CONNECT has none (RFC 9110 section 9.3.6) and counts as `/`.

@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::decision::{Allow, Caller, Decision, ForwardedCert, Rule};
+use crate::header_names::{Meaning, begins_with, is_spelled, meaning, overrides_method};
 use crate::plain::is_plain;
 use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, Header, PROFILE_ID, Request};
 
@@ -32,6 +33,29 @@ pub struct UpstreamHeaders {
     pub inbound_cert: Option<String>,
     /// Those of all these names that are not known as identity headers anyway.
     others: Vec<String>,
+    /// `strip_headers`: what must not reach the upstream either.
+    pub strip: Vec<Stripped>,
+    /// `override_headers: keep`: may headers tell the upstream of another request than the one that was decided about?
+    pub keeps_overrides: bool,
+}
+
+/// An entry of `strip_headers`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stripped {
+    /// A name.
+    Name(String),
+    /// The beginning of names.
+    Family(String),
+}
+
+impl Stripped {
+    /// Is this header meant?
+    pub fn covers(&self, name: &[u8]) -> bool {
+        match self {
+            Self::Name(known) => is_spelled(name, known),
+            Self::Family(beginning) => begins_with(name, beginning),
+        }
+    }
 }
 
 impl Default for UpstreamHeaders {
@@ -45,6 +69,8 @@ impl Default for UpstreamHeaders {
             client_cert: None,
             inbound_cert: None,
             others: Vec::new(),
+            strip: Vec::new(),
+            keeps_overrides: false,
         }
     }
 }
@@ -62,6 +88,22 @@ impl UpstreamHeaders {
         self.inbound_cert = inbound_cert;
         let named = self.names().chain(self.inbound_cert.as_deref());
         self.others = named.filter(|name| !is_known_identity_header(name.as_bytes())).map(str::to_owned).collect();
+    }
+
+    /// Does the caller's header of this name stay away from the upstream?
+    fn removes(&self, name: &[u8]) -> bool {
+        let is_known = match meaning(name) {
+            Some(Meaning::Finding | Meaning::Client) => true,
+            Some(Meaning::Target) => !self.keeps_overrides,
+            // They name the request's own method, or shadow mode lets the request go on as it came.
+            Some(Meaning::Method) | None => false,
+        };
+        is_known || self.others.iter().any(|known| is_spelled(name, known)) || self.strips(name)
+    }
+
+    /// Does `strip_headers` name this header?
+    fn strips(&self, name: &[u8]) -> bool {
+        self.strip.iter().any(|stripped| stripped.covers(name))
     }
 
     /// What an allowed caller's request carries.
@@ -107,7 +149,8 @@ pub enum Change<'a> {
 /// say, then comes what it says.
 pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: &'a Decision) -> Change<'a> {
     let own = decision.forwarded_cert == ForwardedCert::Own;
-    let kept = |name: &[u8]| !is_identity_header(name, names) || (own && name == FORWARDED_CLIENT_CERT.as_bytes());
+    let kept =
+        |name: &[u8]| !names.removes(name) || (own && name == FORWARDED_CLIENT_CERT.as_bytes() && !names.strips(name));
     let written = match &decision.verdict {
         Ok(Allow { rule: Rule::Profile(_) }) => {
             let certificate = decision.certificate.as_ref();
@@ -153,36 +196,19 @@ fn decided_path(request: &Request<'_>, decision: &Decision) -> Option<Vec<u8>> {
 pub fn trailers<'a>(names: &UpstreamHeaders, trailers: &[Header<'a>]) -> Option<Vec<Header<'a>>> {
     let kept: Vec<Header<'a>> = trailers
         .iter()
-        .filter(|(name, _)| !is_identity_header(name, names) && *name != b"authorization")
+        .filter(|(name, _)| !names.removes(name) && !is_method_override(name, names) && *name != b"authorization")
         .copied()
         .collect();
     (kept.len() < trailers.len()).then_some(kept)
 }
 
-/// Headers in which this filter tells its findings.
-const FINDING_HEADERS: &[&str] =
-    &[CLIENT_ID, PROFILE_ID, "x-client-principal", "x-client-identity", "x-client-cert-thumbprint"];
-
-/// Headers in which proxies forward client certificates.
-const CERTIFICATE_HEADERS: &[&str] = &[CLIENT_CERT, "client-cert-chain", FORWARDED_CLIENT_CERT, "x-arr-clientcert"];
-
-/// Families of such headers: Traefik's, nginx's and AWS's.
-const CERTIFICATE_PREFIXES: &[&str] =
-    &["x-forwarded-tls-client-cert", "ssl-client-", "x-ssl-client-", "x-amzn-mtls-clientcert"];
-
-/// Could an upstream take this header for a word about the client's identity?
-fn is_identity_header(name: &[u8], names: &UpstreamHeaders) -> bool {
-    is_known_identity_header(name) || names.others.iter().any(|known| is_spelled(name, known))
+/// Does a trailer tell of a method? No decision looks at trailers.
+fn is_method_override(name: &[u8], names: &UpstreamHeaders) -> bool {
+    !names.keeps_overrides && overrides_method(name)
 }
 
 fn is_known_identity_header(name: &[u8]) -> bool {
-    is_finding_header(name) || is_known_certificate_header(name)
-}
-
-// Most headers of a request begin with another letter than any of the known ones.
-
-fn is_finding_header(name: &[u8]) -> bool {
-    matches!(name.first(), Some(b'x' | b'X')) && FINDING_HEADERS.iter().any(|known| is_spelled(name, known))
+    matches!(meaning(name), Some(Meaning::Finding | Meaning::Client))
 }
 
 fn is_certificate_header(name: &[u8], names: &UpstreamHeaders) -> bool {
@@ -191,19 +217,7 @@ fn is_certificate_header(name: &[u8], names: &UpstreamHeaders) -> bool {
 
 /// Is this a header in which proxies are known to tell of client certificates?
 pub fn is_known_certificate_header(name: &[u8]) -> bool {
-    matches!(name.first(), Some(b'c' | b's' | b'x' | b'C' | b'S' | b'X'))
-        && (CERTIFICATE_HEADERS.iter().any(|known| is_spelled(name, known))
-            || CERTIFICATE_PREFIXES.iter().any(|prefix| begins_with(name, prefix)))
-}
-
-fn is_spelled(name: &[u8], known: &str) -> bool {
-    name.len() == known.len() && begins_with(name, known)
-}
-
-/// Underscores and dots count as dashes, because CGI, WSGI and their descendants cannot tell them apart.
-fn begins_with(name: &[u8], known: &str) -> bool {
-    let letter = |byte: u8| if matches!(byte, b'_' | b'.') { b'-' } else { byte.to_ascii_lowercase() };
-    name.len() >= known.len() && name.iter().zip(known.bytes()).all(|(byte, known)| letter(*byte) == letter(known))
+    meaning(name) == Some(Meaning::Client)
 }
 
 /// A text as a header value: visible ASCII as it is, everything else percent-encoded, so that no name in a certificate

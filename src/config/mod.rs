@@ -35,7 +35,7 @@ use crate::revocation::Revocation;
 use crate::token::TokenRules;
 use crate::upstream::UpstreamHeaders;
 use clients::Clients;
-use raw::{Raw, RawBypass, RawIdentity};
+use raw::{OverrideHeaders, Raw, RawBypass, RawIdentity};
 use strict::Object;
 
 /// A whole configuration, checked and compiled.
@@ -127,6 +127,8 @@ impl Policy {
         let thumbprints_alone = certificate::forwards_unverified(&raw.certificate.0);
         let identities = identities(raw.identity.0, clients, &profiles, thumbprints_alone)?;
         let mut upstream_headers = headers::compile(raw.upstream_headers.0)?;
+        upstream_headers.strip = headers::strip(&raw.strip_headers)?;
+        upstream_headers.keeps_overrides = raw.override_headers == OverrideHeaders::Keep;
         let validation = raw.certificate.0.validation;
         let clock_skew = i64::from(raw.certificate.0.clock_skew_seconds);
         let forwarding = certificate::forwarding(raw.certificate.0, &identities, &upstream_headers)?;

@@ -38,6 +38,8 @@ pub(super) struct Raw {
     pub path: Object<RawPath>,
     pub source_address: SourceAddress,
     pub upstream_headers: Object<RawUpstreamHeaders>,
+    pub strip_headers: Vec<String>,
+    pub override_headers: OverrideHeaders,
     pub audit: Object<RawAudit>,
 }
 
@@ -295,6 +297,15 @@ impl<'de> Deserialize<'de> for RawHeader {
 
         deserializer.deserialize_any(HeaderVisitor)
     }
+}
+
+/// What becomes of headers that tell the upstream of another request than the one that was decided about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum OverrideHeaders {
+    /// Another method refuses the request, another path is removed.
+    #[default]
+    Refuse,
+    Keep,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
-use super::raw::{AuditLog, CertificateSource, TokenSourceName};
+use super::raw::{AuditLog, CertificateSource, OverrideHeaders, TokenSourceName};
 use super::revocation::FeedType;
 use crate::certificate::{Format, Validation};
 use crate::decision::Enforcement;
@@ -74,5 +74,6 @@ words! {
     SourceAddress { "direct" => Direct, "envoy" => Envoy }
     FeedType { "json" => Json, "crl" => Crl }
     OnStale { "deny" => Deny, "allow" => Allow }
+    OverrideHeaders { "refuse" => Refuse, "keep" => Keep }
     AuditLog { "none" => None, "denied" => Denied, "all" => All }
 }

@@ -6,6 +6,7 @@ mod certificates;
 mod configuration;
 mod crl;
 mod decisions;
+mod foreign_headers;
 mod formats;
 mod forwarded;
 mod host;

@@ -1,0 +1,397 @@
+//! Headers that an upstream could believe: who its caller is, or that it is asked for something else.
+//!
+//! CGI, WSGI and their descendants keep of a name its letters and digits alone (`HTTP_X_CLIENT_ID`), so names are compared
+//! without letter case, and every other character counts as a dash.
+
+/// What an upstream takes from a header of some name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// What this filter has found out about the caller.
+    Finding,
+    /// A client's certificate, or what another proxy has found out about a client.
+    Client,
+    /// The method that is really meant.
+    Method,
+    /// The path or the method that another proxy was asked for.
+    Target,
+}
+
+use Meaning::{Client, Finding, Method, Target};
+
+/// Every known name in order, a family with a `*` at its end. No family holds another entry.
+const KNOWN: &[(&str, Meaning)] = &[
+    ("-wscc", Client), // `$WSCC` and `$WSRU` of WebSphere
+    ("-wsru", Client),
+    ("akamai-cc-*", Client),
+    ("cert-*", Client),          // Keycloak, IIS
+    ("cf-cert-*", Client),       // Cloudflare
+    ("cf-client-cert*", Client), // Cloudflare
+    ("client-cert*", Client),    // RFC 9440
+    ("client-to-edge*", Client), // Akamai
+    ("clientcert*", Client),
+    ("cloudfront-viewer-cert*", Client),
+    ("dn", Client), // nginx guides, beside `verified`
+    ("http-method-override", Method),
+    ("l5d-client-id", Client), // Linkerd
+    ("method-override", Method),
+    ("proxy-auth-cert", Client), // iPlanet
+    ("proxy-issuer-dn", Client),
+    ("proxy-user-dn", Client),
+    ("ssl-*", Client),      // nginx, Apache httpd, Tomcat, SAP
+    ("sslclient*", Client), // F5
+    ("tls-client*", Client),
+    ("verified", Client),
+    ("wl-proxy-client-cert*", Client), // WebLogic
+    ("x-amzn-mtls-*", Client),
+    ("x-anonymous-consumer", Client), // Kong
+    ("x-arr-*", Client),              // Azure, IIS
+    ("x-cert*", Client),
+    ("x-client-cert-thumbprint", Finding),
+    ("x-client-cn", Client), // nginx, Apache httpd, Puppet
+    ("x-client-common-name", Client),
+    ("x-client-dn*", Client),
+    ("x-client-fingerprint*", Client),
+    ("x-client-i-dn", Client),
+    ("x-client-id", Finding),
+    ("x-client-identity", Finding),
+    ("x-client-issuer*", Client),
+    ("x-client-principal", Finding),
+    ("x-client-s-dn", Client),
+    ("x-client-san*", Client),
+    ("x-client-serial*", Client),
+    ("x-client-spiffe*", Client),
+    ("x-client-subject*", Client),
+    ("x-client-thumbprint*", Client),
+    ("x-client-verif*", Client),
+    ("x-client-x509*", Client),
+    ("x-consumer-*", Client), // Kong
+    ("x-credential-*", Client),
+    ("x-envoy-original-*", Target),
+    ("x-forwarded-method", Target), // Traefik
+    ("x-forwarded-path", Target),
+    ("x-forwarded-uri", Target), // Traefik
+    ("x-forwarded-url", Target),
+    ("x-http-destinationurl", Target),
+    ("x-http-method", Method),          // OData, SharePoint
+    ("x-http-method-override", Method), // Rack, Symfony, ASP.NET, Express
+    ("x-http-path-override", Target),
+    ("x-http-verb-override", Method),
+    ("x-invoke-path", Target),  // Next.js
+    ("x-matched-path", Target), // Next.js
+    ("x-method-override", Method),
+    ("x-ms-client-principal*", Client), // Azure
+    ("x-ms-original-url", Target),      // Azure
+    ("x-mtls-*", Client),
+    ("x-original-method", Target), // ingress-nginx
+    ("x-original-path", Target),
+    ("x-original-uri", Target), // ingress-nginx
+    ("x-original-url", Target), // IIS, Laminas, Symfony, WordPress
+    ("x-override-method", Method),
+    ("x-override-url", Target),
+    ("x-path-info", Target),
+    ("x-peer-cert*", Client),
+    ("x-profile-id", Finding),
+    ("x-proxy-url", Target),
+    ("x-replaced-path", Target), // Traefik
+    ("x-request-uri", Target),
+    ("x-rewrite-uri", Target),
+    ("x-rewrite-url", Target), // IIS, Laminas, Symfony, WordPress
+    ("x-script-name", Target), // Flask
+    ("x-spiffe*", Client),
+    ("x-ssl*", Client), // HAProxy, OpenShift, SAP
+    ("x-tls-cert*", Client),
+    ("x-waws-unencoded-url", Target), // Azure
+    ("x-wso2-*", Client),
+    ("xfcc*", Client),
+];
+
+/// What a header of this name could mean.
+pub fn meaning(name: &[u8]) -> Option<Meaning> {
+    match after_x(name) {
+        Some(rest) => known(name).or_else(|| names_client_certificate(rest).then_some(Client)),
+        None => known(name),
+    }
+}
+
+/// Could an upstream take this header for the method that is really meant?
+pub fn overrides_method(name: &[u8]) -> bool {
+    // The shortest is `x-http-method`.
+    name.len() >= 13
+        && name.first().is_some_and(|first| matches!(folded(*first), b'x' | b'h' | b'm'))
+        && known(name) == Some(Method)
+}
+
+fn known(name: &[u8]) -> Option<Meaning> {
+    match after_x(name) {
+        Some(rest) => AFTER_X.find(*rest.first()?, name),
+        None => BEGINNINGS.find(*name.first()?, name),
+    }
+}
+
+/// The rest of a name that begins with `x-`.
+fn after_x(name: &[u8]) -> Option<&[u8]> {
+    let ([first, dash], rest) = name.split_first_chunk()?;
+    (folded(*first) == b'x' && folded(*dash) == b'-').then_some(rest)
+}
+
+/// Are both the same name to an upstream?
+pub fn is_spelled(name: &[u8], known: &str) -> bool {
+    name.len() == known.len() && begins_with(name, known)
+}
+
+/// Does a name begin like this to an upstream?
+pub fn begins_with(name: &[u8], known: &str) -> bool {
+    name.len() >= known.len() && name.iter().zip(known.bytes()).all(|(byte, known)| folded(*byte) == folded(known))
+}
+
+fn ends_with(name: &[u8], known: &str) -> bool {
+    name.len().checked_sub(known.len()).and_then(|at| name.get(at..)).is_some_and(|end| is_spelled(end, known))
+}
+
+/// Vendors and guides put their own words in front: `X-Forwarded-Tls-Client-Cert-Info`, `X-RHSM-SSL-Client-Cert`,
+/// `X-Amzn-Mtls-Clientcert-Leaf`. So `client` beside `cert`, `ssl` or `tls` counts anywhere in a name.
+fn names_client_certificate(name: &[u8]) -> bool {
+    const CLIENT: &str = "client";
+    // No letter of it occurs twice, so each sixth character says whether, and where, the word can begin.
+    name.iter().enumerate().skip(CLIENT.len() - 1).step_by(CLIENT.len()).any(|(at, letter)| {
+        let place = CLIENT.bytes().position(|known| known == folded(*letter));
+        let Some((before, word)) = place.and_then(|place| name.split_at_checked(at - place)) else {
+            return false;
+        };
+        begins_with(word, CLIENT)
+            && (word.get(CLIENT.len()..).is_some_and(|rest| begins_with(rest, "cert") || begins_with(rest, "-cert"))
+                || ["ssl", "ssl-", "tls", "tls-"].iter().any(|end| ends_with(before, end)))
+    })
+}
+
+/// A character as an upstream may see it.
+fn folded(byte: u8) -> u8 {
+    static FOLDED: [u8; 256] = fold_all();
+    FOLDED.get(usize::from(byte)).copied().unwrap_or_default()
+}
+
+// What follows is evaluated by the compiler, which would refuse an index out of bounds.
+
+#[allow(clippy::indexing_slicing, clippy::as_conversions)]
+const fn fold_all() -> [u8; 256] {
+    let mut folded = [b'-'; 256];
+    // It begins the names of pseudo-headers; no other name has it.
+    folded[b':' as usize] = b':';
+    let mut byte = 0;
+    while byte < 128 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            folded[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    folded
+}
+
+/// An entry of the table, as it is looked up.
+#[derive(Clone, Copy)]
+struct Known {
+    name: &'static [u8],
+    is_family: bool,
+    meaning: Meaning,
+}
+
+impl Known {
+    fn is(&self, name: &[u8]) -> bool {
+        let is_same = |(byte, known): (&u8, &u8)| folded(*byte) == *known;
+        if self.is_family {
+            name.len() >= self.name.len() && name.iter().zip(self.name).all(is_same)
+        } else {
+            // Names that begin alike mostly end differently.
+            name.len() == self.name.len() && name.iter().rev().zip(self.name.iter().rev()).all(is_same)
+        }
+    }
+}
+
+static TABLE: [Known; KNOWN.len()] = table();
+
+#[allow(clippy::indexing_slicing)]
+const fn table() -> [Known; KNOWN.len()] {
+    let mut table = [Known { name: b"", is_family: false, meaning: Client }; KNOWN.len()];
+    let mut index = 0;
+    while index < KNOWN.len() {
+        let (name, meaning) = KNOWN[index];
+        table[index] = match name.as_bytes() {
+            [beginning @ .., b'*'] => Known { name: beginning, is_family: true, meaning },
+            name => Known { name, is_family: false, meaning },
+        };
+        index += 1;
+    }
+    table
+}
+
+/// Where the entries are that have the same first character, or the same one behind an `x-`: few or none for most headers.
+struct Index([(u8, u8); 128]);
+
+static BEGINNINGS: Index = Index::of(false);
+static AFTER_X: Index = Index::of(true);
+
+impl Index {
+    #[allow(clippy::indexing_slicing, clippy::as_conversions)]
+    const fn of(after_x: bool) -> Self {
+        let mut places = [(0, 0); 128];
+        let mut index = 0;
+        while index < KNOWN.len() {
+            let name = KNOWN[index].0.as_bytes();
+            let is_after_x = name[0] == b'x' && name[1] == b'-';
+            if is_after_x == after_x {
+                let place = &mut places[name[if after_x { 2 } else { 0 }] as usize];
+                if place.1 == 0 {
+                    place.0 = index as u8;
+                }
+                place.1 = index as u8 + 1;
+            }
+            index += 1;
+        }
+        Self(places)
+    }
+
+    fn find(&self, character: u8, name: &[u8]) -> Option<Meaning> {
+        let (start, end) = self.0.get(usize::from(folded(character)))?;
+        let entries = TABLE.get(usize::from(*start)..usize::from(*end))?;
+        entries.iter().find(|known| known.is(name)).map(|known| known.meaning)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_in_order_and_no_family_holds_an_entry() {
+        let names: Vec<&str> = KNOWN.iter().map(|(name, _)| name.trim_end_matches('*')).collect();
+        assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");
+        for (family, _) in KNOWN.iter().filter_map(|(name, meaning)| Some((name.strip_suffix('*')?, meaning))) {
+            let within: Vec<_> = names.iter().filter(|name| name.starts_with(family)).collect();
+            assert_eq!(within.len(), 1, "{within:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_entry_is_found_in_any_spelling_and_a_family_with_anything_behind_it(
+            index in 0..KNOWN.len(), characters in "[-!#$%&'*+.^_`|~]{32}", upper: u64, end in "[a-z0-9-]{0,6}",
+        ) {
+            let (name, expected) = KNOWN[index];
+            let respelled = name.trim_end_matches('*').chars().zip(characters.chars()).enumerate();
+            let mut respelled: String = respelled.map(|(at, (letter, other))| match letter {
+                '-' => other,
+                letter if upper >> at & 1 == 1 => letter.to_ascii_uppercase(),
+                letter => letter,
+            }).collect();
+            if name.ends_with('*') {
+                respelled += &end;
+            }
+            prop_assert_eq!(meaning(respelled.as_bytes()), Some(expected), "{}", respelled);
+            prop_assert_eq!(overrides_method(respelled.as_bytes()), expected == Method);
+        }
+
+        #[test]
+        fn a_name_is_looked_up_as_if_every_entry_were_compared(name in "(x[-_])?[-a-z5]{1,3}[-a-z]{0,4}") {
+            let matches = |known: &str| match known.strip_suffix('*') {
+                Some(family) => begins_with(name.as_bytes(), family),
+                None => is_spelled(name.as_bytes(), known),
+            };
+            let expected = KNOWN.iter().find(|(known, _)| matches(known)).map(|(_, meaning)| *meaning);
+            prop_assert_eq!(meaning(name.as_bytes()), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_client_beside_a_certificate_is_found_at_any_place(before in "[a-z-]{0,13}", between in "-?", behind in "[a-z-]{0,7}") {
+            let name = format!("x-{before}client{between}cert{behind}");
+            prop_assert!(meaning(name.as_bytes()).is_some(), "{}", name);
+            let name = format!("x-{before}tls{between}client{behind}");
+            prop_assert!(meaning(name.as_bytes()).is_some(), "{}", name);
+            let name = format!("x-client-client-{before}client-cert");
+            prop_assert!(meaning(name.as_bytes()).is_some(), "{}", name);
+        }
+    }
+
+    #[test]
+    fn a_client_beside_a_certificate_is_known_whatever_stands_in_front() {
+        for name in [
+            "x-client-cert",
+            "x-client-certificate-subject",
+            "X_CLIENT_CERT",
+            "x-clientcert",
+            "x-forwarded-client-cert",
+            "x-forwarded-client-cert-chain",
+            "x-forwarded-tls-client-cert-infos",
+            "x-rhsm-ssl-client-cert",
+            "x-tls-client-dn",
+            "x-amzn-mtls-clientcert-leaf",
+            "x-nginx-sslclient-verify",
+            "x-vendor.tls.client.subject",
+            "x-tlsclientcn",
+        ] {
+            assert_eq!(meaning(name.as_bytes()), Some(Client), "{name}");
+        }
+        for name in [
+            "",
+            "x",
+            "x-",
+            "x-c",
+            "xx",
+            "x-client",
+            "x-client-ids",
+            "x-client-ip",
+            "x-client-version",
+            "x-client-data",
+            "client",
+            "client-ip",
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded-prefix",
+            "x-forwarded-ssl",
+            "x-request-id",
+            "x-envoy-attempt-count",
+            "x-envoy-external-address",
+            "x-real-ip",
+            "accept",
+            "accept-encoding",
+            "authorization",
+            "content-length",
+            "content-type",
+            "cookie",
+            "date",
+            "etag",
+            "host",
+            "origin",
+            "priority",
+            "referer",
+            "sec-fetch-site",
+            "te",
+            "traceparent",
+            "tracestate",
+            "user-agent",
+            "via",
+            "x-b3-traceid",
+            "grpc-timeout",
+            "x-arr",
+            "x-method",
+            "x-http",
+            "x-original-host",
+            "x-original-to",
+            ":method",
+            ":path",
+            ":authority",
+            "access-control-request-method",
+            "dpop",
+            "x-csrf-token",
+            "x-requested-with",
+            "x-clien",
+        ] {
+            assert_eq!(meaning(name.as_bytes()), None, "{name}");
+        }
+    }
+}
