@@ -1,5 +1,7 @@
 //! Something that is fetched through a cluster of Envoy's and used until it is too old.
 
+use crate::bounds;
+use crate::line::one_line;
 use crate::proxy::SECOND;
 
 /// Where it is fetched, how often, and how long it is good for.
@@ -43,6 +45,9 @@ impl Fetch {
 pub fn useless(status: &[u8]) -> String {
     match status {
         b"" => "no answer came in time".to_owned(),
-        status => format!("the status is {}", String::from_utf8_lossy(status)),
+        status => {
+            let status = one_line(format_args!("{}", String::from_utf8_lossy(status)), bounds::FOREIGN_TEXT);
+            format!("the status is {}", String::from_utf8_lossy(&status))
+        }
     }
 }

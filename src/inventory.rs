@@ -7,6 +7,7 @@
 use der::DateTime;
 use std::time::Duration;
 
+use crate::bounds;
 use crate::certificate::{Certificate, Thumbprint, Validity};
 use crate::fingerprint::fingerprint;
 use crate::line::Line;
@@ -181,20 +182,22 @@ pub fn entries(proxy: &dyn Proxy) -> impl Iterator<Item = Result<Entry, HostErro
 /// An event as one line of JSON. Never a certificate.
 pub fn line(event: Event, client_id: &str, identity: Option<&str>, certificate: &Certificate, now: i64) -> Vec<u8> {
     let mut line = Line::new();
-    line.text(r#"{"event":"#, Some(event.as_str()));
-    line.text(r#","client_id":"#, Some(client_id));
-    line.text(r#","identity":"#, identity);
-    line.bytes(r#","thumbprint":"#, Some(certificate.thumbprint.as_bytes()));
+    line.word(r#"{"event":"#, Some(event.as_str()));
+    line.text(r#","client_id":"#, Some(client_id), bounds::NAME_IN_JSON);
+    line.text(r#","identity":"#, identity, bounds::CERTIFICATE_TEXT);
+    line.bytes(r#","thumbprint":"#, Some(certificate.thumbprint.as_bytes()), bounds::NAME);
     if let Event::Changed(before) = event {
-        line.bytes(r#","previous_thumbprint":"#, Some(before.as_bytes()));
+        line.bytes(r#","previous_thumbprint":"#, Some(before.as_bytes()), bounds::NAME);
     }
-    line.text(r#","issuer":"#, certificate.issuer.as_ref().map(ToString::to_string).as_deref());
-    line.text(r#","key":"#, certificate.key.map(|key| key.to_string()).as_deref());
+    let issuer = certificate.issuer.as_ref().map(ToString::to_string);
+    line.text(r#","issuer":"#, issuer.as_deref(), bounds::CERTIFICATE_TEXT);
+    line.text(r#","key":"#, certificate.key.map(|key| key.to_string()).as_deref(), bounds::NAME);
     if let Some(Validity { not_after, .. }) = certificate.validity {
         let since_1970 = Duration::from_secs(u64::try_from(not_after).unwrap_or_default());
         line.text(
             r#","not_after":"#,
             DateTime::from_unix_duration(since_1970).ok().map(|end| end.to_string()).as_deref(),
+            bounds::NAME,
         );
         line.add(r#","days_left":"#);
         line.number(days_left(not_after, now));

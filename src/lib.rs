@@ -11,6 +11,7 @@
 #![cfg_attr(test, allow(clippy::as_conversions))]
 
 mod authorize;
+mod bounds;
 mod byte_set;
 mod certificate;
 mod config;

@@ -1,5 +1,7 @@
 //! One line of JSON, written as fast as every request needs it.
 
+use std::fmt;
+
 use crate::plain::is_plain;
 
 /// A JSON object that is being written. Every request writes one, and a general serializer takes five times as long.
@@ -19,31 +21,40 @@ impl Line {
         self.0.extend_from_slice(json.as_bytes());
     }
 
-    /// Adds a member, of which `name` is everything before the value.
-    pub fn text(&mut self, name: &str, value: Option<&str>) {
-        self.bytes(name, value.map(str::as_bytes));
+    /// Adds a member that is one of our own words. `name` is everything before the value.
+    pub fn word(&mut self, name: &str, value: Option<&'static str>) {
+        self.text(name, value, usize::MAX);
+    }
+
+    /// Adds a member of at most `max` bytes.
+    pub fn text(&mut self, name: &str, value: Option<&str>, max: usize) {
+        self.bytes(name, value.map(str::as_bytes), max);
     }
 
     /// The same for text that need not be UTF-8.
-    pub fn bytes(&mut self, name: &str, value: Option<&[u8]>) {
+    pub fn bytes(&mut self, name: &str, value: Option<&[u8]>, max: usize) {
         self.add(name);
         match value {
             None => self.add("null"),
             Some(value) => {
                 self.add("\"");
-                self.characters(value);
+                self.characters(value, max);
                 self.add("\"");
             }
         }
     }
 
     /// Adds text inside a string.
-    pub fn characters(&mut self, text: &[u8]) {
-        if is_plain(text) {
+    pub fn characters(&mut self, text: &[u8], max: usize) {
+        if text.len() <= max && is_plain(text) {
             self.0.extend_from_slice(text);
         } else {
-            let quoted = serde_json::Value::from(String::from_utf8_lossy(text)).to_string();
-            self.add(quoted.get(1..quoted.len() - 1).unwrap_or_default());
+            let mut bounded = Bounded::behind(&mut self.0, max);
+            let _ = String::from_utf8_lossy(text).chars().try_for_each(|character| match character {
+                '"' => bounded.push("\\\""),
+                '\\' => bounded.push("\\\\"),
+                other => bounded.push_visible(other),
+            });
         }
     }
 
@@ -56,6 +67,68 @@ impl Line {
     pub fn end(mut self) -> Vec<u8> {
         self.add("}");
         self.0
+    }
+}
+
+/// One line of text of at most `max` bytes, whatever is put into it.
+pub fn one_line(message: fmt::Arguments<'_>, max: usize) -> Vec<u8> {
+    struct OneLine<'a>(Bounded<'a>);
+    impl fmt::Write for OneLine<'_> {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            // Most of what is written takes this way.
+            if text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && self.0.has_room(text) {
+                return self.0.push(text);
+            }
+            text.chars().try_for_each(|character| self.0.push_visible(character))
+        }
+    }
+    let mut line = Vec::new();
+    // An error says that there is no more room.
+    let _ = fmt::Write::write_fmt(&mut OneLine(Bounded::behind(&mut line, max)), message);
+    line
+}
+
+/// Appends at most `max` bytes of text. Where it is cut it ends with `…`.
+struct Bounded<'a> {
+    text: &'a mut Vec<u8>,
+    /// What the whole may have.
+    end: usize,
+    /// Where it is cut if it becomes longer: behind a whole character that leaves room for the mark.
+    cut: usize,
+}
+
+const MARK: &str = "…";
+
+impl<'a> Bounded<'a> {
+    fn behind(text: &'a mut Vec<u8>, max: usize) -> Self {
+        let (end, cut) = (text.len().saturating_add(max), text.len());
+        Self { text, end, cut }
+    }
+
+    /// No control character moves a terminal's cursor or begins a line.
+    fn push_visible(&mut self, character: char) -> fmt::Result {
+        match character {
+            control if control.is_control() => self.push(&format!("\\u{:04x}", u32::from(control))),
+            other => self.push(other.encode_utf8(&mut [0; 4])),
+        }
+    }
+
+    /// With the mark behind it.
+    fn has_room(&self, text: &str) -> bool {
+        self.text.len().saturating_add(text.len()).saturating_add(MARK.len()) <= self.end
+    }
+
+    fn push(&mut self, piece: &str) -> fmt::Result {
+        if self.text.len().saturating_add(piece.len()) > self.end {
+            self.text.truncate(self.cut);
+            self.text.extend_from_slice(MARK.as_bytes());
+            return Err(fmt::Error);
+        }
+        self.text.extend_from_slice(piece.as_bytes());
+        if self.has_room("") {
+            self.cut = self.text.len();
+        }
+        Ok(())
     }
 }
 
@@ -72,13 +145,49 @@ mod tests {
             line.add(r#"{"n":"#);
             line.number(number);
             for (name, text) in ["a", "b", "c"].iter().zip(&texts) {
-                line.text(&format!(r#","{name}":"#), text.as_deref());
+                line.text(&format!(r#","{name}":"#), text.as_deref(), 1000);
             }
             let read: serde_json::Value = serde_json::from_slice(&line.end()).unwrap();
             prop_assert_eq!(&read["n"], number);
             for (name, text) in ["a", "b", "c"].iter().zip(&texts) {
                 prop_assert_eq!(read[name].as_str(), text.as_deref());
             }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn text_of_any_length_is_cut_between_characters_and_says_so(text in "([a-z]|\\PC|\"|\\\\|[\\x00-\\x9f]){0,40}", max in 3..60_usize) {
+            let mut line = Line::new();
+            line.add("{");
+            line.text(r#""a":"#, Some(&text), max);
+            let line = String::from_utf8(line.end()).unwrap();
+            prop_assert!(line.len() <= max + r#"{"a":""}"#.len(), "{}", line);
+            prop_assert!(!line.chars().any(char::is_control));
+            let read: serde_json::Value = serde_json::from_str(&line).unwrap();
+            let read = read["a"].as_str().unwrap();
+            prop_assert!(read == text || text.starts_with(read.strip_suffix(MARK).unwrap()), "{:?}", read);
+
+            let line = String::from_utf8(one_line(format_args!("{text}"), max)).unwrap();
+            prop_assert!(line.len() <= max && !line.chars().any(char::is_control));
+            prop_assert!(text.chars().any(char::is_control) || line == text || text.starts_with(line.strip_suffix(MARK).unwrap()));
+        }
+    }
+
+    #[test]
+    fn a_text_is_cut_where_it_is_longer_and_not_before() {
+        for (text, max, expected) in [
+            ("abcdef", 6, "abcdef"),
+            ("abcdefg", 6, "abc…"),
+            ("abcü", 5, "abcü"),
+            ("abcüx", 5, "ab…"),
+            ("\n", 6, "\\u000a"),
+            ("\n", 5, "…"),
+            ("", 3, ""),
+            ("\u{9b}31m", 9, "\\u009b31m"),
+            ("\"", 3, "\""),
+        ] {
+            assert_eq!(String::from_utf8(one_line(format_args!("{text}"), max)).unwrap(), expected, "{text:?}");
         }
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Never a certificate, a token, a claim or a query.
 
+use crate::bounds;
 use crate::certificate::Thumbprint;
 use crate::decision::{Binding, Decision, Rule};
-use crate::line::Line;
+use crate::line::{Line, one_line};
 use crate::request::Request;
 
 /// The record as one line of JSON. A member that is not known is `null`.
@@ -17,23 +18,25 @@ pub fn json(policy_id: Option<&str>, request: &Request<'_>, decision: &Decision)
         Err(deny) => {
             line.add(r#"{"decision":"deny","status":"#);
             line.number(deny.reason.status());
-            line.text(r#","reason":"#, Some(deny.reason.code()));
+            line.word(r#","reason":"#, Some(deny.reason.code()));
         }
     }
-    line.text(r#","enforcement":"#, Some(decision.enforcement.as_str()));
-    line.text(r#","policy_id":"#, policy_id);
-    line.text(r#","client_id":"#, caller.client_id());
-    line.text(r#","profile_id":"#, profile_id);
-    line.text(r#","principal":"#, caller.principal());
-    line.bytes(r#","thumbprint":"#, caller.thumbprint.as_ref().map(Thumbprint::as_bytes));
-    line.text(r#","binding":"#, caller.binding.map(Binding::as_str));
+    line.word(r#","enforcement":"#, Some(decision.enforcement.as_str()));
+    line.text(r#","policy_id":"#, policy_id, bounds::NAME_IN_JSON);
+    line.text(r#","client_id":"#, caller.client_id(), bounds::NAME_IN_JSON);
+    line.text(r#","profile_id":"#, profile_id, bounds::NAME_IN_JSON);
+    line.text(r#","principal":"#, caller.principal(), bounds::NAME_IN_JSON);
+    line.bytes(r#","thumbprint":"#, caller.thumbprint.as_ref().map(Thumbprint::as_bytes), bounds::NAME);
+    line.word(r#","binding":"#, caller.binding.map(Binding::as_str));
     match &decision.verdict {
         Ok(allow) => rule(&mut line, allow.rule, profile_id),
-        Err(deny) => line.text(r#","rule":"#, deny.matched.map(|matched| matched.to_string()).as_deref()),
+        Err(deny) => {
+            line.text(r#","rule":"#, deny.matched.map(|matched| matched.to_string()).as_deref(), bounds::NAME);
+        }
     }
-    line.text(r#","method":"#, request.method().ok());
-    line.text(r#","path":"#, decision.path.as_deref());
-    line.bytes(r#","request_id":"#, request.id());
+    line.text(r#","method":"#, request.sent_method(), bounds::METHOD);
+    line.text(r#","path":"#, decision.path.as_deref(), bounds::PATH);
+    line.bytes(r#","request_id":"#, request.id(), bounds::FOREIGN_TEXT);
     line.end()
 }
 
@@ -46,7 +49,7 @@ fn rule(line: &mut Line, rule: Rule, profile_id: Option<&str>) {
         }
         Rule::Profile(index) => {
             line.add(r#","rule":"profiles."#);
-            line.characters(profile_id.unwrap_or_default().as_bytes());
+            line.characters(profile_id.unwrap_or_default().as_bytes(), bounds::NAME_IN_JSON);
             line.add(".allow[");
             index
         }
@@ -60,34 +63,36 @@ pub fn log_line(record: &[u8], decision: &Decision) -> String {
     let note = decision.verdict.as_ref().err().and_then(|deny| deny.note.as_deref().or(deny.detail.as_deref()));
     let record = String::from_utf8_lossy(record);
     match note {
-        Some(note) => format!("{record} ({note})"),
+        Some(note) => {
+            let note = one_line(format_args!("{note}"), bounds::NOTE);
+            format!("{record} ({})", String::from_utf8_lossy(&note))
+        }
         None => record.into_owned(),
     }
 }
 
-/// How many lines a worker may still write in this second; an attacker must not be able to fill the disk.
+/// How much a worker may still write in this second; an attacker must not be able to fill the disk.
 #[derive(Debug, Default)]
 pub struct LogBudget {
     second: u64,
-    used: u32,
+    lines: u32,
+    bytes: usize,
     dropped: u64,
 }
 
 impl LogBudget {
-    /// Lines a worker writes in a second.
-    const LINES: u32 = 100;
-
-    /// May a line be written now (seconds since 1970)? On the first of a new second: how many were not.
-    pub fn admit(&mut self, second: u64) -> Option<u64> {
+    /// May a line of so many bytes be written now, in this second of [`Proxy::monotonic`](crate::Proxy::monotonic)? With the first one after
+    /// some that may not: how many they were.
+    pub fn admit(&mut self, second: u64, bytes: usize) -> Option<u64> {
         if second != self.second {
-            self.second = second;
-            self.used = 0;
+            (self.second, self.lines, self.bytes) = (second, 0, 0);
         }
-        if self.used >= Self::LINES {
+        let total = self.bytes.saturating_add(bytes);
+        if self.lines >= bounds::LINES_A_SECOND || total > bounds::BYTES_A_SECOND {
             self.dropped = self.dropped.saturating_add(1);
             return None;
         }
-        self.used += 1;
+        (self.lines, self.bytes) = (self.lines + 1, total);
         Some(std::mem::take(&mut self.dropped))
     }
 }
@@ -99,9 +104,63 @@ mod tests {
     #[test]
     fn a_second_has_a_hundred_lines_and_the_next_says_how_many_are_missing() {
         let mut budget = LogBudget::default();
-        let admitted = (0..150).filter(|_| budget.admit(1).is_some()).count();
+        let admitted = (0..150).filter(|_| budget.admit(1, 10).is_some()).count();
         assert_eq!(admitted, 100);
-        assert_eq!(budget.admit(2), Some(50));
-        assert_eq!(budget.admit(2), Some(0));
+        assert_eq!(budget.admit(2, 10), Some(50));
+        assert_eq!(budget.admit(2, 10), Some(0));
+    }
+
+    #[test]
+    fn a_second_has_a_hundred_kibibytes_however_few_the_lines_are() {
+        let mut budget = LogBudget::default();
+        let admitted = (0..50).filter(|_| budget.admit(1, bounds::LINE).is_some()).count();
+        assert_eq!(admitted, 10);
+        assert_eq!(budget.admit(1, 1), None);
+        assert_eq!(budget.admit(2, bounds::BYTES_A_SECOND), Some(41));
+        assert_eq!(budget.admit(2, 1), None);
+        assert_eq!(budget.admit(3, usize::MAX), None);
+        assert_eq!(budget.admit(3, 1), Some(2), "what was too long does not stand in the way of what is not");
+    }
+
+    /// Every member as long as it can be, of characters that take as much room as they can.
+    #[test]
+    fn the_longest_record_is_bounded_and_still_json() {
+        use crate::decision::{Allow, Caller};
+        use crate::identity::Recognised;
+
+        let long = |length: usize| "\"".repeat(length);
+        let client =
+            Recognised { client_id: long(9_000), principal: Some(long(9_000)), profiles: Vec::new(), registered: true };
+        let caller = Caller {
+            client: Some(std::rc::Rc::new(client)),
+            profile_id: Some(long(9_000)),
+            thumbprint: Some(Thumbprint::of(b"")),
+            binding: Some(Binding::Certificate),
+            ..Caller::default()
+        };
+        let allow = Ok(Allow { rule: Rule::Profile(usize::MAX) });
+        let decision = Decision {
+            verdict: allow,
+            caller,
+            path: Some(long(9_000)),
+            ..Decision::failed(crate::decision::Reason::RateLimited.into())
+        };
+        let (method, id) = ("M".repeat(50_000), long(128));
+        let headers = [(&b":method"[..], method.as_bytes()), (b"x-request-id", id.as_bytes())];
+        let record = json(Some(&long(256)), &Request::new(&headers), &decision);
+        assert!(record.len() <= bounds::RECORD, "{}", record.len());
+        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        assert_eq!(record["policy_id"], long(256), "what may be configured is whole");
+        assert_eq!(record["request_id"], id);
+        assert_eq!(record["method"], format!("{}…", "M".repeat(bounds::METHOD - 3)));
+        assert!(record["path"].as_str().unwrap().ends_with('…'));
+    }
+
+    #[test]
+    fn a_line_holds_the_longest_record_and_the_longest_note() {
+        let deny = crate::decision::Deny::new(crate::decision::Reason::PathDenied).with_note("\n".repeat(9_000));
+        let line = log_line(&[b'x'; bounds::RECORD], &Decision::failed(deny));
+        assert!(line.ends_with("…)") && !line.contains('\n'));
+        assert!(line.len() + 100 <= bounds::LINE);
     }
 }

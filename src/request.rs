@@ -1,5 +1,6 @@
 //! The request as the filter sees it: the header map, read once, as bytes.
 
+use crate::bounds;
 use crate::byte_set::{ALPHANUMERIC, ByteSet};
 use crate::decision::{Deny, Reason};
 use crate::escape::percent_decode;
@@ -133,11 +134,18 @@ impl<'a> Request<'a> {
 
     /// The method: there must be exactly one, a token of RFC 9110.
     pub fn method(&self) -> Result<&'a str, Deny> {
-        self.method
-            .exactly_one()
-            .and_then(|method| std::str::from_utf8(method).ok())
-            .filter(|method| !method.is_empty() && TOKEN.contains_all(method.as_bytes()))
-            .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":method is absent, repeated or not a token"))
+        let malformed = || Deny::new(Reason::RequestMalformed);
+        match self.sent_method() {
+            Some(method) if method.len() <= bounds::METHOD => Ok(method),
+            Some(_) => Err(malformed().with_detail("The method is longer than 64 bytes.")),
+            None => Err(malformed().with_note(":method is absent, repeated or not a token")),
+        }
+    }
+
+    /// The method, of any length.
+    pub fn sent_method(&self) -> Option<&'a str> {
+        let method = self.method.exactly_one().and_then(|method| std::str::from_utf8(method).ok());
+        method.filter(|method| !method.is_empty() && TOKEN.contains_all(method.as_bytes()))
     }
 
     /// A header that tells upstreams of a method must tell them of this one.

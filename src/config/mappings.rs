@@ -5,6 +5,7 @@ use super::clients::{distinguished_name, thumbprint};
 use super::raw::{RawIssuer, RawMapping, RawMatch};
 use super::strict::{Entries, Object};
 use super::{ConfigError, one_of};
+use crate::bounds;
 use crate::certificate::canonical_kind;
 use crate::identity::{CaptureName, Mapping, Matcher, NamePattern, Registry, Template};
 use crate::policy::Profiles;
@@ -22,6 +23,10 @@ pub(super) fn compile(
         let captures = capture_names(&path, &matchers)?;
         let template = |key: &str, text: &str| {
             Template::parse(text, &captures)
+                .and_then(|template| match template.literal_len() <= bounds::NAME {
+                    true => Ok(template),
+                    false => Err("at most 256 bytes"),
+                })
                 .map_err(|expected| ConfigError::new(format!("{path}.{key}"), text, expected))
         };
         let client_id = template("client_id", &raw.client_id)?;

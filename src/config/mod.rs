@@ -24,6 +24,7 @@ use std::string::FromUtf8Error;
 use prost::Message;
 use serde_json::Value;
 
+use crate::bounds;
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Identities, NameKind, is_trust_domain};
@@ -207,7 +208,7 @@ fn bypass(raw: Vec<Object<RawBypass>>, rules: PathRules) -> Result<PathEntries, 
 /// A name or an ARN: it stands in headers, records and metrics.
 fn label(path: fmt::Arguments<'_>, text: &str) -> Result<(), ConfigError> {
     let fits = !text.is_empty()
-        && text.len() <= 256
+        && text.len() <= bounds::NAME
         && text.bytes().all(|byte| (b' '..=b'~').contains(&byte))
         && !text.starts_with(' ')
         && !text.ends_with(' ');
@@ -262,7 +263,8 @@ fn methods(path: &str, listed: Option<Vec<String>>) -> Result<Vec<String>, Confi
         ));
     }
     for (index, method) in methods.iter().enumerate() {
-        let fits = !method.is_empty() && method.bytes().all(|byte| TOKEN.contains(byte) && !byte.is_ascii_lowercase());
+        let fits = (1..=bounds::METHOD).contains(&method.len())
+            && method.bytes().all(|byte| TOKEN.contains(byte) && !byte.is_ascii_lowercase());
         if !fits {
             return Err(ConfigError::new(
                 format!("{path}.methods[{index}]"),

@@ -33,7 +33,7 @@ unsafe extern "C" {
 extern "C" fn _initialize() {
     // SAFETY: a WASI reactor calls its constructors exactly once, here.
     unsafe { __wasm_call_ctors() };
-    std::panic::set_hook(Box::new(|panic| host::error(format_args!("{panic}"))));
+    std::panic::set_hook(Box::new(|panic| host::always(host::ERROR, format_args!("{panic}"))));
 }
 
 /// Memory that the host fills and hands over, see [`host::Returned`].

@@ -6,13 +6,18 @@
 
 #![allow(unsafe_code)]
 
+use std::cell::RefCell;
 use std::fmt;
 use std::ptr::{null, null_mut};
+use std::thread::LocalKey;
 
 use prost::Message;
 
+use crate::bounds;
+use crate::line::one_line;
 use crate::pairs;
-use crate::proxy::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
+use crate::proxy::{Hash, HostError, Property, Proxy, SECOND, Shared, SignatureCheck, Swap};
+use crate::record::LogBudget;
 
 const OK: u32 = 0;
 /// Not a status of the host: what was to be sent is larger than the ABI can say.
@@ -236,25 +241,76 @@ fn foreign_function(name: &str, arguments: &[u8]) -> Result<Vec<u8>, HostError> 
     check("proxy_call_foreign_function", status).map(|()| value.take())
 }
 
-/// A line in Envoy's log, at level info.
+/// How grave a line in Envoy's log is, by its number.
+#[derive(Clone, Copy)]
+pub(super) struct Level(u32);
+
+pub(super) const INFO: Level = Level(2);
+pub(super) const WARN: Level = Level(3);
+pub(super) const ERROR: Level = Level(4);
+
+type Budget = LocalKey<RefCell<LogBudget>>;
+
+thread_local! {
+    /// What this VM writes about decisions, which callers cause.
+    static DECISIONS: RefCell<LogBudget> = RefCell::default();
+    /// And about everything else, so that no flood of requests hides it.
+    static OTHERS: RefCell<LogBudget> = RefCell::default();
+}
+
+/// A line in Envoy's log about a decision, unless there are too many.
+pub(super) fn decision(level: Level, line: &str) {
+    if let Some(dropped) = write_bounded(level, format_args!("{line}"), &DECISIONS) {
+        warn_of(dropped, "; the access log has every record");
+    }
+}
+
+/// A line at level info about anything else, unless there are too many.
 pub(super) fn info(message: fmt::Arguments<'_>) {
-    log(2, message);
+    log(INFO, message);
 }
 
 /// At level warn.
 pub(super) fn warn(message: fmt::Arguments<'_>) {
-    log(3, message);
+    log(WARN, message);
 }
 
 /// At level error.
 pub(super) fn error(message: fmt::Arguments<'_>) {
-    log(4, message);
+    log(ERROR, message);
 }
 
-fn log(level: u32, message: fmt::Arguments<'_>) {
-    let line = format!("mtls_authz: {message}");
-    // SAFETY: the line outlives the call. That a line could not be written can be told to nobody.
-    let _ = unsafe { proxy_log(level, line.as_ptr(), line.len()) };
+fn log(level: Level, message: fmt::Arguments<'_>) {
+    if let Some(dropped) = write_bounded(level, message, &OTHERS) {
+        warn_of(dropped, "");
+    }
+}
+
+/// A line that is never left out: about a configuration, or the end of this VM.
+pub(super) fn always(level: Level, message: fmt::Arguments<'_>) {
+    write(level, &line(message));
+}
+
+/// Writes a line if it may be written. Returns how many were left out before, if any.
+fn write_bounded(level: Level, message: fmt::Arguments<'_>, budget: &'static Budget) -> Option<u64> {
+    let line = line(message);
+    let second = Host.monotonic().unwrap_or_default() / SECOND;
+    let dropped = budget.with_borrow_mut(|budget| budget.admit(second, line.len()))?;
+    write(level, &line);
+    (dropped > 0).then_some(dropped)
+}
+
+fn warn_of(dropped: u64, more: &str) {
+    always(WARN, format_args!("{dropped} lines were left out to keep the log bounded{more}"));
+}
+
+fn line(message: fmt::Arguments<'_>) -> Vec<u8> {
+    one_line(format_args!("mtls_authz: {message}"), bounds::LINE)
+}
+
+fn write(level: Level, line: &[u8]) {
+    // SAFETY: the line outlives the call. There is no place to report that it could not be written.
+    let _ = unsafe { proxy_log(level.0, line.as_ptr(), line.len()) };
 }
 
 /// Sends a request without a body through a cluster; its answer comes to `proxy_on_http_call_response`.

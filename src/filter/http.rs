@@ -4,7 +4,7 @@ use super::host::{self, Host};
 use super::worker::Worker;
 use crate::config::{AuditLog, Policy};
 use crate::decision::{Decision, Deny, Reason};
-use crate::proxy::{HostError, Proxy, SECOND};
+use crate::proxy::HostError;
 use crate::request::Request;
 use crate::response::Response;
 use crate::upstream::Change;
@@ -153,19 +153,6 @@ fn record(worker: &Worker, request: &Request<'_>, decision: &Decision) {
     if !logged {
         return;
     }
-    let second = Host.now().unwrap_or_default() / SECOND;
-    let Some(dropped) = worker.log_budget.borrow_mut().admit(second) else {
-        return;
-    };
-    if dropped > 0 {
-        host::warn(format_args!(
-            "{dropped} lines were left out to keep the log bounded; the access log has every record"
-        ));
-    }
     let line = record::log_line(&record, decision);
-    if denied {
-        host::warn(format_args!("{line}"));
-    } else {
-        host::info(format_args!("{line}"));
-    }
+    host::decision(if denied { host::WARN } else { host::INFO }, &line);
 }

@@ -11,7 +11,9 @@ use super::gauges::Gauges;
 use super::host::{self, Host};
 use super::waiting::Waiting;
 use super::worker::Worker;
+use crate::bounds;
 use crate::fetch::{Fetch, useless};
+use crate::line::one_line;
 use crate::memory::Memory;
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
 use crate::proxy::{MILLISECOND, Proxy, SECOND};
@@ -19,6 +21,10 @@ use crate::token::{KeySet, KeySource, MAX_SET_BYTES, TokenRules, TokenSource};
 
 /// Between two fetches for unknown keys, however many tokens name one.
 const COOLDOWN: u64 = 5 * SECOND;
+
+/// Keys of one set that are named where they are left out. A set can have a hundred, and be fetched each time a caller
+/// names an unknown key.
+const MAX_NAMED: usize = 10;
 
 /// The fetches of one worker. Times are nanoseconds of [`Proxy::monotonic`].
 pub(super) struct KeyFetcher {
@@ -205,9 +211,14 @@ impl KeyFetcher {
         }
         let (set, left_out) = KeySet::from_json(&body).map_err(|problem| problem.as_str().to_owned())?;
         let path = &self.path;
-        for key in left_out {
-            let id = key.id.unwrap_or_default();
+        let further = left_out.len().saturating_sub(MAX_NAMED);
+        for key in left_out.into_iter().take(MAX_NAMED) {
+            let id = one_line(format_args!("{}", key.id.unwrap_or_default()), bounds::FOREIGN_TEXT);
+            let id = String::from_utf8_lossy(&id);
             host::warn(format_args!("{path}: keys[{}] (kid {id:?}) is left out: {}", key.index, key.why.as_str()));
+        }
+        if further > 0 {
+            host::warn(format_args!("{path}: {further} further keys are left out"));
         }
         host::info(format_args!("{path}: new keys are in force"));
         Ok(set)

@@ -1,7 +1,5 @@
 //! The plugin in one worker: its configuration, its counters.
 
-use std::cell::RefCell;
-
 use super::feeds::Feeds;
 use super::fetch;
 use super::host::{self, Host};
@@ -14,7 +12,6 @@ use crate::fingerprint::fingerprint;
 use crate::memory::Memory;
 use crate::metrics::{Counter, Source};
 use crate::proxy::{HostError, Proxy, seconds};
-use crate::record::LogBudget;
 use crate::token::TokenRules;
 
 /// What every request of a worker shares. Before it is configured it refuses everything, too.
@@ -29,7 +26,6 @@ pub(super) struct Worker {
     /// Lists of revoked certificates.
     pub feeds: Feeds,
     inventory: Inventory,
-    pub log_budget: RefCell<LogBudget>,
 }
 
 impl Default for Worker {
@@ -50,7 +46,6 @@ impl Worker {
             counters,
             feeds: Feeds::default(),
             inventory: Inventory::default(),
-            log_budget: RefCell::default(),
         }
     }
 
@@ -135,16 +130,20 @@ pub(super) fn configure() -> Option<Worker> {
     let policy = match configuration.map(|bytes| (accepted_key(&bytes), Policy::read(bytes))) {
         Ok((key, Ok(policy))) => {
             if let Err(problem) = remember_accepted(&key) {
-                host::error(format_args!(
-                    "{problem}; should a worker fail to read this configuration, Envoy would skip the filter there"
-                ));
+                host::always(
+                    host::ERROR,
+                    format_args!(
+                        "{problem}; should a worker fail to read this configuration, Envoy would skip the filter there"
+                    ),
+                );
             }
             Some(policy)
         }
         Ok((key, Err(problem))) if is_refused(&problem, &key) => return None,
         Ok((_, Err(_))) => None,
         Err(problem) => {
-            host::error(format_args!("the configuration cannot be read: {problem}; every request is refused"));
+            let message = format_args!("the configuration cannot be read: {problem}; every request is refused");
+            host::always(host::ERROR, message);
             None
         }
     };
@@ -162,7 +161,7 @@ pub(super) fn configure() -> Option<Worker> {
     let fetches = !worker.keys.is_empty() || feeds > 0;
     let period = if fetches { fetch::TICK_MILLISECONDS } else { inventory::TICK_MILLISECONDS };
     if let Err(problem) = host::set_tick_period(period) {
-        host::error(format_args!("{problem}; nothing can be fetched, and what needs it is refused"));
+        host::always(host::ERROR, format_args!("{problem}; nothing can be fetched, and what needs it is refused"));
     }
     Some(worker)
 }
@@ -171,11 +170,12 @@ pub(super) fn configure() -> Option<Worker> {
 fn is_refused(problem: &ConfigError, key: &str) -> bool {
     let refused = !matches!(Host.shared(key), Ok(Some(_)) | Err(_));
     if refused {
-        host::error(format_args!("the configuration is refused: {problem}"));
+        host::always(host::ERROR, format_args!("the configuration is refused: {problem}"));
     } else {
-        host::error(format_args!(
-            "a configuration that was accepted cannot be read again: {problem}; every request is refused"
-        ));
+        host::always(
+            host::ERROR,
+            format_args!("a configuration that was accepted cannot be read again: {problem}; every request is refused"),
+        );
     }
     refused
 }
@@ -184,7 +184,8 @@ fn is_refused(problem: &ConfigError, key: &str) -> bool {
 fn remember_accepted(key: &str) -> Result<(), HostError> {
     if Host.shared(key)?.is_none() {
         Host.swap_shared(key, b"1", None)?;
-        host::info(format_args!("version {}: the configuration is accepted", env!("CARGO_PKG_VERSION")));
+        let version = env!("CARGO_PKG_VERSION");
+        host::always(host::INFO, format_args!("version {version}: the configuration is accepted"));
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 use super::pattern::NamePattern;
 use super::spiffe::SpiffeId;
 use super::template::{CaptureName, Captures, Template};
+use crate::bounds;
 use crate::certificate::{Certificate, DistinguishedName, Thumbprint};
 
 /// One mapping: what a certificate must show, and who it is then.
@@ -80,6 +81,14 @@ pub struct Mapped {
     pub profile_id: Option<String>,
     /// The principal, where the mapping names one.
     pub principal: Option<String>,
+}
+
+impl Mapped {
+    /// Is each of these no longer than a configured one may be? Headers, records and the names of metrics hold them.
+    pub fn is_bounded(&self) -> bool {
+        let made = [Some(&self.client_id), self.profile_id.as_ref(), self.principal.as_ref()];
+        made.into_iter().flatten().all(|text| text.len() <= bounds::NAME)
+    }
 }
 
 impl Mapping {

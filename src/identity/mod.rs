@@ -81,6 +81,11 @@ impl Identities {
         }
         let mapped = self.mappings.iter().find_map(|mapping| mapping.apply(certificate, names.spiffe.as_ref()));
         if let Some(mapped) = mapped {
+            if !mapped.is_bounded() {
+                return Err(Deny::new(Reason::IdentityInvalid).with_note(
+                    "a mapping makes a client_id, profile_id or principal of more than 256 bytes of this certificate",
+                ));
+            }
             return Ok(Resolved {
                 identity: known_as(format!("subject:{}", certificate.subject)).into(),
                 client: self.mapped(mapped, certificate, profiles).map(Rc::new),

@@ -110,6 +110,12 @@ impl Template {
         }
     }
 
+    /// Bytes that every text has that is made of it.
+    pub fn literal_len(&self) -> usize {
+        let literals = self.parts.iter().map(|part| if let Part::Literal(text) = part { text.len() } else { 0 });
+        literals.sum()
+    }
+
     /// Fills the template in. `None` where a value is absent or, in the subject, there more than once.
     pub fn render(
         &self,

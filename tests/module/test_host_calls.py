@@ -175,7 +175,7 @@ def test_a_bypassed_request() -> None:
 
 
 def test_a_refused_request() -> None:
-    for log, logged in [("none", []), ("denied", ["get_current_time_nanoseconds", "log warn"])]:
+    for log, logged in [("none", []), ("denied", ["clock_time_get", "log warn"])]:
         vm, token = scene.start(scene.policy(audit={"log": log})), scene.token()
         _known(vm, token)
         stream = vm.request(scene.headers("/secret", token), scene.connection())
@@ -227,7 +227,7 @@ def test_a_request_that_is_written_into_the_log() -> None:
     vm, token = scene.start(scene.policy(audit={"log": "all"})), scene.token()
     _known(vm, token)
     assert vm.request(scene.headers(bearer=token), scene.connection()).passed
-    assert vm.calls == [*HOT, "get_current_time_nanoseconds", "log info"]
+    assert vm.calls == [*HOT, "clock_time_get", "log info"]
 
 
 def test_a_rate_limit() -> None:

@@ -92,6 +92,7 @@ def test_a_request_waits_for_the_first_set_and_goes_on() -> None:
         "clock_time_get",
         "get_header_map_pairs http_call_response_headers",
         "get_buffer_bytes http_call_response_body",
+        "clock_time_get",
         "log info",
         "increment_metric mtls_fetch_total.source.jwks.outcome.adopted",
         "set_effective_context",

@@ -23,6 +23,46 @@ fn acme_with(claims: &Value) -> FakeProxy {
 }
 
 #[test]
+fn a_method_has_at_most_64_bytes() {
+    for (length, expected) in
+        [(64, Reason::CertificateMissing), (65, Reason::RequestMalformed), (50_000, Reason::RequestMalformed)]
+    {
+        assert_eq!(verdict(&FakeProxy::new(), &headers(&"M".repeat(length), "/", &[])), Err(expected), "{length}");
+    }
+    let rule =
+        |method: &str| json!({"profiles": {"a": {"allow": [{"paths": ["/"], "methods": [method]}]}}}).to_string();
+    assert!(Policy::from_json(rule(&"M".repeat(64))).is_ok() && Policy::from_json(rule(&"M".repeat(65))).is_err());
+}
+
+/// It becomes a header, a member of records and the name of a metric.
+#[test]
+fn a_mapping_makes_no_longer_name_than_can_be_configured() {
+    for key in ["client_id", "profile_id", "principal"] {
+        let mut mapping = json!({"match": {"uri_san": "https://a.example/{name}"}, "client_id": "any"});
+        mapping[key] = json!("{name}");
+        let policy = json!({
+            "mode": "mtls",
+            "identity": {"allow_unregistered": true, "mappings": [mapping]},
+            "profiles": {"partner": {"allow": [{"paths": ["/**"]}]}},
+        });
+        let policy = Policy::from_json(policy.to_string()).unwrap();
+        for (length, is_bounded) in [(256, true), (257, false), (9_000, false)] {
+            let uri = format!("https://a.example/{}", "n".repeat(length));
+            let names = vec![SanType::URI(uri.try_into().unwrap())];
+            let leaf = Recipe::new().cn("somebody").with(|params| params.subject_alt_names = names).issue();
+            let proxy = FakeProxy::new().presenting(&leaf);
+            let decision = decide(&policy, &Memory::default(), &Request::new(&headers("GET", "/", &[])), &proxy);
+            let reason = decision.verdict.unwrap_err().reason;
+            assert_eq!(reason != Reason::IdentityInvalid, is_bounded, "{key} {length} {reason:?}");
+        }
+        let literal = json!({"identity": {"allow_unregistered": true, "mappings": [
+            {"match": {"uri_san": "https://a.example/{name}"}, "client_id": format!("{}{{name}}", "x".repeat(257))},
+        ]}});
+        assert!(Policy::from_json(literal.to_string()).unwrap_err().problem.contains("at most 256 bytes"));
+    }
+}
+
+#[test]
 fn a_path_has_at_most_8_kib() {
     for (length, expected) in [(8_192, Reason::CertificateMissing), (8_193, Reason::PathMalformed)] {
         let path = format!("/{}", "a".repeat(length - 1));
