@@ -73,7 +73,7 @@ judge: # what the comparison with other implementations asks: target/debug/judge
 	@cargo build --quiet $(judge_crate)
 
 e2e: wasm fixtures judge ## the end-to-end suite on the newest Envoy and on an old one; ARGS="-k name" for pytest
-	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl jq
+	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl jq cc
 	@$(find_envoy); $(find_envoy_old); $(find_proxies); $(find_prometheus); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests
 

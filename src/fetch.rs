@@ -2,7 +2,7 @@
 
 use crate::bounds;
 use crate::line::one_line;
-use crate::proxy::SECOND;
+use crate::proxy::{MILLISECOND, SECOND};
 
 /// Where it is fetched, how often, and how long it is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,6 +26,11 @@ const RETRY: u64 = 10 * SECOND;
 const RETRY_WITHOUT: u64 = SECOND;
 
 impl Fetch {
+    /// Nanoseconds that a fetch may take.
+    pub fn patience(&self) -> u64 {
+        u64::from(self.timeout_ms) * MILLISECOND
+    }
+
     /// Nanoseconds until the next fetch after one that succeeded now: up to a tenth earlier, so that workers and proxies do
     /// not all ask at once.
     pub fn pause(&self, now: u64) -> u64 {

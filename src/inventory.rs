@@ -89,8 +89,8 @@ impl Entry {
     /// Takes note of a certificate, and tells what is new about it.
     fn take(&mut self, thumbprint: Thumbprint, validity: Validity, now: i64) -> Option<Event> {
         let (not_after, day) = (validity.not_after, now / DAY);
-        // One that was not seen for a whole day is not in use any more.
-        if not_after <= self.soonest_not_after || self.soonest_day < day - 1 {
+        // One that was not seen for a whole day is not in use any more, nor is one of a day to come, by a clock that was wrong.
+        if not_after <= self.soonest_not_after || !is_near(self.soonest_day, day) {
             (self.soonest_not_after, self.soonest_day) = (not_after, day);
         }
         if not_after <= self.newest_not_after {
@@ -102,9 +102,11 @@ impl Entry {
     }
 
     fn warn(&mut self, validity: Validity, now: i64) -> Option<Event> {
-        let due = validity.not_after < now + WARNING_DAYS * DAY && self.warned_day < now / DAY;
+        let today = now / DAY;
+        let warned_today = self.warned_day >= today && is_near(self.warned_day, today);
+        let due = validity.not_after < now + WARNING_DAYS * DAY && !warned_today;
         due.then(|| {
-            self.warned_day = now / DAY;
+            self.warned_day = today;
             Event::Expiring
         })
     }
@@ -203,6 +205,11 @@ pub fn line(event: Event, client_id: &str, identity: Option<&str>, certificate: 
         line.number(days_left(not_after, now));
     }
     line.end()
+}
+
+/// Is it this day, or one beside it: another worker's clock may be read on the other side of midnight?
+const fn is_near(day: i64, today: i64) -> bool {
+    day.abs_diff(today) <= 1
 }
 
 fn days_left(not_after: i64, now: i64) -> u64 {

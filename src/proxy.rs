@@ -112,6 +112,12 @@ pub struct Shared {
 }
 
 /// The proxy, as the decision sees it.
+///
+/// It has two clocks. **Everything that lasts is kept by [`Proxy::monotonic`]**: how old a list or a key set is, how long a
+/// request waits, when the next fetch is due, how much of a rate or a budget is left. An operator or NTP may set the other
+/// clock, [`Proxy::now`], forward or back at any time, and then what lasted by it would end at once or not at all. It is
+/// compared with what certificates, tokens and lists say of themselves (`notBefore`, `exp`, `nextUpdate`), it tells one day
+/// of the calendar from another, and nothing else.
 pub trait Proxy {
     /// The raw bytes of a property, `None` where the proxy does not have it.
     fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError>;
@@ -123,12 +129,10 @@ pub trait Proxy {
     /// Verifies a signature, or `None` where the proxy cannot: then it is verified here.
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool>;
 
-    /// Nanoseconds since 1970, by a clock that an operator or NTP may set back or forward. For what certificates, tokens and
-    /// lists say of themselves, and for nothing else.
+    /// Nanoseconds since 1970, by a clock that may be set back or forward.
     fn now(&self) -> Result<u64, HostError>;
 
-    /// Nanoseconds of a clock that nobody sets, the same in all workers of the process. For whatever lasts: ages, waits,
-    /// pauses, budgets, rates.
+    /// Nanoseconds of a clock that is never set, the same in all workers of the process.
     fn monotonic(&self) -> Result<u64, HostError>;
 
     /// Reads a shared value.

@@ -33,8 +33,7 @@ impl<'a> Feed<'a> {
 
     fn take(&self, body: &[u8]) -> Result<Taken, String> {
         let watch = self.watch(&self.in_force);
-        // So far ahead that a fetch is due.
-        let claim = watch.look(AT).unwrap().or_else(|| watch.look(2 * AT).unwrap()).unwrap().claim;
+        let claim = watch.look(AT).unwrap().map_or(AT, |call| call.claim);
         watch.take(claim, Answer { status: b"200", etag: None, body }, AT)
     }
 
@@ -45,7 +44,7 @@ impl<'a> Feed<'a> {
     /// Is a certificate revoked, by this worker and by one that takes over what it left?
     fn revokes(&self, certificate: &Certificate) -> bool {
         let other = InForce::default();
-        self.watch(&other).take_over().unwrap();
+        self.watch(&other).take_over(AT).unwrap();
         let [own, other] = [&self.in_force, &other].map(|in_force| {
             let checked = self.policy.revocation.check(in_force, certificate, &Checked::default(), 0);
             checked.err().is_some_and(|deny| deny.reason == Reason::CertificateRevoked)

@@ -9,7 +9,7 @@ use super::waiting::Waiting;
 use super::worker::Worker;
 use crate::feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
-use crate::proxy::{MILLISECOND, Proxy, seconds};
+use crate::proxy::{Proxy, SECOND};
 
 /// What a worker does for the feeds of its policy.
 #[derive(Default)]
@@ -19,10 +19,10 @@ pub(super) struct Feeds {
     /// Requests that came before the first lists.
     waiting: Waiting<()>,
     gauges: Gauges,
-    /// When this worker began, in nanoseconds since 1970.
+    /// When this worker began, by [`Proxy::monotonic`], as all times here.
     began_at: Cell<u64>,
     /// The second whose ages were last shown.
-    shown_at: Cell<i64>,
+    shown_at: Cell<u64>,
 }
 
 struct Sent {
@@ -34,9 +34,10 @@ struct Sent {
 impl Feeds {
     /// Takes over what other workers have, so that the first request finds it.
     pub fn begin(&self, worker: &Worker) {
-        self.began_at.set(Host.now().unwrap_or_default());
+        let now = Host.monotonic().unwrap_or(u64::MAX);
+        self.began_at.set(now);
         for watch in watches(worker) {
-            if let Err(problem) = watch.take_over() {
+            if let Err(problem) = watch.take_over(now) {
                 host::error(format_args!("revocation.feeds[{}] cannot be shared: {problem}", watch.index));
             }
         }
@@ -45,9 +46,9 @@ impl Feeds {
     /// Lets a request wait for lists that have not come yet, in the first moments of a worker and not later.
     pub fn wait(&self, worker: &Worker, context: u32) -> bool {
         let missing = watches(worker).filter(Watch::is_missing);
-        let patience = missing.map(|watch| u64::from(watch.feed.fetch.timeout_ms) * MILLISECOND).max();
+        let patience = missing.map(|watch| watch.feed.fetch.patience()).max();
         let until = patience.map(|patience| self.began_at.get().saturating_add(patience));
-        match (until, Host.now()) {
+        match (until, Host.monotonic()) {
             (Some(until), Ok(now)) if now < until => self.waiting.admit(context, until, ()),
             _ => false,
         }
@@ -63,20 +64,20 @@ impl Feeds {
         self.waiting.take(|_| true)
     }
 
-    /// Looks after every feed (`now` in nanoseconds since 1970). Returns the requests that have waited long enough.
+    /// Looks after every feed. Returns the requests that have waited long enough.
     pub fn tick(&self, worker: &Worker, now: u64) -> Vec<u32> {
         for watch in watches(worker) {
             match watch.look(now) {
                 Ok(Some(call)) => self.send(worker, watch, &call, now),
                 Ok(None) => {}
                 // Once a second, as long as that lasts.
-                Err(problem) if self.shown_at.get() != seconds(now) => {
+                Err(problem) if self.shown_at.get() != now / SECOND => {
                     host::error(format_args!("revocation.feeds[{}] cannot be shared: {problem}", watch.index));
                 }
                 Err(_) => {}
             }
         }
-        self.show_ages(worker, seconds(now));
+        self.show_ages(worker, now);
         self.settled(worker, now)
     }
 
@@ -107,7 +108,7 @@ impl Feeds {
         };
         let Sent { feed, claim, .. } = in_flight.swap_remove(place);
         drop(in_flight);
-        let now = Host.now().unwrap_or_default();
+        let now = Host.monotonic().unwrap_or_default();
         if let Some(watch) = watches(worker).nth(feed) {
             let taken = match fetch::answered(MAX_FEED_BYTES + 1) {
                 Ok(answer) => {
@@ -122,15 +123,13 @@ impl Feeds {
     }
 
     /// Once a second. All workers show the same, because they share what they fetch.
-    fn show_ages(&self, worker: &Worker, now: i64) {
-        if self.shown_at.replace(now) == now {
+    fn show_ages(&self, worker: &Worker, now: u64) {
+        if self.shown_at.replace(now / SECOND) == now / SECOND {
             return;
         }
-        let began_at = seconds(self.began_at.get());
         for watch in watches(worker) {
-            let since = watch.in_force.current(watch.index).map_or(began_at, |current| current.checked_at);
-            let age = u64::try_from(now.saturating_sub(since)).unwrap_or_default();
-            self.gauges.set(fetch_age(Source::Feed(watch.index)), age);
+            let since = watch.in_force.current(watch.index).map_or(self.began_at.get(), |current| current.checked_at);
+            self.gauges.set(fetch_age(Source::Feed(watch.index)), now.saturating_sub(since) / SECOND);
         }
     }
 }

@@ -12,10 +12,10 @@ use crate::decision::{Decision, Reason};
 use crate::fingerprint::Numbers;
 use crate::inventory::{self, DAY, Event, Noted};
 use crate::metrics::days_until_expiry;
-use crate::proxy::HostError;
+use crate::proxy::{HostError, Proxy, SECOND, seconds};
 
-/// Seconds after which every gauge is set anew: days pass without requests, too.
-const PUBLISH_SECONDS: i64 = 60;
+/// After so long every gauge is set anew: days pass without requests, too.
+const PUBLISH_INTERVAL: u64 = 60 * SECOND;
 /// How often it is looked whether it is time to, where nothing else asks for more.
 pub(super) const TICK_MILLISECONDS: u32 = 10_000;
 
@@ -25,7 +25,7 @@ const MAX_NOTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 /// What a worker does for the inventory.
 pub(super) struct Inventory {
     gauges: Gauges,
-    published_at: Cell<Option<i64>>,
+    published_at: Cell<Option<u64>>,
     /// The day on which a certificate was noted last, by the beginning of its thumbprint.
     noted: RefCell<LruCache<u64, i64, Numbers>>,
 }
@@ -90,22 +90,23 @@ impl Inventory {
         }
     }
 
-    /// Sets every gauge anew where it is time to (seconds since 1970).
-    pub fn tick(&self, now: i64) {
-        let due_at = self.published_at.get().map(|at| at + PUBLISH_SECONDS);
+    /// Sets every gauge anew where it is time to (`now` of [`Proxy::monotonic`]).
+    pub fn tick(&self, now: u64) {
+        let due_at = self.published_at.get().map(|at| at.saturating_add(PUBLISH_INTERVAL));
         if due_at.is_some_and(|due_at| now < due_at) {
             return;
         }
         self.published_at.set(Some(now));
         // What was noted before this worker began, others have published.
         if due_at.is_some()
-            && let Err(problem) = self.publish(now)
+            && let Err(problem) = self.publish()
         {
             host::error(format_args!("the inventory of certificates cannot be read: {problem}"));
         }
     }
 
-    fn publish(&self, now: i64) -> Result<(), HostError> {
+    fn publish(&self) -> Result<(), HostError> {
+        let now = seconds(Host.now()?);
         for entry in inventory::entries(&Host) {
             let entry = entry?;
             self.gauges.set(days_until_expiry(&entry.client_id), entry.days_left(now));

@@ -103,14 +103,11 @@ impl KeyFetcher {
         self.waiting.forget(context);
     }
 
-    /// Drops keys that are too old and starts a fetch where one is due. Returns the requests that have waited long enough.
+    /// Drops keys that are too old and starts a fetch where one is due (`now` of [`Proxy::monotonic`]). Returns the requests that
+    /// have waited long enough.
     ///
     /// That keys are dropped here and not when they are used spares every request a look at the clock.
-    pub fn tick(&self, worker: &Worker) -> Vec<u32> {
-        let Ok(now) = Host.monotonic() else {
-            self.drop_keys(worker, 0, "there is no clock that tells their age");
-            return Vec::new();
-        };
+    pub fn tick(&self, worker: &Worker, now: u64) -> Vec<u32> {
         let max_stale = u64::try_from(self.fetch.max_stale).unwrap_or_default();
         if self.age(now) >= max_stale.saturating_mul(SECOND) {
             self.drop_keys(worker, now, "they are older than max_stale_seconds");
@@ -121,6 +118,12 @@ impl KeyFetcher {
             self.start(worker, now);
         }
         self.waiting.take(|paused| paused.until <= now)
+    }
+
+    /// The same where there is no clock: no keys are in force, and no request waits.
+    pub fn without_clock(&self, worker: &Worker) -> Vec<u32> {
+        self.drop_keys(worker, 0, "there is no clock that tells their age");
+        self.all_waiting()
     }
 
     /// Of the keys in force, or how long there have been none.

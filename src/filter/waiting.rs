@@ -12,7 +12,7 @@ pub(super) struct Waiting<T>(RefCell<Vec<Paused<T>>>);
 /// A paused request.
 pub(super) struct Paused<T> {
     context: u32,
-    /// Nanoseconds since 1970.
+    /// Of [`Proxy::monotonic`](crate::proxy::Proxy::monotonic).
     pub until: u64,
     pub what: T,
 }

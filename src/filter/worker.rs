@@ -11,7 +11,7 @@ use crate::decision::{Decision, Deny, Reason};
 use crate::fingerprint::fingerprint;
 use crate::memory::Memory;
 use crate::metrics::{Counter, Source};
-use crate::proxy::{HostError, Proxy, seconds};
+use crate::proxy::{HostError, Proxy};
 use crate::token::TokenRules;
 
 /// What every request of a worker shares. Before it is configured it refuses everything, too.
@@ -69,14 +69,23 @@ impl Worker {
 
     /// Looks after fetches, waiting requests and gauges.
     pub fn tick(&self) {
-        for keys in &self.keys {
-            self.resume(keys.tick(self), true);
+        match Host.monotonic() {
+            Ok(now) => {
+                for keys in &self.keys {
+                    self.resume(keys.tick(self, now), true);
+                }
+                self.resume(self.feeds.tick(self, now), false);
+                self.inventory.tick(now);
+            }
+            // Neither how old keys and lists are can be told nor how long a request has waited.
+            Err(_) => {
+                for keys in &self.keys {
+                    self.resume(keys.without_clock(self), false);
+                }
+                self.memory.revoked.set_time(u64::MAX);
+                self.resume(self.feeds.all(), false);
+            }
         }
-        let Ok(now) = Host.now() else {
-            return;
-        };
-        self.resume(self.feeds.tick(self, now), false);
-        self.inventory.tick(seconds(now));
     }
 
     /// Takes the answer to a call.
@@ -162,6 +171,7 @@ pub(super) fn configure() -> Option<Worker> {
     let period = if fetches { fetch::TICK_MILLISECONDS } else { inventory::TICK_MILLISECONDS };
     if let Err(problem) = host::set_tick_period(period) {
         host::always(host::ERROR, format_args!("{problem}; nothing can be fetched, and what needs it is refused"));
+        worker.memory.revoked.set_time(u64::MAX);
     }
     Some(worker)
 }

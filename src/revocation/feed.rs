@@ -3,9 +3,10 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
-use super::crl::{CLOCK_SKEW, Issuer};
+use super::crl::Issuer;
 use super::list::List;
 use crate::fetch::Fetch;
+use crate::proxy::SECOND;
 
 /// `revocation.feeds[index]`
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub enum OnStale {
 pub struct InForce {
     feeds: RefCell<Vec<Option<Current>>>,
     generation: Cell<u64>,
+    time: Cell<u64>,
 }
 
 /// The last good list of a feed.
@@ -53,9 +55,9 @@ pub struct Current {
     pub version: u64,
     /// What is revoked.
     pub list: Rc<List>,
-    /// When it was last fetched, or said to be unchanged, in seconds since 1970.
-    pub checked_at: i64,
-    /// From this second on it is too old by its own word.
+    /// When it was last fetched, or said to be unchanged, by [`Proxy::monotonic`](crate::Proxy::monotonic).
+    pub checked_at: u64,
+    /// From this second since 1970 on it is too old by its own word.
     pub next_update: i64,
 }
 
@@ -85,12 +87,17 @@ impl InForce {
         }
     }
 
+    /// Says how late it is by [`Proxy::monotonic`](crate::Proxy::monotonic), many times a second: to ask on every request how
+    /// old a list is would cost a call. [`u64::MAX`]: that cannot be told, and every list is too old.
+    pub fn set_time(&self, now: u64) {
+        self.time.set(now);
+    }
+
     /// Is there no list of this feed that could say that a certificate is good (`now` in seconds since 1970)?
     pub fn misses(&self, index: usize, feed: &Feed, now: i64) -> bool {
+        let max_stale = u64::try_from(feed.fetch.max_stale).unwrap_or_default().saturating_mul(SECOND);
         let is_fresh = |current: &Current| {
-            // Of a clock that was ahead nothing can be told.
-            current.checked_at <= now.saturating_add(CLOCK_SKEW)
-                && now < current.checked_at.saturating_add(feed.fetch.max_stale).min(current.next_update)
+            self.time.get().saturating_sub(current.checked_at) < max_stale && now < current.next_update
         };
         feed.on_stale == OnStale::Deny && !self.feeds.borrow().get(index).and_then(Option::as_ref).is_some_and(is_fresh)
     }

@@ -123,8 +123,8 @@ def start_envoy(
 ) -> Iterator[StartEnvoy]:
     """Starts an Envoy that lives until the module's last test, `start_envoy(Listener(...), ...)`.
 
-    Takes `binary` (the newest Envoy by default), `concurrency`, `dynamic`, `log_level`, `arguments` (of the command line), and
-    `clusters` beside those of the two upstreams.
+    Takes `binary` (the newest Envoy by default), `concurrency`, `dynamic`, `log_level`, `arguments` (of the command line),
+    `environment` (beside that of the test), and `clusters` beside those of the two upstreams.
     """
     with ExitStack() as running:
         numbers = itertools.count()

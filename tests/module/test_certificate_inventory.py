@@ -48,3 +48,13 @@ def test_days_pass_without_requests() -> None:
     before = vm.gauges[GAUGE]
     vm.tick(86_400_000)
     assert vm.gauges[GAUGE] == before - 1
+
+
+def test_a_clock_that_is_set_back_puts_off_no_gauge() -> None:
+    vm = scene.start()
+    _use(vm)
+    vm.tick()
+    before = vm.gauges[GAUGE]
+    vm.now -= 2 * DAY
+    vm.tick(60_000)
+    assert vm.gauges[GAUGE] == before + 2

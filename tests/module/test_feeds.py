@@ -7,7 +7,7 @@ import json
 import feeds
 import pytest
 import scene
-from host import STATUSES, Stream, Vm
+from host import SECOND, STATUSES, Stream, Vm
 
 ADOPTED = "mtls_fetch_total.source.feed_0.outcome.adopted"
 FAILED = "mtls_fetch_total.source.feed_0.outcome.failed"
@@ -22,8 +22,9 @@ def _start() -> Vm:
     return vm
 
 
-def _reason(vm: Vm, number: int = 1) -> str | None:
-    stream = vm.request(scene.headers(bearer=scene.token(jti=str(number))), scene.connection(number=number))
+def _reason(vm: Vm, number: int = 1, **claims: int) -> str | None:
+    bearer = scene.token(jti=str(number), **claims)
+    stream = vm.request(scene.headers(bearer=bearer), scene.connection(number=number))
     reason = stream.record["reason"]
     assert stream.has_verdict == (reason is None)
     vm.end(stream)
@@ -90,6 +91,67 @@ def test_requests_wait_at_most_as_long_as_a_fetch_may_take_and_only_at_the_start
     assert _reason(vm, 2) == "revocation_unavailable"
 
 
+JUMPS = pytest.mark.parametrize("jump", [1_800, -1_800])
+
+
+@JUMPS
+def test_a_request_waits_as_long_as_a_fetch_may_take_whatever_the_clock_is_set_to(jump: int) -> None:
+    vm = scene.start(feeds.feed())
+    early = _request(vm, 1)
+    vm.tick(100)
+    vm.now += jump * SECOND
+    vm.tick(1_899)
+    assert early.response is None
+    vm.tick(1)
+    assert early.record["reason"] == "revocation_unavailable"
+
+
+@JUMPS
+def test_a_list_is_fetched_and_grows_old_as_if_no_clock_had_been_set(jump: int) -> None:
+    vm = scene.start(feeds.feed(max_stale_seconds=30))
+    vm.tick(100)
+    vm.answer(feeds.call(vm), feeds.GOOD, NOBODY)
+    always = {"iat": 0, "nbf": 0, "exp": scene.seconds_from_now(7_200)}
+    vm.now += jump * SECOND
+    vm.tick(8_000)
+    assert (_reason(vm, **always), vm.http_calls) == (None, [])
+    vm.tick(2_000)
+    vm.answer(feeds.call(vm), [])
+    assert vm.gauges["mtls_fetch_age_seconds.source.feed_0"] == 10
+    vm.tick(19_999)
+    assert _reason(vm, **always) is None
+    vm.tick(1)
+    assert _reason(vm, **always) == "revocation_unavailable"
+
+
+@pytest.mark.parametrize("status", STATUSES[1:])
+def test_without_a_monotonic_clock_no_list_counts_and_no_request_waits(status: int) -> None:
+    vm = scene.start(feeds.feed())
+    vm.tick(100)
+    early = _request(vm, 1)
+    vm.sabotage = lambda call: status if call == "clock_time_get" else None
+    vm.tick(100)
+    assert early.record["reason"] == "revocation_unavailable"
+    vm.sabotage = lambda call: None
+    vm.answer(feeds.call(vm), feeds.GOOD, NOBODY)
+    vm.tick(100)
+    assert _reason(vm) is None
+    vm.sabotage = lambda call: status if call == "clock_time_get" else None
+    vm.tick(100)
+    assert _reason(vm) == "revocation_unavailable"
+
+
+def test_without_a_timer_the_list_of_another_worker_does_not_count() -> None:
+    first = scene.start(feeds.feed())
+    first.tick(100)
+    first.answer(feeds.call(first), feeds.GOOD, NOBODY)
+    other = scene.load(feeds.feed())
+    other.shared, other.now, other.monotonic = first.shared, first.now, first.monotonic
+    other.sabotage = lambda call: 10 if call.startswith("set_tick_period") else None
+    assert other.configure(), other.log
+    assert _reason(other) == "revocation_unavailable"
+
+
 def test_a_worker_that_finds_the_list_with_the_others_lets_nobody_wait() -> None:
     first = scene.start(feeds.feed())
     first.tick(100)
@@ -139,6 +201,7 @@ def test_no_failing_call_clears_a_certificate_or_takes_the_worker_down(status: i
     for call in (
         "get_shared_data mtls_authz.feed.state", "set_shared_data mtls_authz.feed.state", "http_call lists",
         "get_shared_data mtls_authz.feed.list", "set_shared_data mtls_authz.feed.list",
+        "get_shared_data mtls_authz.feed.attempt", "set_shared_data mtls_authz.feed.attempt", "clock_time_get",
         "get_header_map_pairs http_call_response_headers", "get_buffer_bytes http_call_response_body",
     ):
         vm.sabotage = lambda made, failing=call: status if made.startswith(failing) else None  # type: ignore[misc]

@@ -240,7 +240,7 @@ def test_a_rate_limit() -> None:
         "get_header_map_pairs request_headers",
         "get_current_time_nanoseconds",
         "get_property mtls_authz.connection",
-        "get_current_time_nanoseconds",
+        "clock_time_get",
         "get_shared_data mtls_authz.rate_limit",
         "set_shared_data mtls_authz.rate_limit",
         *ALLOWED,

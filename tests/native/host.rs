@@ -56,7 +56,7 @@ impl Proxy for Host {
     }
 
     fn monotonic(&self) -> Result<u64, HostError> {
-        self.now()
+        self.fake.monotonic()
     }
 
     fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {

@@ -60,6 +60,15 @@ fn who_is_about_to_expire_is_warned_of_once_a_day() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_silences_no_warning_and_holds_no_end() {
+    let proxy = FakeProxy::new();
+    let (old, new) = (ending_in(5), ending_in(20));
+    told(&proxy, &old, NOW + 100 * DAY);
+    assert_eq!(told(&proxy, &new, NOW), (vec![Event::Changed(old.thumbprint), Event::Expiring], 20));
+    assert_eq!(told(&proxy, &new, NOW).0, []);
+}
+
+#[test]
 fn ten_thousand_clients_are_not_ten_thousand_entries() {
     let proxy = FakeProxy::new();
     let certificate = ending_in(90);

@@ -1,7 +1,7 @@
 //! A proxy whose every answer a test chooses.
 
 use std::borrow::Cow;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -15,6 +15,8 @@ use crate::certificates::Leaf;
 
 /// The time of every test: 2027-01-15.
 pub const NOW: i64 = 1_800_000_000;
+/// What the clock that is never set shows then, in seconds.
+pub const UPTIME: u64 = 5_000;
 
 /// Answers from maps.
 #[derive(Default)]
@@ -26,6 +28,10 @@ pub struct FakeProxy {
     pub asked: RefCell<Vec<Property<'static>>>,
     /// What was noted on the connection.
     pub notes: Notes,
+    /// Seconds by which the clock that can be set was set forward, or back.
+    pub set_by: Cell<i64>,
+    /// Nanoseconds that have passed.
+    pub passed: Cell<u64>,
 }
 
 /// The notes on one connection, which all of its requests share.
@@ -99,11 +105,11 @@ impl Proxy for FakeProxy {
     }
 
     fn now(&self) -> Result<u64, HostError> {
-        Ok(NOW as u64 * 1_000_000_000)
+        Ok((NOW + self.set_by.get()) as u64 * 1_000_000_000 + self.passed.get())
     }
 
     fn monotonic(&self) -> Result<u64, HostError> {
-        self.now()
+        Ok(UPTIME * 1_000_000_000 + self.passed.get())
     }
 
     fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {

@@ -7,7 +7,7 @@ import os
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -47,6 +47,7 @@ class Envoy:
         dynamic: bool = False,
         log_level: str = "info",
         arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self._binary = binary
         self._directory = directory
@@ -57,6 +58,7 @@ class Envoy:
         self._dynamic = dynamic
         self._log_level = log_level
         self._arguments = arguments
+        self._environment = {**os.environ, **(environment or {})}
         self._listeners = list(listeners)
         self._names = {each.name: each.module == artifacts.module() for each in listeners}
         """Every listener that there was, and whether our filter was in it."""
@@ -90,7 +92,7 @@ class Envoy:
             "--file-flush-interval-msec", "10", *self._arguments,
         ]
         with (self._directory / "output.log").open("wb") as output:
-            self._process = subprocess.Popen(command, stdout=output, stderr=output)
+            self._process = subprocess.Popen(command, stdout=output, stderr=output, env=self._environment)
         self.wait("the admin address", lambda: admin_file.is_file() and admin_file.read_text() != "")
         self.admin = Admin(int(admin_file.read_text().rsplit(":", 1)[1]))
         self.wait("readiness", self.admin.ready)

@@ -12,10 +12,11 @@ use rcgen::{SanType, SerialNumber};
 use serde_json::{Value, json};
 
 use crate::certificates::{Leaf, Recipe};
-use crate::proxy::{FakeProxy, NOW, headers};
+use crate::proxy::{FakeProxy, UPTIME, headers};
 
 const SECOND: u64 = 1_000_000_000;
-const NOW_NS: u64 = NOW as u64 * SECOND;
+/// Of the clock that is never set.
+const START: u64 = UPTIME * SECOND;
 const ISSUER: &str = "CN=Test CA,O=ExampleCorp";
 
 fn policy(revocation: &Value) -> Policy {

@@ -57,10 +57,10 @@ fn revokes(list: &Value, leaf: &Leaf) -> [bool; 2] {
     let memory = fresh();
     let watch =
         Watch { index: 0, feed: &fetched.revocation.feeds[0], in_force: &memory.revoked, proxy: &FakeProxy::new() };
-    let call = watch.look(NOW_NS).unwrap().unwrap();
+    let call = watch.look(START).unwrap().unwrap();
     let body = list.to_string();
     let answer = Answer { status: b"200", etag: None, body: body.as_bytes() };
-    assert_eq!(watch.take(call.claim, answer, NOW_NS), Ok(Taken::Adopted(1)));
+    assert_eq!(watch.take(call.claim, answer, START), Ok(Taken::Adopted(1)));
     [reason(&inline, &fresh(), &proxy), reason(&fetched, &memory, &proxy)].map(|reason| {
         assert!(matches!(reason, None | Some(Reason::CertificateRevoked)), "{reason:?}");
         reason.is_some()
