@@ -7,6 +7,7 @@ use std::mem;
 
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use sha2::{Digest, Sha256};
 
 use super::clients::{DN_EXPECTED, canonical, thumbprint};
 use super::fetch::{self, Defaults, RawFetch};
@@ -14,7 +15,6 @@ use super::strict::{Object, Text, given};
 use super::{ConfigError, unreadable};
 use crate::certificate::{DistinguishedName, FoldedName};
 use crate::escape::hex_byte;
-use crate::fingerprint::fingerprint;
 use crate::revocation::{Draft, Feed, FeedKind, Full, Issuer, IssuerName, List, OnStale, Revocation};
 
 /// More feeds are refused: each has its own metrics.
@@ -69,10 +69,7 @@ fn feed(index: usize, raw: RawFeed) -> Result<Feed, ConfigError> {
     let at = format!("revocation.feeds[{index}]");
     let certificate = format!("{at}.issuer_certificate");
     let pem = raw.issuer_certificate;
-    // The same feed is the same list, whichever policy names it, for all modules that write lists alike.
-    let version = env!("CARGO_PKG_VERSION");
-    let source = [version, List::FORMAT, &cluster, &authority, &path, pem.as_deref().unwrap_or_default()].join("\n");
-    let shared_name = format!("mtls_authz.feed.{:016x}", fingerprint(source.as_bytes()));
+    let shared_name = shared_name([&cluster, &authority, &path, pem.as_deref().unwrap_or_default()]);
     let kind = match (kind, pem) {
         (FeedType::Json, None) => FeedKind::Json,
         (FeedType::Crl, Some(pem)) => {
@@ -90,6 +87,18 @@ fn feed(index: usize, raw: RawFeed) -> Result<Feed, ConfigError> {
     };
     let fetch = RawFetch { cluster, authority, path, refresh_seconds, max_stale_seconds, timeout_ms };
     Ok(Feed { kind, fetch: fetch::compile(&at, fetch, DEFAULTS)?, on_stale, shared_name })
+}
+
+/// Begins the names of what the workers share about a list. The same source is the same list, whichever policy names it, for all
+/// modules that write lists alike. No policy can be written so that its list is taken for that of another source.
+fn shared_name(source: [&str; 4]) -> String {
+    let mut digest = Sha256::new();
+    for part in [env!("CARGO_PKG_VERSION"), List::FORMAT].into_iter().chain(source) {
+        // With its length, because a part may hold whatever separates them.
+        digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        digest.update(part);
+    }
+    format!("mtls_authz.feed.{}", digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
 /// Reads what a feed of type `json` brings: an object with at least one of the three lists.

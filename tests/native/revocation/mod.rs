@@ -3,6 +3,7 @@
 mod feeds;
 mod lists;
 mod names;
+mod shared;
 
 use mtls_authz::{
     Answer, Certificate, Decision, Memory, Policy, Property, Reason, Request, Taken, Watch, decide, decision_record,
