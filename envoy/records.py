@@ -208,7 +208,7 @@ def certificates(lines: Iterable[str], gauges: Mapping[str, int], now: datetime)
 
 
 def read_gauges(source: str) -> dict[str, int]:
-    """`mtls_cert_days_until_expiry` by client, from a URL or a file."""
+    """`mtls_cert_days_until_expiry` by client, from a URL or a file; the fewest, where several policies know the client."""
     try:
         if source.startswith(("http://", "https://")):
             with urllib.request.urlopen(source, timeout=10) as answer:
@@ -217,8 +217,14 @@ def read_gauges(source: str) -> dict[str, int]:
             text = "".join(_lines([source]))
     except OSError as error:
         raise Unusable(f"{source} cannot be read: {error}") from error
-    found = re.finditer(r'^mtls_cert_days_until_expiry\{client="((?:[^"\\]|\\.)*)"\} ([0-9]+)$', text, re.MULTILINE)
-    return {re.sub(r"\\(.)", r"\1", gauge[1]): int(gauge[2]) for gauge in found}
+    found = re.finditer(
+        r'^mtls_cert_days_until_expiry\{(?:policy="[\w-]*",)?client="((?:[^"\\]|\\.)*)"\} ([0-9]+)$', text, re.MULTILINE
+    )
+    gauges: dict[str, int] = {}
+    for gauge in found:
+        client, days = re.sub(r"\\(.)", r"\1", gauge[1]), int(gauge[2])
+        gauges[client] = min(days, gauges.get(client, days))
+    return gauges
 
 
 def first_segments(path: str | None, count: int) -> str | None:

@@ -134,7 +134,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     };
     let rule = profile.authorize(asked, &policy.profiles.collections)?;
     if let Some(limit) = profile.rate_limit {
-        limit.take(proxy, &profile.name, &client.client_id)?;
+        limit.take(proxy, policy.scope, &profile.name, &client.client_id)?;
     }
     Ok(Allow { rule: Rule::Profile(rule) })
 }

@@ -2,7 +2,8 @@
 //!
 //! What is known stands in shared slots, one for each client, changed by compare-and-swap, so that all workers of the process
 //! tell one story: a certificate is announced once and not by every worker. There are [`SLOTS`] of them; clients beyond that
-//! are not in the inventory, whatever names certificates and mappings make up.
+//! are not in the inventory, whatever names certificates and mappings make up. A policy with a `policy_name` has slots of its
+//! own, so that none fills those of another; policies without share theirs.
 
 use der::DateTime;
 use std::time::Duration;
@@ -11,9 +12,10 @@ use crate::bounds;
 use crate::certificate::{Certificate, Thumbprint, Validity};
 use crate::fingerprint::fingerprint;
 use crate::line::Line;
+use crate::policy::Scope;
 use crate::proxy::{HostError, Proxy, Shared, Swap};
 
-/// Clients in the inventory of a process.
+/// Clients in an inventory.
 pub const SLOTS: u64 = 1024;
 /// Slots that a client's name leads to, one after the other.
 const PROBES: u64 = 16;
@@ -132,12 +134,18 @@ impl Entry {
     }
 }
 
+/// Names an inventory: that of a policy with a `policy_name`, or that of all others.
+pub fn table(scope: Option<Scope>) -> String {
+    scope.map_or_else(|| "mtls_authz.certificate".to_owned(), |scope| format!("mtls_authz.certificate.{scope}"))
+}
+
 /// Takes note of a certificate that a client uses now (seconds since 1970). Of one whose end is unknown nothing is noted.
 ///
 /// # Errors
 /// The shared slots cannot be read or changed.
 pub fn note(
     proxy: &dyn Proxy,
+    table: &str,
     client_id: &str,
     certificate: &Certificate,
     now: i64,
@@ -147,7 +155,7 @@ pub fn note(
     };
     let first = fingerprint(client_id.as_bytes()) % SLOTS;
     for slot in (first..first + PROBES).map(|slot| slot % SLOTS) {
-        let key = slot_name(slot);
+        let key = slot_name(table, slot);
         for _ in 0..ATTEMPTS {
             let shared = proxy.shared(&key)?;
             let known = shared.as_ref().and_then(|Shared { value, .. }| Entry::read(value));
@@ -176,8 +184,8 @@ pub fn note(
 ///
 /// # Errors
 /// A slot cannot be read.
-pub fn entries(proxy: &dyn Proxy) -> impl Iterator<Item = Result<Entry, HostError>> {
-    let slots = (0..SLOTS).map(|slot| proxy.shared(&slot_name(slot)));
+pub fn entries(proxy: &dyn Proxy, table: &str) -> impl Iterator<Item = Result<Entry, HostError>> {
+    let slots = (0..SLOTS).map(move |slot| proxy.shared(&slot_name(table, slot)));
     slots.filter_map(|slot| slot.map(|shared| shared.and_then(|shared| Entry::read(&shared.value))).transpose())
 }
 
@@ -216,6 +224,6 @@ fn days_left(not_after: i64, now: i64) -> u64 {
     u64::try_from(not_after.saturating_sub(now)).unwrap_or_default() / DAY.unsigned_abs()
 }
 
-fn slot_name(slot: u64) -> String {
-    format!("mtls_authz.certificate.{slot}")
+fn slot_name(table: &str, slot: u64) -> String {
+    format!("{table}.{slot}")
 }

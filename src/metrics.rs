@@ -1,5 +1,8 @@
 //! The counters, by the names that become Prometheus metrics: `stats_tags` in Envoy's configuration turn
 //! `mtls_auth_failure_total.reason.path_denied` into `mtls_auth_failure_total{reason="path_denied"}`.
+//!
+//! Envoy adds up what has the same name, whichever policy counts it. With a `policy_name` each has its own:
+//! `mtls_auth_failure_total.policy.edge.reason.path_denied`.
 
 use std::fmt;
 
@@ -76,6 +79,19 @@ pub fn days_until_expiry(client_id: &str) -> String {
 /// Seconds since what is in force was fetched, or since there is something to fetch, as a gauge's name.
 pub fn fetch_age(source: Source) -> String {
     format!("mtls_fetch_age_seconds.source.{source}")
+}
+
+/// The name of a counter or gauge of this policy.
+pub fn of_policy(name: &str, policy_name: Option<&str>) -> String {
+    let Some(policy_name) = policy_name else {
+        return name.to_owned();
+    };
+    // Whatever else could end the label.
+    let label = policy_name.replace(|character: char| !character.is_ascii_alphanumeric() && character != '-', "_");
+    match name.split_once('.') {
+        Some((name, labels)) => format!("{name}.policy.{label}.{labels}"),
+        None => format!("{name}.policy.{label}"),
+    }
 }
 
 impl Counter {

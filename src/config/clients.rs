@@ -27,8 +27,13 @@ pub(super) const DN_EXPECTED: &str =
 /// Reads a whole configuration: the clients, and all the rest.
 pub(super) fn read(text: String) -> Result<(Raw, Clients), ConfigError> {
     let text = Rc::new(text);
-    let mut clients =
-        Clients { draft: Draft::new(Rc::clone(&text)), are_read: false, without_profile: None, problem: None };
+    let mut clients = Clients {
+        configuration: Rc::clone(&text),
+        draft: Draft::new(Rc::clone(&text)),
+        are_read: false,
+        without_profile: None,
+        problem: None,
+    };
     let mut deserializer = serde_json::Deserializer::from_str(&text);
     let raw = deserializer.deserialize_map(Document(&mut clients)).and_then(|raw| deserializer.end().map(|()| raw));
     match raw {
@@ -81,6 +86,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
 
 /// The clients that were read.
 pub(super) struct Clients {
+    configuration: Rc<String>,
     draft: Draft,
     are_read: bool,
     /// The first that has identities and no profile.
@@ -116,6 +122,11 @@ impl<'de> Visitor<'de> for &mut Clients {
 }
 
 impl Clients {
+    /// What they were read from, whole.
+    pub fn configuration(&self) -> &str {
+        &self.configuration
+    }
+
     fn add(&mut self, id: &str, client: &RawClient<'_>) -> Result<(), ConfigError> {
         let path = |key: &str, index: usize| format!("clients.{id}.{key}[{index}]");
         label(format_args!("clients.{id}"), id)?;

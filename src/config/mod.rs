@@ -28,7 +28,9 @@ use crate::bounds;
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Identities, NameKind, is_trust_domain};
-use crate::policy::{LetterCase, Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, SourceAddress};
+use crate::policy::{
+    LetterCase, Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, Scope, SourceAddress,
+};
 use crate::presented::Forwarding;
 use crate::protobuf::Struct;
 use crate::request::TOKEN;
@@ -44,6 +46,10 @@ use strict::Object;
 pub struct Policy {
     /// The user's own label for this version.
     pub policy_id: Option<String>,
+    /// The user's name for all versions of it.
+    pub policy_name: Option<String>,
+    /// Under which what it counts lies in what all policies of the process share.
+    pub scope: Scope,
     /// What a caller must present where no profile says otherwise.
     pub mode: Mode,
     /// Whether refusals are carried out where no profile says otherwise.
@@ -120,12 +126,23 @@ impl Policy {
         if let Some(id) = &raw.policy_id {
             label(format_args!("policy_id"), id)?;
         }
+        if let Some(name) = &raw.policy_name {
+            label(format_args!("policy_name"), name)?;
+        }
         let profiles = profiles::compile(raw.profiles, raw.collections, raw.mode, raw.enforcement, path, restrictions)?;
         let any_mode =
             |wanted: fn(Mode) -> bool| wanted(raw.mode) || profiles.iter().any(|profile| wanted(profile.mode));
         let uses_tokens = any_mode(|mode| mode != Mode::Mtls);
         let accepts_tokens_alone = any_mode(|mode| mode == Mode::BearerPlusMtlsOptional);
         let thumbprints_alone = certificate::forwards_unverified(&raw.certificate.0);
+        let scope = match &raw.policy_name {
+            Some(name) => Scope::named(name),
+            // It takes longer than reading a large registry.
+            None if profiles.iter().any(|profile| profile.rate_limit.is_some()) => {
+                Scope::anonymous(clients.configuration())
+            }
+            None => Scope::default(),
+        };
         let identities = identities(raw.identity.0, clients, &profiles, thumbprints_alone)?;
         let mut upstream_headers = headers::compile(raw.upstream_headers.0)?;
         upstream_headers.strip = headers::strip(&raw.strip_headers)?;
@@ -136,6 +153,8 @@ impl Policy {
         upstream_headers.reserve(forwarding.as_ref().map(|forwarding| forwarding.header.clone()));
         Ok(Self {
             policy_id: raw.policy_id,
+            policy_name: raw.policy_name,
+            scope,
             mode: raw.mode,
             enforcement: raw.enforcement,
             validation,

@@ -21,6 +21,8 @@ use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress};
 pub(super) struct Raw {
     #[serde(default, deserialize_with = "given")]
     pub policy_id: Option<String>,
+    #[serde(default, deserialize_with = "given")]
+    pub policy_name: Option<String>,
     pub mode: Mode,
     pub enforcement: Enforcement,
     pub certificate: Object<RawCertificate>,

@@ -12,7 +12,6 @@ use crate::metrics::{Counter, Outcome, Source, fetch_age};
 use crate::proxy::{Proxy, SECOND};
 
 /// What a worker does for the feeds of its policy.
-#[derive(Default)]
 pub(super) struct Feeds {
     /// The calls that this worker has sent.
     in_flight: RefCell<Vec<Sent>>,
@@ -32,6 +31,16 @@ struct Sent {
 }
 
 impl Feeds {
+    pub fn new(gauges: Gauges) -> Self {
+        Self {
+            in_flight: RefCell::default(),
+            waiting: Waiting::default(),
+            gauges,
+            began_at: Cell::default(),
+            shown_at: Cell::default(),
+        }
+    }
+
     /// Takes over what other workers have, so that the first request finds it.
     pub fn begin(&self, worker: &Worker) {
         let now = Host.monotonic().unwrap_or(u64::MAX);

@@ -4,19 +4,30 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use super::host;
+use crate::config::Policy;
+use crate::metrics::of_policy;
 
 /// The host's numbers for the gauges of a worker, by name.
 #[derive(Default)]
-pub(super) struct Gauges(RefCell<HashMap<String, u32>>);
+pub(super) struct Gauges {
+    policy_name: Option<String>,
+    numbers: RefCell<HashMap<String, u32>>,
+}
 
 impl Gauges {
+    /// Those of a policy.
+    pub fn of(policy: Option<&Policy>) -> Self {
+        Self { policy_name: policy.and_then(|policy| policy.policy_name.clone()), numbers: RefCell::default() }
+    }
+
     /// Sets a gauge. Nothing is decided by it, so a failure is only told.
     pub fn set(&self, name: String, value: u64) {
-        let known = self.0.borrow().get(&name).copied();
-        let id = known.map_or_else(|| host::define_gauge(&name), Ok);
+        let known = self.numbers.borrow().get(&name).copied();
+        let define = || host::define_gauge(&of_policy(&name, self.policy_name.as_deref()));
+        let id = known.map_or_else(define, Ok);
         match id.and_then(|id| host::set_gauge(id, value).map(|()| id)) {
             Ok(id) if known.is_none() => {
-                self.0.borrow_mut().insert(name, id);
+                self.numbers.borrow_mut().insert(name, id);
             }
             Ok(_) => {}
             Err(problem) => host::error(format_args!("{name}: {problem}")),

@@ -8,6 +8,7 @@ use lru::LruCache;
 use super::gauges::Gauges;
 use super::host::{self, Host};
 use crate::certificate::Thumbprint;
+use crate::config::Policy;
 use crate::decision::{Decision, Reason};
 use crate::fingerprint::Numbers;
 use crate::inventory::{self, DAY, Event, Noted};
@@ -24,23 +25,25 @@ const MAX_NOTED: NonZeroUsize = NonZeroUsize::MIN.saturating_add(4095);
 
 /// What a worker does for the inventory.
 pub(super) struct Inventory {
+    /// Where it lies.
+    table: String,
     gauges: Gauges,
     published_at: Cell<Option<u64>>,
     /// The day on which a certificate was noted last, by the beginning of its thumbprint.
     noted: RefCell<LruCache<u64, i64, Numbers>>,
 }
 
-impl Default for Inventory {
-    fn default() -> Self {
+impl Inventory {
+    /// That of a policy.
+    pub fn of(policy: Option<&Policy>) -> Self {
         Self {
-            gauges: Gauges::default(),
+            table: inventory::table(policy.filter(|policy| policy.policy_name.is_some()).map(|policy| policy.scope)),
+            gauges: Gauges::of(policy),
             published_at: Cell::default(),
             noted: RefCell::new(LruCache::with_hasher(MAX_NOTED, Numbers::default())),
         }
     }
-}
 
-impl Inventory {
     /// Takes note of the certificate of a known client, once a day. `false` where there is no room for that client.
     pub fn note(&self, decision: &Decision) -> bool {
         let (Some(certificate), Some(client_id), Some(now)) =
@@ -53,7 +56,7 @@ impl Inventory {
         if revoked || self.is_noted(certificate.thumbprint, now) {
             return true;
         }
-        match inventory::note(&Host, client_id, certificate, now) {
+        match inventory::note(&Host, &self.table, client_id, certificate, now) {
             Ok(Some(Noted::Entry(entry, events))) => {
                 self.gauges.set(days_until_expiry(client_id), entry.days_left(now));
                 let identity = decision.caller.identity.as_deref();
@@ -107,7 +110,7 @@ impl Inventory {
 
     fn publish(&self) -> Result<(), HostError> {
         let now = seconds(Host.now()?);
-        for entry in inventory::entries(&Host) {
+        for entry in inventory::entries(&Host, &self.table) {
             let entry = entry?;
             self.gauges.set(days_until_expiry(&entry.client_id), entry.days_left(now));
         }

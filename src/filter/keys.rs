@@ -12,6 +12,7 @@ use super::host::{self, Host};
 use super::waiting::Waiting;
 use super::worker::Worker;
 use crate::bounds;
+use crate::config::Policy;
 use crate::fetch::{Fetch, useless};
 use crate::line::one_line;
 use crate::memory::Memory;
@@ -49,24 +50,24 @@ pub(super) struct KeyFetcher {
 
 impl KeyFetcher {
     /// One for each key set of a policy that is fetched.
-    pub fn all(rules: &TokenRules) -> Vec<Self> {
-        let TokenSource::Jwks(key_sets) = &rules.source else {
+    pub fn all(policy: &Policy) -> Vec<Self> {
+        let TokenRules { source: TokenSource::Jwks(key_sets), providers, .. } = &policy.token else {
             return Vec::new();
         };
-        let fetched = key_sets.iter().enumerate().filter_map(|(key_set, source)| match source {
-            KeySource::Fetched(fetch) if rules.providers.is_empty() => {
-                Some(Self::new(key_set, Source::Jwks(None), "token.jwks_uri".to_owned(), fetch.clone()))
-            }
-            KeySource::Fetched(fetch) => {
-                let path = format!("token.providers[{key_set}].jwks_uri");
-                Some(Self::new(key_set, Source::Jwks(Some(key_set)), path, fetch.clone()))
-            }
-            KeySource::Inline(_) => None,
+        let fetched = key_sets.iter().enumerate().filter_map(|(key_set, source)| {
+            let KeySource::Fetched(fetch) = source else {
+                return None;
+            };
+            let (source, path) = match providers.is_empty() {
+                true => (Source::Jwks(None), "token.jwks_uri".to_owned()),
+                false => (Source::Jwks(Some(key_set)), format!("token.providers[{key_set}].jwks_uri")),
+            };
+            Some(Self::new(key_set, source, path, fetch.clone(), Gauges::of(Some(policy))))
         });
         fetched.collect()
     }
 
-    fn new(key_set: usize, source: Source, path: String, fetch: Fetch) -> Self {
+    fn new(key_set: usize, source: Source, path: String, fetch: Fetch, gauges: Gauges) -> Self {
         Self {
             key_set,
             source,
@@ -77,7 +78,7 @@ impl KeyFetcher {
             finished_at: Cell::default(),
             adopted_at: Cell::default(),
             shown_at: Cell::default(),
-            gauges: Gauges::default(),
+            gauges,
             wanted: Cell::default(),
             waiting: Waiting::default(),
         }

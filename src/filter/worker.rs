@@ -2,6 +2,7 @@
 
 use super::feeds::Feeds;
 use super::fetch;
+use super::gauges::Gauges;
 use super::host::{self, Host};
 use super::http;
 use super::inventory::{self, Inventory};
@@ -10,7 +11,7 @@ use crate::config::{ConfigError, Policy};
 use crate::decision::{Decision, Deny, Reason};
 use crate::fingerprint::fingerprint;
 use crate::memory::Memory;
-use crate::metrics::{Counter, Source};
+use crate::metrics::{Counter, Source, of_policy};
 use crate::proxy::{HostError, Proxy};
 use crate::token::TokenRules;
 
@@ -41,11 +42,11 @@ impl Worker {
         let token = policy.as_ref().map_or(&none, |policy| &policy.token);
         Self {
             memory: Memory::new(&token.source),
-            keys: KeyFetcher::all(token),
-            policy,
+            keys: policy.as_ref().map(KeyFetcher::all).unwrap_or_default(),
             counters,
-            feeds: Feeds::default(),
-            inventory: Inventory::default(),
+            feeds: Feeds::new(Gauges::of(policy.as_ref())),
+            inventory: Inventory::of(policy.as_ref()),
+            policy,
         }
     }
 
@@ -163,7 +164,9 @@ pub(super) fn configure() -> Option<Worker> {
     let providers = policy.as_ref().map_or(0, |policy| policy.token.providers.len());
     let key_sets = (providers == 0).then_some(Source::Jwks(None)).into_iter();
     let key_sets = key_sets.chain((0..providers).map(|index| Source::Jwks(Some(index))));
-    let worker = Worker::new(policy, define_counters(key_sets.chain((0..feeds).map(Source::Feed))));
+    let sources = key_sets.chain((0..feeds).map(Source::Feed));
+    let counters = define_counters(sources, policy.as_ref().and_then(|policy| policy.policy_name.as_deref()));
+    let worker = Worker::new(policy, counters);
     if feeds > 0 {
         worker.feeds.begin(&worker);
     }
@@ -210,10 +213,10 @@ fn accepted_key(configuration: &[u8]) -> String {
 }
 
 /// Without a counter a decision is still a decision.
-fn define_counters(sources: impl Iterator<Item = Source>) -> Vec<(Counter, u32)> {
+fn define_counters(sources: impl Iterator<Item = Source>, policy_name: Option<&str>) -> Vec<(Counter, u32)> {
     let mut counters = Vec::new();
     for counter in Counter::all(sources) {
-        match host::define_counter(&counter.name()) {
+        match host::define_counter(&of_policy(&counter.name(), policy_name)) {
             Ok(id) => counters.push((counter, id)),
             Err(problem) => host::error(format_args!("no counter {}: {problem}", counter.name())),
         }

@@ -9,6 +9,7 @@ mod pattern;
 mod profile;
 pub mod rate_limit;
 mod restriction;
+mod scope;
 
 pub use address::SourceAddress;
 pub use entries::PathEntries;
@@ -18,3 +19,4 @@ pub use pattern::{PathPattern, PatternSet};
 pub use profile::{AllowRule, Asked, Profile, ProfileId, Profiles};
 pub use rate_limit::RateLimit;
 pub use restriction::LetterCase;
+pub use scope::Scope;

@@ -1,18 +1,27 @@
-//! Rate limits per client and profile, counted across all workers of the process.
+//! Rate limits per policy, client and profile, counted across all workers of the process.
 //!
 //! The generic cell rate algorithm: a limit is one number per client, the time at which its bucket is full again. These
 //! numbers live in 256 shared slots, each a short list, changed by compare-and-swap. Entries whose time
 //! has come are dropped, so what is kept is bounded by who is active, whatever names certificates and mappings make up.
+//! All policies share the slots, whose number does not grow with that of policies, because shared values are never freed;
+//! where a slot is full, the policy that has most of it gives way, so that none lifts the limits of another.
+
+use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
 
+use super::Scope;
 use crate::decision::{Deny, Reason, Remedy};
+use crate::fingerprint::Numbers;
 use crate::proxy::{Proxy, SECOND, Shared, Swap};
 
-/// Clients remembered in one slot; beyond that the one closest to a full bucket is forgotten.
+/// Clients remembered in one slot; beyond that the one closest to a full bucket is forgotten, of the policy that has most of
+/// them.
 const MAX_ENTRIES: usize = 1024;
 /// Attempts to change a slot. A lost attempt means that another worker's succeeded.
 const MAX_ATTEMPTS: usize = 256;
+/// Of an entry's key, whose policy's it is.
+const TAG_BYTES: usize = 4;
 const KEY_BYTES: usize = 16;
 const ENTRY_BYTES: usize = KEY_BYTES + 8;
 
@@ -38,8 +47,8 @@ impl RateLimit {
     ///
     /// # Errors
     /// 429 `rate_limited` with the seconds to wait; 500 `internal_error` where the shared count cannot be kept.
-    pub fn take(self, proxy: &dyn Proxy, profile: &str, client: &str) -> Result<(), Deny> {
-        let key = Key::of(profile, client);
+    pub fn take(self, proxy: &dyn Proxy, scope: Scope, profile: &str, client: &str) -> Result<(), Deny> {
+        let key = Key::of(scope, profile, client);
         let now = proxy.monotonic()?;
         for _ in 0..MAX_ATTEMPTS {
             let shared = proxy.shared(&key.slot)?;
@@ -68,11 +77,10 @@ impl RateLimit {
         if excess > 0 {
             return Err(Deny::new(Reason::RateLimited).with_remedy(Remedy::RetryAfter(excess.div_ceil(SECOND))));
         }
-        if entries.len() >= MAX_ENTRIES {
-            let least = entries.iter().enumerate().min_by_key(|(_, (_, full_at))| *full_at);
-            if let Some(place) = least.map(|(place, _)| place) {
-                entries.swap_remove(place);
-            }
+        if entries.len() >= MAX_ENTRIES
+            && let Some(place) = least_missed(&entries)
+        {
+            entries.swap_remove(place);
         }
         entries.push((key, full_at));
         let mut value = Vec::with_capacity(entries.len() * ENTRY_BYTES);
@@ -84,17 +92,32 @@ impl RateLimit {
     }
 }
 
+/// The entry to forget: of the policy that has most of them, the one closest to a full bucket.
+fn least_missed(entries: &[(&[u8], u64)]) -> Option<usize> {
+    let tag = |key: &[u8]| key.first_chunk().map_or(0, |tag: &[u8; TAG_BYTES]| u32::from_le_bytes(*tag));
+    let mut counts = HashMap::<u32, usize, Numbers>::default();
+    for (key, _) in entries {
+        *counts.entry(tag(key)).or_default() += 1;
+    }
+    // Of two with as many, the same whatever the order of the table.
+    let (most, _) = counts.into_iter().max_by_key(|(tag, count)| (*count, *tag))?;
+    let of_most = entries.iter().enumerate().filter(|(_, (key, _))| tag(key) == most);
+    of_most.min_by_key(|(_, (_, full_at))| *full_at).map(|(place, _)| place)
+}
+
 struct Key {
     slot: String,
     entry: [u8; KEY_BYTES],
 }
 
 impl Key {
-    fn of(profile: &str, client: &str) -> Self {
+    fn of(scope: Scope, profile: &str, client: &str) -> Self {
+        let scope = scope.as_bytes();
         // Neither name can hold a NUL, so no two pairs are joined to the same text.
-        let digest = Sha256::new().chain_update(profile).chain_update([0]).chain_update(client).finalize();
+        let names = Sha256::new().chain_update(scope).chain_update(profile).chain_update([0]).chain_update(client);
+        let digest = names.finalize();
         let mut entry = [0; KEY_BYTES];
-        for (to, from) in entry.iter_mut().zip(&digest) {
+        for (to, from) in entry.iter_mut().zip(scope.iter().take(TAG_BYTES).chain(&digest)) {
             *to = *from;
         }
         Self { slot: slot_name(digest.last().copied().unwrap_or_default()), entry }
@@ -174,6 +197,22 @@ mod tests {
     }
 
     #[test]
+    fn a_policy_that_fills_a_slot_lifts_no_limit_of_another() {
+        let (short, long) = (RateLimit::new(1, 1, 2).unwrap(), RateLimit::new(1, 1_000_000, 1).unwrap());
+        let ours = Key::of(Scope::named("ours"), "partner", "acme").entry;
+        let mut slot = Vec::new();
+        for _ in 0..2 {
+            slot = short.take_from(&slot, &ours, START).unwrap();
+        }
+        for client in 0..2 * MAX_ENTRIES {
+            let theirs = Key::of(Scope::named("theirs"), "partner", &client.to_string()).entry;
+            slot = long.take_from(&slot, &theirs, START).unwrap();
+        }
+        assert_eq!(slot.len(), MAX_ENTRIES * ENTRY_BYTES);
+        assert!(short.take_from(&slot, &ours, START).is_err());
+    }
+
+    #[test]
     fn a_limit_without_meaning_is_refused() {
         for (requests, per_seconds, burst) in
             [(0, 1, 1), (1, 0, 1), (1, 1, 0), (u64::MAX, 1, 1), (1, u64::MAX, 1), (1, 1_000, u64::MAX)]
@@ -184,10 +223,17 @@ mod tests {
 
     #[test]
     fn a_slot_is_ours_by_name_and_an_entry_one_clients_in_one_profile() {
-        let (one, again) = (Key::of("partner", "acme"), Key::of("partner", "acme"));
+        let scope = Scope::named("a");
+        let (one, again) = (Key::of(scope, "partner", "acme"), Key::of(scope, "partner", "acme"));
         assert!(one.slot.starts_with("mtls_authz.rate_limit."));
         assert_eq!((&one.slot, one.entry), (&again.slot, again.entry));
-        for other in [Key::of("partner", "globex"), Key::of("auditor", "acme"), Key::of("partne", "racme")] {
+        for other in [
+            Key::of(scope, "partner", "globex"),
+            Key::of(scope, "auditor", "acme"),
+            Key::of(scope, "partne", "racme"),
+            Key::of(Scope::named("b"), "partner", "acme"),
+            Key::of(Scope::anonymous("a"), "partner", "acme"),
+        ] {
             assert_ne!(other.entry, one.entry);
         }
     }

@@ -84,6 +84,7 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
         ("/polcy_id", json!(1), "polcy_id", "polcy_id", "policy_id"),
         ("/policy_id", json!(5), "policy_id", "5", "string"),
         ("/policy_id", json!(""), "policy_id", "\"\"", "visible ASCII"),
+        ("/policy_name", json!(5), "policy_name", "5", "string"),
         ("/mode", json!("tls"), "mode", "tls", "bearer_plus_mtls_required"),
         ("/enforcement", json!("off"), "enforcement", "off", "shadow"),
         ("/certificate/source", json!("magic"), "certificate.source", "magic", "connection"),

@@ -1,7 +1,7 @@
 //! The inventory of certificates that were seen at work.
 
 use mtls_authz::Certificate;
-use mtls_authz::inventory::{Event, Noted, SLOTS, entries, line, note};
+use mtls_authz::inventory::{Event, Noted, SLOTS, entries, line, note, table};
 use rcgen::DnType;
 use serde_json::Value;
 
@@ -18,7 +18,7 @@ fn ending_in(days: i64) -> Certificate {
 
 /// What is told about a sighting, and the days that are left.
 fn told(proxy: &FakeProxy, certificate: &Certificate, now: i64) -> (Vec<Event>, u64) {
-    match note(proxy, "acme", certificate, now).unwrap().unwrap() {
+    match note(proxy, &table(None), "acme", certificate, now).unwrap().unwrap() {
         Noted::Entry(entry, events) => (events, entry.days_left(now)),
         Noted::Full => panic!("there is room"),
     }
@@ -73,9 +73,11 @@ fn ten_thousand_clients_are_not_ten_thousand_entries() {
     let proxy = FakeProxy::new();
     let certificate = ending_in(90);
     let full = (0..10_000)
-        .filter(|number| note(&proxy, &format!("client-{number}"), &certificate, NOW).unwrap() == Some(Noted::Full))
+        .filter(|number| {
+            note(&proxy, &table(None), &format!("client-{number}"), &certificate, NOW).unwrap() == Some(Noted::Full)
+        })
         .count();
-    let known = entries(&proxy).map(Result::unwrap).count();
+    let known = entries(&proxy, &table(None)).map(Result::unwrap).count();
     assert_eq!(known + full, 10_000);
     assert!(known as u64 <= SLOTS && known > 900, "{known}");
 }
@@ -87,14 +89,14 @@ fn what_another_program_left_in_a_slot_is_replaced() {
     for shared in proxy.shared.borrow_mut().values_mut() {
         shared.value = b"?".to_vec();
     }
-    assert_eq!(entries(&proxy).count(), 0);
+    assert_eq!(entries(&proxy, &table(None)).count(), 0);
     assert_eq!(told(&proxy, &ending_in(90), NOW).0, [Event::Seen]);
 }
 
 #[test]
 fn a_certificate_of_which_only_properties_are_known_has_no_end_to_be_noted() {
     let certificate = Certificate { validity: None, ..ending_in(90) };
-    assert_eq!(note(&FakeProxy::new(), "acme", &certificate, NOW).unwrap(), None);
+    assert_eq!(note(&FakeProxy::new(), &table(None), "acme", &certificate, NOW).unwrap(), None);
 }
 
 #[test]

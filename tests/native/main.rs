@@ -12,6 +12,7 @@ mod forwarded;
 mod host;
 mod hostile;
 mod inventory;
+mod isolation;
 mod issuer;
 mod keys;
 mod limits;

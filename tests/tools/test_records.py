@@ -252,8 +252,10 @@ def test_a_caller_cannot_put_certificates_into_the_inventory() -> None:
 def test_gauges_are_read_from_a_file_with_the_escapes_of_their_labels(tmp_path: pathlib.Path) -> None:
     file = tmp_path / "metrics"
     file.write_text('# TYPE mtls_cert_days_until_expiry gauge\nmtls_cert_days_until_expiry{client="a\\"b\\\\c"} 12\n'
-                    'mtls_cert_days_until_expiry{client="d"} 0\nmtls_auth_success_total{} 5\n')
-    assert records.read_gauges(str(file)) == {'a"b\\c': 12, "d": 0}
+                    'mtls_cert_days_until_expiry{client="d"} 0\nmtls_auth_success_total{} 5\n'
+                    'mtls_cert_days_until_expiry{policy="x-1",client="e"} 7\n'
+                    'mtls_cert_days_until_expiry{policy="y",client="e"} 5\nmtls_cert_days_until_expiry{client="e"} 6\n')
+    assert records.read_gauges(str(file)) == {'a"b\\c': 12, "d": 0, "e": 5}
 
 
 def script(*arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:

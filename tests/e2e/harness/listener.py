@@ -18,12 +18,13 @@ from .pki import Credential
 ECHO_CLUSTER = "echo"
 GRPC_CLUSTER = "grpc"
 
-# The filter counts by reason in the name of the counter; Prometheus wants a label.
+# The filter counts by policy and reason in the name of the counter; Prometheus wants labels.
 STATS_TAGS = [
-    {"tag_name": "reason", "regex": r"^wasmcustom\.mtls_[a-z_]+(\.reason\.([a-z0-9_]+))$"},
-    {"tag_name": "client", "regex": r"^wasmcustom\.mtls_[a-z_]+(\.client\.(.+))$"},
-    {"tag_name": "source", "regex": r"^wasmcustom\.mtls_fetch_[a-z_]+(\.source\.([a-z0-9_]+))"},
-    {"tag_name": "outcome", "regex": r"^wasmcustom\.mtls_fetch_total\.source\.[a-z0-9_]+(\.outcome\.([a-z]+))$"},
+    {"tag_name": "policy", "regex": r"^wasmcustom\.mtls_[a-z_]+(\.policy\.([A-Za-z0-9_-]+))"},
+    {"tag_name": "reason", "regex": r"^wasmcustom\.mtls_[a-z_]+(?:\.policy\.[A-Za-z0-9_-]+)?(\.reason\.([a-z0-9_]+))$"},
+    {"tag_name": "client", "regex": r"^wasmcustom\.mtls_[a-z_]+(?:\.policy\.[A-Za-z0-9_-]+)?(\.client\.(.+))$"},
+    {"tag_name": "source", "regex": r"^wasmcustom\.mtls_fetch_[a-z_]+(?:\.policy\.[A-Za-z0-9_-]+)?(\.source\.([a-z0-9_]+))"},
+    {"tag_name": "outcome", "regex": r"^wasmcustom\.mtls_fetch_total(?:\.policy\.[A-Za-z0-9_-]+)?\.source\.[a-z0-9_]+(\.outcome\.([a-z]+))$"},
 ]
 
 ACCESS_LOG = {
