@@ -157,6 +157,14 @@ def test_without_a_clock_no_key_counts_as_fresh() -> None:
     assert _request(vm, 2).passed
 
 
+def test_without_a_clock_no_request_waits() -> None:
+    vm = _start()
+    stream = _request(vm, 1)
+    vm.sabotage = lambda call: 2 if call == "clock_time_get" else None
+    vm.tick(100)
+    assert stream.record["reason"] == "keys_unavailable"
+
+
 def test_a_request_does_not_ask_how_old_the_keys_are() -> None:
     vm = _ready()
     vm.end(_request(vm, 1))
