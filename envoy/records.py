@@ -3,6 +3,7 @@
 
     records.py refused access.log             who was refused, and why
     records.py shadow access.log              who would be refused, of those whom shadow mode let pass
+    records.py candidate access.log           what the candidate would have done differently
     records.py policies access.log            which policy decided, and when that changed
     records.py show REQUEST_ID access.log     one record, in words
     records.py caller CLIENT access.log       a client's certificates: from where, since when, what became of the last request
@@ -117,6 +118,29 @@ def refused(log: Iterable[Record], outcome: str, segments: int) -> tuple[list[Ro
     return ordered, sum(row["requests"] for row in ordered), requests
 
 
+def differences(log: Iterable[Record], segments: int) -> tuple[list[Row], int, int]:
+    """What a candidate would have done differently, the most frequent first; how often, and of how many requests."""
+    rows: dict[tuple[str | None, ...], Row] = {}
+    requests = 0
+    for record in log:
+        requests += 1
+        decision, candidate = record.decision, record.decision.get("candidate")
+        if candidate is None:
+            continue
+        client = decision["client_id"] or candidate["client_id"]
+        path = first_segments(decision["path"], segments)
+        refused_today = decision["reason"] if record.outcome == "refused" else None
+        key = (candidate["policy_id"], candidate["outcome"], client, refused_today, candidate["reason"], path)
+        row = rows.setdefault(key, {
+            "requests": 0, "last": record.time, "candidate": candidate["policy_id"], "outcome": candidate["outcome"],
+            "client": client, "refused_today": refused_today, "would_be": candidate["reason"], "path": path,
+        })
+        row["requests"] += 1
+        row["last"] = max(row["last"], record.time)
+    ordered = sorted(rows.values(), key=lambda row: (-row["requests"], -row["last"].timestamp()))
+    return ordered, sum(row["requests"] for row in ordered), requests
+
+
 def policies(log: Iterable[Record]) -> tuple[list[Row], Row | None]:
     """What each policy decided, the one seen last first; and the last time that another one decided than before."""
     rows: dict[str | None, Row] = {}
@@ -164,7 +188,7 @@ def caller(log: Iterable[Record], client: str) -> list[Row]:
 
 def in_words(record: Record) -> str:
     """A record for somebody who does not know its members."""
-    said = {name: printable(value) for name, value in record.decision.items() if value is not None}
+    said = {name: printable(value) for name, value in record.decision.items() if value is not None and name != "candidate"}
     verdict = {
         "allowed": f"allowed by {said.get('rule')}",
         "refused": f"refused: {said.get('status')} {said.get('reason')}" + (f", {said['rule']}" if "rule" in said else ""),
@@ -179,6 +203,11 @@ def in_words(record: Record) -> str:
         ("proof", BINDINGS.get(said.get("binding", ""), "none came into it")),
         ("request id", said.get("request_id")),
     ]
+    if candidate := record.decision["candidate"]:
+        would = {"would_deny": "would refuse it", "would_allow": "would let it pass", "other_reason": "would see it otherwise"}
+        reason = f": {printable(candidate['reason'])}" if candidate["reason"] else ""
+        by = printable(candidate["policy_id"] or "without a policy_id")
+        lines.append(("candidate", f"{by} {would.get(str(candidate['outcome']), 'would see it otherwise')}{reason}"))
     if record.outcome != "allowed":
         lines.append(("what to do", f'{said.get("reason")} in README.md, "When it says no"'))
     return "\n".join(f"{name:<12}{value}" for name, value in lines if value is not None)
@@ -292,7 +321,17 @@ def _decision(text: str) -> dict[str, Any]:
     record = _object(text)
     if record["decision"] not in ("allow", "deny") or not isinstance(record["status"], int | None):
         raise ValueError
-    return {"decision": record["decision"], "status": record["status"], **{name: _text(record[name]) for name in TEXTS}}
+    texts = {name: _text(record[name]) for name in TEXTS}
+    return {"decision": record["decision"], "status": record["status"], **texts, "candidate": _candidate(record.get("candidate"))}
+
+
+def _candidate(member: object) -> dict[str, str | None] | None:
+    """What the candidate would have done, where that differs. Records of older versions have no such member."""
+    if member is None:
+        return None
+    if not isinstance(member, dict):
+        raise ValueError
+    return {name: _text(member[name]) for name in ("outcome", "reason", "policy_id", "client_id", "profile_id")}
 
 
 def _certificate_events(lines: Iterable[str]) -> Iterator[tuple[dict[str, str], datetime]]:
@@ -335,6 +374,16 @@ def _print_refused(chosen: argparse.Namespace, log: Log) -> None:
     print(table(rows, chosen.rows))
     share = f" ({count / requests:.1%})" if requests else ""
     print(f"\n{count} of {requests} requests " + ("in shadow mode would be refused" if shadow else "were refused") + share)
+
+
+def _print_differences(chosen: argparse.Namespace, log: Log) -> None:
+    rows, count, requests = differences(log, chosen.segments)
+    if chosen.json:
+        print(_json({"requests": requests, "different": count, "rows": rows}))
+        return
+    print(table(rows, chosen.rows))
+    share = f" ({count / requests:.1%})" if requests else ""
+    print(f"\n{count} of {requests} requests would be decided differently{share}")
 
 
 def _print_policies(chosen: argparse.Namespace, log: Log) -> None:
@@ -391,6 +440,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     logs = ("--since", "--json", "--rows", "files")
     command("refused", "who was refused, and why", _print_refused, "--segments", *logs)
     command("shadow", "who would be refused, of those whom shadow mode let pass", _print_refused, "--segments", *logs)
+    command("candidate", "what the candidate would have done differently", _print_differences, "--segments", *logs)
     command("policies", "which policy decided, and when that changed", _print_policies, *logs)
     command("show", "one record, in words", _print_record, "request_id", "--since", "--json", "files")
     command("caller", "the certificates of a client", _print_caller, "client", *logs)

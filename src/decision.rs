@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::rc::Rc;
 
+use crate::candidate::Verdict;
 use crate::certificate::{Certificate, Thumbprint};
 use crate::identity::Recognised;
 use crate::proxy::HostError;
@@ -318,6 +319,8 @@ pub struct Decision {
     pub time: Option<i64>,
     /// What became of the header in which a certificate was forwarded.
     pub forwarded_cert: ForwardedCert,
+    /// What the candidate would have done, where there is one.
+    pub candidate: Option<Box<Verdict>>,
 }
 
 impl Decision {
@@ -331,6 +334,7 @@ impl Decision {
             certificate: None,
             time: None,
             forwarded_cert: ForwardedCert::Unknown,
+            candidate: None,
         }
     }
 }

@@ -13,6 +13,7 @@
 mod authorize;
 mod bounds;
 mod byte_set;
+mod candidate;
 mod certificate;
 mod config;
 mod connection;
@@ -47,6 +48,7 @@ mod upstream;
 mod filter;
 
 pub use authorize::decide;
+pub use candidate::{Outcome as CandidateOutcome, Verdict as CandidateVerdict, decide_beside};
 pub use certificate::{Certificate, Format, Forwarded, Thumbprint};
 pub use config::{AuditLog, ConfigError, Policy};
 pub use decision::{Allow, Binding, Caller, Decision, Deny, Enforcement, ForwardedCert, Reason, Remedy, Rule};

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use crate::candidate;
 use crate::decision::{Decision, Enforcement, ForwardedCert, Reason, Rule};
 
 /// A counter. Their number is fixed: labels are reasons, never names of callers.
@@ -27,6 +28,8 @@ pub enum Counter {
     InventoryFull,
     /// Fetches from a source.
     Fetched(Source, Outcome),
+    /// Requests that a candidate was asked about.
+    Candidate(candidate::Outcome),
 }
 
 /// What is fetched. Prints as the label.
@@ -96,12 +99,14 @@ pub fn of_policy(name: &str, policy_name: Option<&str>) -> String {
 
 impl Counter {
     /// Every counter of a policy that fetches from these sources, those of ordinary requests first.
-    pub fn all(sources: impl Iterator<Item = Source>) -> impl Iterator<Item = Self> {
+    pub fn all(sources: impl Iterator<Item = Source>, has_candidate: bool) -> impl Iterator<Item = Self> {
+        let by_candidate = candidate::Outcome::ALL.iter().filter(move |_| has_candidate).copied().map(Self::Candidate);
         let by_reason = Reason::ALL.iter().flat_map(|reason| [Self::Failure(*reason), Self::ShadowDenied(*reason)]);
         let outcomes = |source| Outcome::ALL.iter().map(move |outcome| Self::Fetched(source, *outcome));
         let fetched = sources.flat_map(outcomes);
         [Self::Success, Self::Bypassed, Self::PopMismatch, Self::ForwardedCertStripped, Self::InventoryFull]
             .into_iter()
+            .chain(by_candidate)
             .chain(fetched)
             .chain(by_reason)
     }
@@ -118,7 +123,8 @@ impl Counter {
         };
         let stolen = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::SenderBindingMismatch);
         let ignored = strips_certificate || decision.forwarded_cert == ForwardedCert::Ignored;
-        [Some(counter), stolen.then_some(Self::PopMismatch), ignored.then_some(Self::ForwardedCertStripped)]
+        let candidate = decision.candidate.as_ref().map(|verdict| Self::Candidate(verdict.outcome));
+        [Some(counter), stolen.then_some(Self::PopMismatch), ignored.then_some(Self::ForwardedCertStripped), candidate]
             .into_iter()
             .flatten()
     }
@@ -134,6 +140,7 @@ impl Counter {
             Self::Fetched(source, outcome) => {
                 format!("mtls_fetch_total.source.{source}.outcome.{}", outcome.as_str())
             }
+            Self::Candidate(outcome) => format!("mtls_auth_candidate_total.outcome.{}", outcome.as_str()),
             Self::Failure(reason) => format!("mtls_auth_failure_total.reason.{}", reason.code()),
             Self::ShadowDenied(reason) => format!("mtls_auth_shadow_denied_total.reason.{}", reason.code()),
         }

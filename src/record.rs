@@ -3,8 +3,9 @@
 //! Never a certificate, a token, a claim or a query.
 
 use crate::bounds;
+use crate::candidate::{Outcome, Verdict};
 use crate::certificate::Thumbprint;
-use crate::decision::{Binding, Decision, Rule};
+use crate::decision::{Binding, Decision, Reason, Rule};
 use crate::line::{Line, one_line};
 use crate::request::Request;
 
@@ -37,7 +38,26 @@ pub fn json(policy_id: Option<&str>, request: &Request<'_>, decision: &Decision)
     line.text(r#","method":"#, request.sent_method(), bounds::METHOD);
     line.text(r#","path":"#, decision.path.as_deref(), bounds::PATH);
     line.bytes(r#","request_id":"#, request.id(), bounds::FOREIGN_TEXT);
+    match decision.candidate.as_deref().filter(|verdict| verdict.outcome != Outcome::Same) {
+        None => line.add(r#","candidate":null"#),
+        Some(verdict) => candidate(&mut line, verdict),
+    }
     line.end()
+}
+
+/// What the candidate would have done.
+fn candidate(line: &mut Line, verdict: &Verdict) {
+    line.word(r#","candidate":{"outcome":"#, Some(verdict.outcome.as_str()));
+    line.add(r#","status":"#);
+    match verdict.reason {
+        Some(reason) => line.number(reason.status()),
+        None => line.add("null"),
+    }
+    line.word(r#","reason":"#, verdict.reason.map(Reason::code));
+    line.text(r#","policy_id":"#, verdict.policy_id.as_deref(), bounds::NAME_IN_JSON);
+    line.text(r#","client_id":"#, verdict.client_id.as_deref(), bounds::NAME_IN_JSON);
+    line.text(r#","profile_id":"#, verdict.profile_id.as_deref(), bounds::NAME_IN_JSON);
+    line.add("}");
 }
 
 /// Where a rule stands in the configuration.

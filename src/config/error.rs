@@ -24,6 +24,16 @@ impl ConfigError {
     }
 }
 
+impl ConfigError {
+    /// Its path in a document that holds this one behind `place`, which ends with a dot.
+    pub(super) fn path_inside(&self, place: &str) -> String {
+        match self.path.as_str() {
+            "" => place.trim_end_matches('.').to_owned(),
+            path => format!("{place}{path}"),
+        }
+    }
+}
+
 /// What serde says repeats what it found, however long that is, and a canonical spelling is as long as what was written. What was
 /// expected stands at the end.
 pub(super) fn abridged(problem: &str) -> String {

@@ -82,13 +82,25 @@ pub struct Policy {
     pub upstream_headers: UpstreamHeaders,
     /// What is logged.
     pub audit_log: AuditLog,
+    /// Is it decided beside another one, without any effect?
+    pub is_candidate: bool,
+    /// The policy that is decided beside this one (`candidate`), or what is wrong with it.
+    pub candidate: Option<Result<Box<Policy>, ConfigError>>,
     /// Can any request need a token?
     pub uses_tokens: bool,
     /// Can a token suffice without a certificate, for some client at least?
     pub accepts_tokens_alone: bool,
 }
 
+/// What stands before the places of a candidate's settings in messages.
+const CANDIDATE: &str = "candidate.";
+
 impl Policy {
+    /// What stands before the places of its settings in messages.
+    pub const fn place(&self) -> &'static str {
+        if self.is_candidate { CANDIDATE } else { "" }
+    }
+
     /// Reads a configuration as Envoy hands it over: JSON text for a `StringValue` (and from Istio), a serialized
     /// `google.protobuf.Struct` for a `Struct`.
     ///
@@ -116,8 +128,21 @@ impl Policy {
     /// The first thing that is wrong with it, by its JSON path.
     pub fn from_json(json: impl Into<Vec<u8>>) -> Result<Self, ConfigError> {
         let text = String::from_utf8(json.into()).map_err(|problem| not_utf8(&problem))?;
-        let (raw, clients) = clients::read(text)?;
-        Self::compile(raw, clients)
+        let (mut raw, clients) = clients::read(text)?;
+        let candidate = raw.candidate.take().map(|text| Self::candidate(text.get()));
+        Ok(Self { candidate, ..Self::compile(raw, clients)? })
+    }
+
+    /// Reads the candidate of a policy. It has none itself.
+    fn candidate(json: &str) -> Result<Box<Self>, ConfigError> {
+        let inside = |problem: ConfigError| ConfigError { path: problem.path_inside(CANDIDATE), ..problem };
+        let (raw, clients) = clients::read(json.to_owned()).map_err(inside)?;
+        if raw.candidate.is_some() {
+            let problem = "found a candidate of a candidate, expected one policy beside the one in force".to_owned();
+            return Err(ConfigError { path: format!("{CANDIDATE}candidate"), problem });
+        }
+        let policy = Self::compile(raw, clients).map_err(inside)?;
+        Ok(Box::new(Self { is_candidate: true, scope: policy.scope.of_candidate(), ..policy }))
     }
 
     fn compile(raw: Raw, clients: Clients) -> Result<Self, ConfigError> {
@@ -154,6 +179,8 @@ impl Policy {
         Ok(Self {
             policy_id: raw.policy_id,
             policy_name: raw.policy_name,
+            is_candidate: false,
+            candidate: None,
             scope,
             mode: raw.mode,
             enforcement: raw.enforcement,

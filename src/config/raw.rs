@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, Visitor};
+use serde_json::value::RawValue;
 
 use super::certificate::RawForwarded;
 use super::fetch::RawFetch;
@@ -21,6 +22,9 @@ use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress};
 pub(super) struct Raw {
     #[serde(default, deserialize_with = "given")]
     pub policy_id: Option<String>,
+    /// Read by itself, because what is wrong with it must not harm the policy in force.
+    #[serde(default, deserialize_with = "given")]
+    pub candidate: Option<Box<RawValue>>,
     #[serde(default, deserialize_with = "given")]
     pub policy_name: Option<String>,
     pub mode: Mode,

@@ -7,6 +7,7 @@ use super::gauges::Gauges;
 use super::host::{self, Host};
 use super::waiting::Waiting;
 use super::worker::Worker;
+use crate::config::Policy;
 use crate::feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
 use crate::metrics::{Counter, Outcome, Source, fetch_age};
 use crate::proxy::{Proxy, SECOND};
@@ -47,7 +48,7 @@ impl Feeds {
         self.began_at.set(now);
         for watch in watches(worker) {
             if let Err(problem) = watch.take_over(now) {
-                host::error(format_args!("revocation.feeds[{}] cannot be shared: {problem}", watch.index));
+                host::error(format_args!("{} cannot be shared: {problem}", place(worker, watch.index)));
             }
         }
     }
@@ -81,7 +82,7 @@ impl Feeds {
                 Ok(None) => {}
                 // Once a second, as long as that lasts.
                 Err(problem) if self.shown_at.get() != now / SECOND => {
-                    host::error(format_args!("revocation.feeds[{}] cannot be shared: {problem}", watch.index));
+                    host::error(format_args!("{} cannot be shared: {problem}", place(worker, watch.index)));
                 }
                 Err(_) => {}
             }
@@ -148,12 +149,19 @@ fn watches(worker: &Worker) -> impl Iterator<Item = Watch<'_>> {
     feeds.map(|(index, feed)| Watch { index, feed, in_force: &worker.memory.revoked, proxy: &Host })
 }
 
+/// Where a feed stands in the configuration.
+fn place(worker: &Worker, index: usize) -> String {
+    let policy = worker.policy.as_ref().map_or("", Policy::place);
+    format!("{policy}revocation.feeds[{index}]")
+}
+
 /// Counts what became of a fetch, and tells it.
 fn conclude(worker: &Worker, watch: Watch<'_>, taken: Result<Taken, String>) {
     let index = watch.index;
+    let place = place(worker, index);
     let outcome = match taken {
         Ok(Taken::Adopted(entries)) => {
-            host::info(format_args!("revocation.feeds[{index}]: a list of {entries} entries is in force"));
+            host::info(format_args!("{place}: a list of {entries} entries is in force"));
             Outcome::Adopted
         }
         Ok(Taken::Unchanged) => Outcome::Unchanged,
@@ -162,9 +170,7 @@ fn conclude(worker: &Worker, watch: Watch<'_>, taken: Result<Taken, String>) {
                 Some(_) => "the last good list stays in force",
                 None => "there is none yet",
             };
-            host::warn(format_args!(
-                "revocation.feeds[{index}]: what was fetched cannot be used: {problem}; {consequence}"
-            ));
+            host::warn(format_args!("{place}: what was fetched cannot be used: {problem}; {consequence}"));
             Outcome::Failed
         }
     };

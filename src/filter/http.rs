@@ -1,6 +1,6 @@
 //! One request: its headers in, one decision out.
 
-use super::host::{self, Host};
+use super::host;
 use super::worker::Worker;
 use crate::config::{AuditLog, Policy};
 use crate::decision::{Decision, Deny, Reason};
@@ -8,7 +8,7 @@ use crate::proxy::HostError;
 use crate::request::Request;
 use crate::response::Response;
 use crate::upstream::Change;
-use crate::{authorize, pairs, record, upstream};
+use crate::{pairs, record, upstream};
 
 /// Filter state that the guard behind this filter demands: `wasm.mtls_authz.verdict`.
 const VERDICT: &str = "mtls_authz.verdict";
@@ -69,7 +69,7 @@ fn conclude(worker: &Worker, wait: impl FnOnce(&Deny) -> bool) -> Action {
     let request = Request::new(&headers);
     let policy = worker.policy.as_ref();
     let mut decision = match (policy, problem) {
-        (Some(policy), None) => authorize::decide(policy, &worker.memory, &request, &Host),
+        (Some(policy), None) => worker.decide(policy, &request),
         (_, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
     };
     if let Err(deny) = &decision.verdict

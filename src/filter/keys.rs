@@ -62,6 +62,7 @@ impl KeyFetcher {
                 true => (Source::Jwks(None), "token.jwks_uri".to_owned()),
                 false => (Source::Jwks(Some(key_set)), format!("token.providers[{key_set}].jwks_uri")),
             };
+            let path = format!("{}{path}", policy.place());
             Some(Self::new(key_set, source, path, fetch.clone(), Gauges::of(Some(policy))))
         });
         fetched.collect()
@@ -97,6 +98,11 @@ impl KeyFetcher {
         }
         self.wanted.set(true);
         true
+    }
+
+    /// Has another set fetched as soon as the cooldown allows, though no request waits for it.
+    pub fn want(&self) {
+        self.wanted.set(true);
     }
 
     /// A request is gone; a client does not wait for ever.

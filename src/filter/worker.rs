@@ -7,12 +7,15 @@ use super::host::{self, Host};
 use super::http;
 use super::inventory::{self, Inventory};
 use super::keys::KeyFetcher;
+use crate::authorize::decide;
+use crate::candidate::decide_beside;
 use crate::config::{ConfigError, Policy};
 use crate::decision::{Decision, Deny, Reason};
 use crate::fingerprint::fingerprint;
 use crate::memory::Memory;
 use crate::metrics::{Counter, Source, of_policy};
 use crate::proxy::{HostError, Proxy};
+use crate::request::Request;
 use crate::token::TokenRules;
 
 /// What every request of a worker shares. Before it is configured it refuses everything, too.
@@ -27,6 +30,8 @@ pub(super) struct Worker {
     /// Lists of revoked certificates.
     pub feeds: Feeds,
     inventory: Inventory,
+    /// A second policy, with what it fetches and remembers: decided beside the first, without any effect.
+    candidate: Option<Box<Self>>,
 }
 
 impl Default for Worker {
@@ -37,7 +42,16 @@ impl Default for Worker {
 }
 
 impl Worker {
-    fn new(policy: Option<Policy>, counters: Vec<(Counter, u32)>) -> Self {
+    fn new(mut policy: Option<Policy>, counters: Vec<(Counter, u32)>) -> Self {
+        let candidate = match policy.as_mut().and_then(|policy| policy.candidate.take()) {
+            None => None,
+            Some(Ok(candidate)) => Some(Box::new(Self::new(Some(*candidate), Vec::new()))),
+            Some(Err(problem)) => {
+                let message = format_args!("no candidate is decided beside the policy in force: {problem}");
+                host::always(host::ERROR, message);
+                None
+            }
+        };
         let none = TokenRules::default();
         let token = policy.as_ref().map_or(&none, |policy| &policy.token);
         Self {
@@ -47,7 +61,38 @@ impl Worker {
             feeds: Feeds::new(Gauges::of(policy.as_ref())),
             inventory: Inventory::of(policy.as_ref()),
             policy,
+            candidate,
         }
+    }
+
+    /// Begins to fetch what the policy and its candidate need. Returns whether there is anything to fetch.
+    fn begin(&self) -> bool {
+        let Some(policy) = &self.policy else {
+            return false;
+        };
+        if let Err(problem) = host::declare_note(policy.validation.note_name()) {
+            host::error(format_args!("nothing can be noted on connections, so that each request asks anew: {problem}"));
+        }
+        let has_feeds = !policy.revocation.feeds.is_empty();
+        if has_feeds {
+            self.feeds.begin(self);
+        }
+        let candidate_fetches = self.candidate.as_ref().is_some_and(|candidate| candidate.begin());
+        has_feeds || !self.keys.is_empty() || candidate_fetches
+    }
+
+    /// Decides about a request, and asks the candidate what it would have done.
+    pub fn decide(&self, policy: &Policy, request: &Request<'_>) -> Decision {
+        let candidate = self.candidate.as_ref().and_then(|worker| worker.policy.as_ref().zip(Some(worker)));
+        let Some((candidate, worker)) = candidate else {
+            return decide(policy, &self.memory, request, &Host);
+        };
+        let decision = decide_beside((policy, &self.memory), (candidate, &worker.memory), request, &Host);
+        // No request waits for a candidate's keys, but a key that it does not know may have come since.
+        if decision.candidate.as_ref().is_some_and(|verdict| verdict.reason == Some(Reason::TokenKeyUnknown)) {
+            worker.keys.iter().for_each(KeyFetcher::want);
+        }
+        decision
     }
 
     /// Adds one to a counter. Without it a decision is still a decision.
@@ -70,6 +115,9 @@ impl Worker {
 
     /// Looks after fetches, waiting requests and gauges.
     pub fn tick(&self) {
+        if let Some(candidate) = &self.candidate {
+            candidate.tick();
+        }
         match Host.monotonic() {
             Ok(now) => {
                 for keys in &self.keys {
@@ -91,6 +139,9 @@ impl Worker {
 
     /// Takes the answer to a call.
     pub fn answer(&self, call: u32) {
+        if let Some(candidate) = &self.candidate {
+            candidate.answer(call);
+        }
         for keys in &self.keys {
             self.resume(keys.answer(call, self), true);
         }
@@ -157,21 +208,18 @@ pub(super) fn configure() -> Option<Worker> {
             None
         }
     };
-    if let Some(Err(problem)) = policy.as_ref().map(|policy| host::declare_note(policy.validation.note_name())) {
-        host::error(format_args!("nothing can be noted on connections, so that each request asks anew: {problem}"));
-    }
     let feeds = policy.as_ref().map_or(0, |policy| policy.revocation.feeds.len());
     let providers = policy.as_ref().map_or(0, |policy| policy.token.providers.len());
     let key_sets = (providers == 0).then_some(Source::Jwks(None)).into_iter();
     let key_sets = key_sets.chain((0..providers).map(|index| Source::Jwks(Some(index))));
     let sources = key_sets.chain((0..feeds).map(Source::Feed));
-    let counters = define_counters(sources, policy.as_ref().and_then(|policy| policy.policy_name.as_deref()));
+    let has_candidate = matches!(policy.as_ref().map(|policy| &policy.candidate), Some(Some(Ok(_))));
+    let counters = define_counters(
+        Counter::all(sources, has_candidate),
+        policy.as_ref().and_then(|policy| policy.policy_name.as_deref()),
+    );
     let worker = Worker::new(policy, counters);
-    if feeds > 0 {
-        worker.feeds.begin(&worker);
-    }
-    let fetches = !worker.keys.is_empty() || feeds > 0;
-    let period = if fetches { fetch::TICK_MILLISECONDS } else { inventory::TICK_MILLISECONDS };
+    let period = if worker.begin() { fetch::TICK_MILLISECONDS } else { inventory::TICK_MILLISECONDS };
     if let Err(problem) = host::set_tick_period(period) {
         host::always(host::ERROR, format_args!("{problem}; nothing can be fetched, and what needs it is refused"));
         worker.memory.revoked.set_time(u64::MAX);
@@ -213,9 +261,9 @@ fn accepted_key(configuration: &[u8]) -> String {
 }
 
 /// Without a counter a decision is still a decision.
-fn define_counters(sources: impl Iterator<Item = Source>, policy_name: Option<&str>) -> Vec<(Counter, u32)> {
+fn define_counters(all: impl Iterator<Item = Counter>, policy_name: Option<&str>) -> Vec<(Counter, u32)> {
     let mut counters = Vec::new();
-    for counter in Counter::all(sources) {
+    for counter in all {
         match host::define_counter(&of_policy(&counter.name(), policy_name)) {
             Ok(id) => counters.push((counter, id)),
             Err(problem) => host::error(format_args!("no counter {}: {problem}", counter.name())),

@@ -23,6 +23,12 @@ impl Scope {
         Self::of(b"configuration\n", configuration)
     }
 
+    /// Of the candidate of a policy with this scope, or of one whose own scope this is: it counts by itself.
+    #[must_use]
+    pub fn of_candidate(self) -> Self {
+        Self::of(b"candidate\n", &self.to_string())
+    }
+
     /// Its bytes, which are evenly distributed.
     pub const fn as_bytes(&self) -> &[u8; Self::BYTES] {
         &self.0

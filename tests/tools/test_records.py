@@ -22,7 +22,7 @@ spec.loader.exec_module(records)
 RECORD = {
     "decision": "allow", "status": None, "reason": None, "enforcement": "enforce", "policy_id": "v1", "client_id": "acme",
     "profile_id": "partner", "principal": None, "thumbprint": "A" * 43, "binding": "bound",
-    "rule": "profiles.partner.allow[0]", "method": "GET", "path": "/payments/42", "request_id": "id-1",
+    "rule": "profiles.partner.allow[0]", "method": "GET", "path": "/payments/42", "request_id": "id-1", "candidate": None,
 }
 PATH_DENIED = {"decision": "deny", "status": 403, "reason": "path_denied", "rule": None}
 SHADOWED = {**PATH_DENIED, "enforcement": "shadow"}
@@ -51,6 +51,24 @@ def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tex
 @pytest.fixture
 def ask(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Any:
     return lambda text, *arguments: run(capsys, monkeypatch, text, *arguments)
+
+
+def test_what_a_candidate_would_do_differently_is_counted_the_most_frequent_first(ask: Any) -> None:
+    refuses = {"outcome": "would_deny", "status": 403, "reason": "path_denied", "policy_id": "v2", "client_id": "acme",
+               "profile_id": "partner"}
+    allows = {**refuses, "outcome": "would_allow", "status": None, "reason": None}
+    text = "".join([
+        line(1, candidate=None), line(2, candidate=refuses), line(3, candidate=refuses, path="/payments/7"), line(4),
+        line(5, **PATH_DENIED, candidate=allows, path="/reports/1"), line(6, candidate=["not one"]),
+    ])
+    told = json.loads(ask(text, "candidate", "--json", "--segments", "1")[0])
+    assert (told["requests"], told["different"]) == (5, 3)
+    assert [(row["requests"], row["outcome"], row["refused_today"], row["would_be"], row["path"]) for row in told["rows"]] == [
+        (2, "would_deny", None, "path_denied", "/payments/..."), (1, "would_allow", "path_denied", None, "/reports/..."),
+    ]
+    shown, _, code = ask(text, "candidate")
+    assert code == 0 and "3 of 5 requests would be decided differently (60.0%)" in shown
+    assert "v2 would refuse it: path_denied" in ask(text, "show", "id-1")[0]
 
 
 def test_refusals_are_counted_by_client_reason_and_path_the_most_frequent_first(ask: Any) -> None:
@@ -286,4 +304,4 @@ def test_a_file_that_is_not_there_is_an_error_and_a_reader_that_has_seen_enough_
 
 def test_the_records_that_it_reads_have_the_members_of_the_schema() -> None:
     schema = json.loads((SCRIPT.parents[1] / "docs" / "decision-record.schema.json").read_text())
-    assert {*records.TEXTS, "decision", "status"} == set(schema["properties"]) == set(RECORD)
+    assert {*records.TEXTS, "decision", "status", "candidate"} == set(schema["properties"]) == set(RECORD)

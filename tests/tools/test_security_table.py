@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 import re
 
+import pytest
+
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -14,14 +16,20 @@ def defined() -> set[str]:
     return {name for path in files for name in re.findall(r"^\s*(?:fn|def) (\w+)\(", path.read_text(), re.M)}
 
 
-def rows() -> list[list[str]]:
-    """The tests of each row of the table of weaknesses that were seen elsewhere."""
-    section = (ROOT / "docs/security.md").read_text().partition("## Seen elsewhere")[2].partition("\n## ")[0]
-    lines = [line for line in section.splitlines() if line.startswith("| ")]
+def rows(section: str) -> list[list[str]]:
+    """The tests of each row of the table in a section."""
+    text = (ROOT / "docs/security.md").read_text().partition(f"\n## {section}")[2].partition("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
     return [re.findall(r"`(\w+)`", line.rsplit("|", 2)[1]) for line in lines[1:]]
 
 
-def test_every_test_that_the_security_page_names_exists() -> None:
-    named = {name for row in rows() for name in row}
-    assert len(rows()) >= 26 and all(rows()), "every weakness has a test"
-    assert named - defined() == set()
+@pytest.mark.parametrize(("section", "least"), [("Seen elsewhere", 26), ("Found in review", 15)])
+def test_every_test_that_the_security_page_names_exists(section: str, least: int) -> None:
+    found = rows(section)
+    assert len(found) >= least and all(found), "every weakness has a test"
+    assert {name for row in found for name in row} - defined() == set()
+
+
+def test_each_weakness_that_a_review_found_has_a_row() -> None:
+    text = (ROOT / "docs/security.md").read_text().partition("\n## Found in review")[2].partition("\n## ")[0]
+    assert {int(number) for number in re.findall(r"^\| (\d+) \|", text, re.M)} == set(range(1, 16))

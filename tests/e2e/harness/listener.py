@@ -24,7 +24,7 @@ STATS_TAGS = [
     {"tag_name": "reason", "regex": r"^wasmcustom\.mtls_[a-z_]+(?:\.policy\.[A-Za-z0-9_-]+)?(\.reason\.([a-z0-9_]+))$"},
     {"tag_name": "client", "regex": r"^wasmcustom\.mtls_[a-z_]+(?:\.policy\.[A-Za-z0-9_-]+)?(\.client\.(.+))$"},
     {"tag_name": "source", "regex": r"^wasmcustom\.mtls_fetch_[a-z_]+(?:\.policy\.[A-Za-z0-9_-]+)?(\.source\.([a-z0-9_]+))"},
-    {"tag_name": "outcome", "regex": r"^wasmcustom\.mtls_fetch_total(?:\.policy\.[A-Za-z0-9_-]+)?\.source\.[a-z0-9_]+(\.outcome\.([a-z]+))$"},
+    {"tag_name": "outcome", "regex": r"^wasmcustom\.mtls_(?:fetch|auth_candidate)_total(?:\.policy\.[A-Za-z0-9_-]+)?(?:\.source\.[a-z0-9_]+)?(\.outcome\.([a-z_]+))$"},
 ]
 
 ACCESS_LOG = {
