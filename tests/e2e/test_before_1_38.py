@@ -66,7 +66,7 @@ def forwarded(credential: Credential, digest_of: Credential | None = None) -> He
 
 
 def test_a_certificate_is_checked_whole_where_the_listener_writes_it(
-    envoy: Envoy, issuer: Authority, pinned: Credential, http: Client
+    envoy: Envoy, issuer: Authority, pinned: Credential, http_over_tcp: Client
 ) -> None:
     now, day = datetime.now(timezone.utc), timedelta(days=1)
     acme = [("CN", "acme")]
@@ -80,16 +80,16 @@ def test_a_certificate_is_checked_whole_where_the_listener_writes_it(
     ]
     for leaf, with_whole, with_digest in cases:
         for listener, verdict in (("whole", with_whole), ("digest", with_digest)):
-            with http(envoy.port(listener), ClientTls(leaf)) as client:
+            with http_over_tcp(envoy.port(listener), ClientTls(leaf)) as client:
                 assert client_of(client.request()) == verdict, listener
 
 
 def test_without_the_whole_certificate_digest_subject_and_first_names_identify(
-    envoy: Envoy, issuer: Authority, http: Client
+    envoy: Envoy, issuer: Authority, http_over_tcp: Client
 ) -> None:
     for subject, sans in (([("CN", "acme")], []), ([("O", "x")], [pki.uri(SPIFFE)]), ([], [pki.dns("acme.example")])):
         leaf = issuer.issue(subject, sans=sans)
-        with http(envoy.port("digest"), ClientTls(leaf)) as client:
+        with http_over_tcp(envoy.port("digest"), ClientTls(leaf)) as client:
             echo = verdicts.passed(client.request())
         assert echo.values("x-client-id") == ["acme"]
         assert echo.values("x-client-cert-thumbprint") == [leaf.thumbprint]
@@ -105,13 +105,13 @@ def test_a_common_name_cannot_inject_another_into_the_subject(envoy: Envoy, issu
 
 
 def test_a_forwarded_certificate_that_does_not_hash_to_the_digest_is_not_used(
-    envoy: Envoy, issuer: Authority, acme: Credential, pinned: Credential, http: Client
+    envoy: Envoy, issuer: Authority, acme: Credential, pinned: Credential, http_over_tcp: Client
 ) -> None:
     admin = issuer.issue([("CN", "admin")])
     stranger = issuer.issue([("CN", "stranger")])
     for leaf, verdict in ((acme, "acme"), (stranger, "identity_not_mapped")):
         for header in (forwarded(admin), forwarded(admin, leaf), forwarded(pinned, leaf)):
-            with http(envoy.port("forged"), ClientTls(leaf)) as client:
+            with http_over_tcp(envoy.port("forged"), ClientTls(leaf)) as client:
                 response = client.request("GET", "/", [header])
             assert client_of(response) == verdict
             if response.status == 200:
@@ -119,18 +119,18 @@ def test_a_forwarded_certificate_that_does_not_hash_to_the_digest_is_not_used(
 
 
 def test_a_forwarded_certificate_that_hashes_to_the_digest_is_used_whoever_wrote_it(
-    envoy: Envoy, acme: Credential, pinned: Credential, http: Client
+    envoy: Envoy, acme: Credential, pinned: Credential, http_over_tcp: Client
 ) -> None:
-    with http(envoy.port("forged"), ClientTls(pinned)) as client:
+    with http_over_tcp(envoy.port("forged"), ClientTls(pinned)) as client:
         assert client_of(client.request("GET", "/", [forwarded(pinned)])) == "pinned"
-    with http(envoy.port("forged"), ClientTls(pinned)) as client:
+    with http_over_tcp(envoy.port("forged"), ClientTls(pinned)) as client:
         assert client_of(client.request()) == "identity_not_mapped"
 
 
 def test_a_certificate_that_was_seen_whole_is_known_for_the_rest_of_its_connection(
-    envoy: Envoy, pinned: Credential, http: Client
+    envoy: Envoy, pinned: Credential, http_over_tcp: Client
 ) -> None:
-    with http(envoy.port("forged"), ClientTls(pinned)) as client:
+    with http_over_tcp(envoy.port("forged"), ClientTls(pinned)) as client:
         assert client_of(client.request()) == "identity_not_mapped"
         assert client_of(client.request("GET", "/", [forwarded(pinned)])) == "pinned"
         assert client_of(client.request()) == "pinned"
@@ -149,22 +149,22 @@ def test_a_forwarded_certificate_that_cannot_be_read_is_as_good_as_none(
 
 
 def test_nobody_is_verified_by_an_attribute_that_this_envoy_does_not_have(
-    envoy: Envoy, acme: Credential, http: Client
+    envoy: Envoy, acme: Credential, http_over_tcp: Client
 ) -> None:
-    with http(envoy.port("attribute"), ClientTls(acme)) as client:
+    with http_over_tcp(envoy.port("attribute"), ClientTls(acme)) as client:
         verdicts.refused(client.request(), "certificate_untrusted")
 
 
 def test_tokens_are_bound_by_the_digest(
-    envoy: Envoy, root: Authority, issuer: Authority, acme: Credential, bearer: Bearer, http: Client
+    envoy: Envoy, root: Authority, issuer: Authority, acme: Credential, bearer: Bearer, http_over_tcp: Client
 ) -> None:
     other = issuer.issue([("CN", "acme")])
     for listener in ("bearer", "bearer_digest"):
         port = envoy.port(listener)
         for bound_to, verdict in ((acme, "acme"), (other, "sender_binding_mismatch"), (None, "sender_binding_missing")):
-            with http(port, ClientTls(acme)) as client:
+            with http_over_tcp(port, ClientTls(acme)) as client:
                 assert client_of(client.request("POST", "/", [bearer("acme", bound_to)], b"body")) == verdict
-        with http(port, ClientTls()) as client:
+        with http_over_tcp(port, ClientTls()) as client:
             verdicts.refused(client.request("GET", "/", [bearer("acme", acme)]), "certificate_missing")
         assert grpc_client.call(port, root, acme, metadata=[bearer("acme", acme)]).message == b"hello"
         verdicts.refused_grpc(grpc_client.call(port, root, acme), "token_missing")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from conftest import Bearer, Client, StartEnvoy
-from harness import tokens, verdicts
+from harness import http3, tokens, verdicts
 from harness.envoy import Envoy
 from harness.filters import Config, JwtAuthn
 from harness.http1 import Http1
@@ -85,8 +85,9 @@ def who(response: Response) -> str:
 def test_a_claim_must_be_the_certificates_client_and_one_of_its_profiles(
     envoy: Envoy, acme: Credential, http: Client, headers: Sequence[Header], verdict: str
 ) -> None:
+    sent = [(name, http3.taken(http, value)) for name, value in headers]
     with http(envoy.port("main"), ClientTls(acme)) as client:
-        assert who(client.request("GET", "/", headers)) == verdict
+        assert who(client.request("GET", "/", sent)) == verdict
 
 
 @pytest.mark.parametrize(("headers", "verdict"), [

@@ -15,6 +15,7 @@ from harness.envoy import Envoy
 from harness.filters import Config, JwtAuthn
 from harness.http1 import Http1
 from harness.http2 import Http2
+from harness.http3 import Http3
 from harness.listener import Listener
 from harness.pki import Authority, Credential
 from harness.response import Header
@@ -133,7 +134,8 @@ def test_the_record_says_how_the_caller_was_bound_and_what_allowed_it(
 
 def test_a_request_id_that_is_no_short_text_is_left_out(envoy: Envoy, acme: Credential, http: Client) -> None:
     mark = len(envoy.records("main"))
-    odd = ["x" * 129, "a b", "a\xa1", "\u00e9"]
+    # Over HTTP/3 Envoy takes ASCII alone.
+    odd = ["x" * 129, "a b", *(["a\xa1", "\u00e9"] if http is not Http3 else [])]
     for value in odd:
         with http(envoy.port("main"), ClientTls(acme)) as client:
             response = client.request("GET", "/open/x", [("x-request-id", value)])

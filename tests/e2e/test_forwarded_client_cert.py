@@ -7,7 +7,7 @@ from urllib.parse import quote
 import pytest
 
 from conftest import Client, StartEnvoy
-from harness import pki, verdicts
+from harness import http3, pki, verdicts
 from harness.envoy import Envoy
 from harness.filters import Config
 from harness.listener import Listener
@@ -75,7 +75,7 @@ def test_what_the_caller_wrote_about_another_certificate_is_removed(
         ",",
         '[{"Hash":"%s","URI":"spiffe://example.org/admin"}]' % leaf.thumbprint_hex,
     ]
-    for value in forged:
+    for value in (http3.taken(http, each) for each in forged):
         for path in ("/open", "/health"):
             with http(envoy.port(mode), ClientTls(leaf)) as client:
                 echo = verdicts.passed(client.request("GET", path, [(NAME, value)]))

@@ -41,7 +41,7 @@ def envoy(start_envoy: StartEnvoy, acme: Credential) -> Envoy:
         policy: Config = {
             "mode": "mtls",
             "certificate": {"source": "forwarded", "forwarded": {
-                "format": name, "header": header, "trusted_proxies": {"cidrs": ["127.0.0.1"]},
+                "format": name, "header": header, "trusted_proxies": {"identities": ["cn:proxy"]},
             }},
             "clients": {"acme": {"identities": [known], "profiles": ["partner"]}},
             "profiles": {"partner": {"allow": [{"paths": ["/open"]}]}},
@@ -57,10 +57,11 @@ def test_a_forwarded_certificate_that_stands_twice_is_malformed_in_either_order(
 ) -> None:
     header, written = FORMATS[name]
     good, other = (header, written(acme)), (header, written(issuer.issue([("CN", "other")])))
-    with http(envoy.port(name), ClientTls()) as client:
+    proxy = ClientTls(issuer.issue([("CN", "proxy")]))
+    with http(envoy.port(name), proxy) as client:
         verdicts.passed(client.request("GET", "/open", [good]))
     mark = upstream.mark()
     for lines in ([good, other], [other, good], [good, good], [good, (header, "")], [(header, ""), good]):
-        with http(envoy.port(name), ClientTls()) as client:
+        with http(envoy.port(name), proxy) as client:
             verdicts.refused(client.request("GET", "/open", lines), "certificate_malformed")
     assert upstream.since(mark) == []

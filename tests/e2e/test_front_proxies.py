@@ -129,9 +129,9 @@ def proxy(
 
 @every_way
 def test_a_client_behind_the_proxy_is_recognised_by_its_own_certificate(
-    proxy: Front, way: str, acme: Credential, bearer: Bearer, http: Client
+    proxy: Front, way: str, acme: Credential, bearer: Bearer, http_over_tcp: Client
 ) -> None:
-    with http(proxy.ports[way], ClientTls(acme)) as client:
+    with http_over_tcp(proxy.ports[way], ClientTls(acme)) as client:
         for _ in range(2):
             answer = client.request("GET", "/a//b?c=%2F", [bearer("acme", acme)], host=HOST)
             assert_is(verdicts.passed(answer), "acme", acme)

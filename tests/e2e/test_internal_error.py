@@ -92,7 +92,7 @@ def envoy(start_envoy: StartEnvoy, every_envoy: Path, acme: Credential, signer: 
     before = envoy.update_count(accepted=False)
     envoy.replace_listeners(*first, Listener("refused", UNREADABLE, jwt=jwt, vm_id="other"))
     envoy.wait_for_listener_update(accepted=False, before=before)
-    assert envoy.admin.listener_ports().keys() == {"writer", "good"}
+    assert "refused" not in envoy.admin.listener_ports()
 
     with Http1(envoy.port("writer"), ClientTls(acme)) as client:
         known, unknown, written = probe.ask(

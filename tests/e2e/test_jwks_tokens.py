@@ -15,7 +15,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from conftest import Client, StartEnvoy
-from harness import grpc_client, tokens, verdicts
+from harness import grpc_client, http3, tokens, verdicts
 from harness.envoy import Envoy
 from harness.filters import Config
 from harness.grpc_upstream import GrpcUpstream
@@ -445,7 +445,7 @@ def test_what_is_not_one_bearer_token_gives_no_rights(
     envoy: Envoy, acme: Credential, forge: Forge, http: Client, value: str
 ) -> None:
     with http(envoy.port("main"), ClientTls(acme)) as client:
-        response = client.request("GET", "/open", [("authorization", value.format(token=forge.good()))])
+        response = client.request("GET", "/open", [("authorization", http3.taken(http, value.format(token=forge.good())))])
     assert verdicts.reason_of(response) in ("authorization_malformed", "token_missing", "token_malformed")
 
 

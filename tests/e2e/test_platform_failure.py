@@ -10,7 +10,7 @@ from conftest import Client, StartEnvoy
 from harness import artifacts, probe
 from harness.envoy import Envoy, EnvoyFailed
 from harness.http1 import Http1
-from harness.listener import Listener
+from harness.listener import OVER_QUIC, Listener
 from harness.pki import Authority
 from harness.tls import ClientTls
 
@@ -55,12 +55,14 @@ def test_a_configuration_refused_in_an_update_leaves_the_old_listener_in_service
 
 @pytest.fixture(scope="module")
 def failing(start_envoy: StartEnvoy, every_envoy: Path) -> Envoy:
-    def listener(how: str, policy: str, *, guard: bool) -> Listener:
-        name = f"{how}-{policy}-{'guarded' if guard else 'open'}"
-        return Listener(name, how, artifacts.worker_failure(), failure_policy=policy, guard=guard)
+    def listener(how: str, policy: str, *, guard: bool, quic: bool) -> Listener:
+        name = f"{how}-{policy}-{'guarded' if guard else 'open'}{OVER_QUIC if quic else ''}"
+        # Not two listeners of one VM: the module fails wherever it is not the first of its VM.
+        return Listener(name, how, artifacts.worker_failure(), failure_policy=policy, guard=guard, quic=quic, http3=False)
 
-    listeners = [listener(how, policy, guard=guard)
-                 for how in ("refuse", "trap") for policy in ("FAIL_CLOSED", "FAIL_RELOAD") for guard in (False, True)]
+    listeners = [listener(how, policy, guard=guard, quic=quic)
+                 for how in ("refuse", "trap") for policy in ("FAIL_CLOSED", "FAIL_RELOAD") for guard in (False, True)
+                 for quic in (False, True)]
     return start_envoy(*listeners, binary=every_envoy, concurrency=WORKERS)
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from conftest import Client, StartEnvoy
-from harness import probe
+from harness import http3, probe
 from harness.envoy import Envoy
 from harness.http1 import Http1
 from harness.http2 import Http2
+from harness.http3 import Http3
 from harness.listener import CLOSE_AT_ONCE
 from harness.pki import Authority, Credential
 from harness.probe import NOT_FOUND, OK, Answer
@@ -39,7 +40,7 @@ def leaf(issuer: Authority) -> Credential:
     return issuer.issue()
 
 
-def seen(client: Http1 | Http2, *headers: Header) -> list[Header]:
+def seen(client: Http1 | Http2 | Http3, *headers: Header) -> list[Header]:
     """The header map as the filter has it, without the probe's own line."""
     (answer,) = probe.ask(client, ("map",), headers=headers)
     return [pair for pair in answer.pairs() if pair[0] != "x-probe"]
@@ -72,20 +73,33 @@ def test_looking_up_one_header_returns_only_the_first_line(envoy: Envoy, leaf: C
 
 
 def test_bytes_above_ascii_and_empty_values_reach_the_filter_as_they_were_sent(
-    envoy: Envoy, leaf: Credential, http: Client
+    envoy: Envoy, leaf: Credential, http_over_tcp: Client
 ) -> None:
-    with http(envoy.port("plain"), ClientTls(leaf)) as client:
+    with http_over_tcp(envoy.port("plain"), ClientTls(leaf)) as client:
         headers = seen(client, ("x-bytes", "\xa1\xff\x80"), ("x-empty", ""), ("x_under", "u"))
     assert ("x-bytes", "\xa1\xff\x80") in headers
     assert ("x-empty", "") in headers
     assert ("x_under", "u") in headers
 
 
-@pytest.mark.parametrize("name", ["x-\xa1", "x\xc3\xa9", "x y", "x\0y", "x(", "x\x7f", ""])
+def test_a_byte_above_ascii_in_a_value_ends_the_connection_over_http3(
+    start_envoy: StartEnvoy, leaf: Credential
+) -> None:
+    envoy = start_envoy(probe.listener("quic", quic=True))
+    for value in ("\xa1", "\xc3\xa9", "a\xff"):
+        assert _refused(Http3, envoy.port("quic"), leaf, [("x-bytes", value)])
+
+
+@pytest.mark.parametrize("name", ["x-\xa1", "x\xc3\xa9", "x y", "x\0y", "x(", "x\x7f"])
 def test_no_header_name_outside_ascii_reaches_the_filter(
     envoy: Envoy, leaf: Credential, http: Client, name: str
 ) -> None:
     assert _refused(http, envoy.port("plain"), leaf, [(name, "v")])
+
+
+def test_no_header_without_a_name_reaches_the_filter(envoy: Envoy, leaf: Credential, http_over_tcp: Client) -> None:
+    # The HTTP/3 client cannot send one.
+    assert _refused(http_over_tcp, envoy.port("plain"), leaf, [("", "v")])
 
 
 @pytest.mark.parametrize("value", ["a\0b", "a\x01b", "a\x7fb"])
@@ -112,7 +126,7 @@ def test_a_header_named_in_connection_is_gone_before_the_filter_runs(envoy: Envo
 def test_a_map_written_back_is_intact_in_the_filter_and_at_the_upstream(
     envoy: Envoy, leaf: Credential, http: Client
 ) -> None:
-    lines = [("x-two", "1"), ("x-other", "o"), ("x-two", "2"), ("x-empty", ""), ("x-bytes", "\xa1\xff")]
+    lines = [("x-two", "1"), ("x-other", "o"), ("x-two", "2"), ("x-empty", ""), ("x-bytes", http3.taken(http, "\xa1\xff"))]
     script = probe.script(("map",), ("rewrite_map",), ("map",), ("continue",))
     with http(envoy.port("plain"), ClientTls(leaf)) as client:
         response = client.request("POST", "/path?query", [*lines, script], b"body")
@@ -159,7 +173,7 @@ def test_the_route_is_chosen_again_after_the_filter_has_written_or_removed_a_hea
 
 
 def _refused(http: Client, port: int, leaf: Credential, headers: Sequence[Header]) -> bool:
-    """Whether Envoy refuses by itself: 400, or an end of the connection in HTTP/2."""
+    """Whether Envoy refuses by itself: 400, or an end of the connection in HTTP/2 and HTTP/3."""
     try:
         with http(port, ClientTls(leaf)) as client:
             response = client.request("GET", "/", headers)

@@ -22,8 +22,7 @@ from harness.upstream import Upstream
 
 POLICY: Config = {
     "clients": {"acme": {"identities": ["cn:acme"], "profiles": ["partner"]}},
-    "profiles": {"partner": {"allow": [{"paths": ["/open"]}], "deny": ["/open/denied"],
-                             "source_cidrs": ["127.0.0.0/8"]}},
+    "profiles": {"partner": {"allow": [{"paths": ["/open"]}], "deny": ["/open/denied"]}},
     "bypass": [{"path": "/health", "methods": ["GET"]}],
 }
 HEADERS = (

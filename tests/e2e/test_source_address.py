@@ -56,12 +56,12 @@ def envoy(start_envoy: StartEnvoy) -> Envoy:
     ("127.0.0.1", "source_ip_denied"),
 ])
 def test_the_connections_peer_must_be_in_one_of_the_ranges(
-    envoy: Envoy, acme: Credential, http: Client, source: str, verdict: str
+    envoy: Envoy, acme: Credential, http_over_tcp: Client, source: str, verdict: str
 ) -> None:
     for listener in ("direct", "direct_edge", "envoy_local"):
-        with http(envoy.port(listener), ClientTls(acme), source=source) as client:
+        with http_over_tcp(envoy.port(listener), ClientTls(acme), source=source) as client:
             assert verdicts.reason_of(client.request()) == verdict
-    with http(envoy.port("everywhere"), ClientTls(acme), source=source) as client:
+    with http_over_tcp(envoy.port("everywhere"), ClientTls(acme), source=source) as client:
         verdicts.passed(client.request())
 
 
@@ -80,27 +80,27 @@ FORGED: list[list[Header]] = [
 
 @pytest.mark.parametrize("headers", FORGED, ids=str)
 def test_no_header_chooses_the_direct_address(
-    envoy: Envoy, acme: Credential, http: Client, headers: list[Header]
+    envoy: Envoy, acme: Credential, http_over_tcp: Client, headers: list[Header]
 ) -> None:
     for listener in ("direct", "direct_edge", "private"):
-        with http(envoy.port(listener), ClientTls(acme)) as client:
+        with http_over_tcp(envoy.port(listener), ClientTls(acme)) as client:
             verdicts.refused(client.request("GET", "/", headers), "source_ip_denied")
 
 
 def test_envoys_own_address_is_the_callers_word_unless_envoy_uses_the_remote_address(
-    envoy: Envoy, acme: Credential, http: Client
+    envoy: Envoy, acme: Credential, http_over_tcp: Client
 ) -> None:
     forged = [("x-forwarded-for", "10.0.0.1")]
     for listener, verdict in (("envoy", "allowed"), ("envoy_edge", "source_ip_denied")):
-        with http(envoy.port(listener), ClientTls(acme)) as client:
+        with http_over_tcp(envoy.port(listener), ClientTls(acme)) as client:
             verdicts.refused(client.request(), "source_ip_denied")
             assert verdicts.reason_of(client.request("GET", "/", forged)) == verdict
 
 
 def test_an_address_that_is_needed_and_not_there_denies_and_the_log_says_so(
-    envoy: Envoy, acme: Credential, http: Client
+    envoy: Envoy, acme: Credential, http_over_tcp: Client
 ) -> None:
-    with http(envoy.port("absent"), ClientTls(acme)) as client:
+    with http_over_tcp(envoy.port("absent"), ClientTls(acme)) as client:
         for headers in ([], [("x-forwarded-for", "10.0.0.1")]):
             verdicts.refused(client.request("GET", "/", headers), "source_ip_denied")
         verdicts.passed(client.request("GET", "/health"))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from conftest import Bearer, Client, StartEnvoy
-from harness import tokens, verdicts
+from harness import http3, tokens, verdicts
 from harness.envoy import Envoy
 from harness.filters import Config, JwtAuthn, set_metadata
 from harness.http1 import Http1
@@ -299,7 +299,7 @@ def test_what_jwt_authn_does_not_take_for_a_token_gives_no_rights(
 ) -> None:
     token = bearer("acme", acme)[1].removeprefix("Bearer ")
     with http(envoy.port("main"), ClientTls(acme)) as client:
-        response = client.request("GET", "/open", [("authorization", value.format(token=token))])
+        response = client.request("GET", "/open", [("authorization", http3.taken(http, value.format(token=token)))])
     assert verdicts.reason_of(response) in ("authorization_malformed", "token_missing")
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from conftest import Bearer, StartEnvoy
+from conftest import Bearer, StartEnvoy, Streams
 from harness import verdicts
 from harness.envoy import Envoy
 from harness.filters import Config, JwtAuthn
 from harness.http1 import AUTHORITY, Http1
-from harness.http2 import Http2
 from harness.listener import CLOSE_AT_ONCE, Listener
 from harness.pki import Authority, Credential
 from harness.response import ConnectionEnded, Header
@@ -45,7 +44,7 @@ def envoy(start_envoy: StartEnvoy, signer: Signer) -> Envoy:
 
 
 def extended_connect(path: str, *headers: Header, protocol: str = "websocket") -> list[Header]:
-    """The start of a websocket over HTTP/2 (RFC 8441)."""
+    """The start of a websocket over HTTP/2 (RFC 8441) and HTTP/3 (RFC 9220)."""
     return [(":method", "CONNECT"), (":protocol", protocol), (":scheme", "https"), (":path", path),
             (":authority", AUTHORITY), *headers]
 
@@ -61,8 +60,10 @@ def test_a_listed_upgrade_gets_its_tunnel_over_http1(
         assert client.receive() == b"ping"
 
 
-def test_a_listed_upgrade_gets_its_tunnel_over_http2(envoy: Envoy, acme: Credential, bearer: Bearer) -> None:
-    with Http2(envoy.port("main"), ClientTls(acme)) as client:
+def test_a_listed_upgrade_gets_its_tunnel_over_a_stream(
+    envoy: Envoy, acme: Credential, bearer: Bearer, streams: Streams
+) -> None:
+    with streams(envoy.port("main"), ClientTls(acme)) as client:
         stream = client.open(extended_connect("/ws", bearer("acme", acme)), end=False)
         assert client.head(stream).status == 200
         client.data(stream, b"ping")
@@ -122,13 +123,13 @@ def test_a_refused_upgrade_and_its_early_bytes_reach_no_upstream_over_http1(
 
 
 @pytest.mark.parametrize(("path", "certificate", "token", "reason"), REFUSED)
-def test_a_refused_upgrade_and_its_early_bytes_reach_no_upstream_over_http2(
-    envoy: Envoy, acme: Credential, bearer: Bearer, upstream: Upstream,
+def test_a_refused_upgrade_and_its_early_bytes_reach_no_upstream_over_a_stream(
+    envoy: Envoy, acme: Credential, bearer: Bearer, upstream: Upstream, streams: Streams,
     path: str, certificate: bool, token: bool, reason: str,
 ) -> None:
     mark = upstream.mark()
     headers = [bearer("acme", acme)] if token else []
-    with Http2(envoy.port("main"), ClientTls(acme if certificate else None)) as client:
+    with streams(envoy.port("main"), ClientTls(acme if certificate else None)) as client:
         response = client.response(client.open(extended_connect(path, *headers), b"early bytes"))
     verdicts.refused(response, reason)
     assert upstream.since(mark) == []
@@ -179,29 +180,31 @@ def test_a_method_that_a_rule_does_not_list_gets_no_upgrade(
     ("refusing", "upgrade_denied"),
 ])
 def test_connect_reaches_no_upstream(
-    envoy: Envoy, acme: Credential, bearer: Bearer, upstream: Upstream, listener: str, reason: str
+    envoy: Envoy, acme: Credential, bearer: Bearer, upstream: Upstream, streams: Streams, listener: str, reason: str
 ) -> None:
     mark = upstream.mark()
     for credential, headers, verdict in ((acme, [bearer("acme", acme)], reason), (None, [], "certificate_missing")):
         with Http1(envoy.port(listener), ClientTls(credential)) as client:
             response = client.request("CONNECT", "upstream:80", headers, host="upstream:80")
             assert verdicts.reason_of(response) == verdict
-        with Http2(envoy.port(listener), ClientTls(credential)) as h2:
-            stream = h2.open([(":method", "CONNECT"), (":authority", "upstream:80"), *headers], b"early bytes")
-            assert verdicts.reason_of(h2.response(stream)) == verdict
+        with streams(envoy.port(listener), ClientTls(credential)) as other:
+            stream = other.open([(":method", "CONNECT"), (":authority", "upstream:80"), *headers], b"early bytes")
+            assert verdicts.reason_of(other.response(stream)) == verdict
     assert upstream.since(mark) == []
 
 
 def test_a_refused_connect_that_calls_itself_grpc_gets_an_answer_that_can_be_read(
-    envoy: Envoy, acme: Credential
+    envoy: Envoy, acme: Credential, streams: Streams
 ) -> None:
     # Without a path it is no gRPC to Envoy.
     headers = [(":method", "CONNECT"), (":authority", "upstream:80"), ("content-type", "application/grpc")]
-    with Http2(envoy.port("refusing"), ClientTls(acme)) as client:
+    with streams(envoy.port("refusing"), ClientTls(acme)) as client:
         verdicts.refused(client.response(client.open(headers)), "upgrade_denied")
 
 
-def test_a_listed_connect_gets_its_tunnel(envoy: Envoy, acme: Credential, upstream: Upstream) -> None:
+def test_a_listed_connect_gets_its_tunnel(
+    envoy: Envoy, acme: Credential, upstream: Upstream, streams: Streams
+) -> None:
     mark = upstream.mark()
     inside = b"GET /inside HTTP/1.1\r\nhost: inside\r\n\r\n"
     with Http1(envoy.port("tunnels"), ClientTls(acme)) as client:
@@ -209,22 +212,22 @@ def test_a_listed_connect_gets_its_tunnel(envoy: Envoy, acme: Credential, upstre
         assert client.receive().startswith(b"HTTP/1.1 200")
         client.send(inside)
         assert client.receive().startswith(b"HTTP/1.1 200")
-    with Http2(envoy.port("tunnels"), ClientTls(acme)) as h2:
-        stream = h2.open([(":method", "CONNECT"), (":authority", "upstream:80")], end=False)
-        assert h2.head(stream).status == 200
-        h2.data(stream, inside)
-        assert h2.body(stream, 4) != b""
+    with streams(envoy.port("tunnels"), ClientTls(acme)) as other:
+        stream = other.open([(":method", "CONNECT"), (":authority", "upstream:80")], end=False)
+        assert other.head(stream).status == 200
+        other.data(stream, inside)
+        assert other.body(stream, 4) != b""
     assert [echo.path for echo in upstream.since(mark)] == ["/inside", "/inside"]
 
 
 def test_a_connect_with_a_path_never_gets_past_envoy(
-    envoy: Envoy, acme: Credential, bearer: Bearer, upstream: Upstream
+    envoy: Envoy, acme: Credential, bearer: Bearer, upstream: Upstream, streams: Streams
 ) -> None:
     mark = upstream.mark()
     with Http1(envoy.port("tunnels"), ClientTls(acme)) as client:
         assert client.request("CONNECT", "/open", [bearer("acme", acme)]).status == 400
-    with Http2(envoy.port("tunnels"), ClientTls(acme)) as h2:
+    with streams(envoy.port("tunnels"), ClientTls(acme)) as other:
         headers = [(":method", "CONNECT"), (":scheme", "https"), (":path", "/open"), (":authority", AUTHORITY)]
         with pytest.raises(ConnectionEnded):
-            h2.response(h2.open([*headers, bearer("acme", acme)]))
+            other.response(other.open([*headers, bearer("acme", acme)]))
     assert upstream.since(mark) == []

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from conftest import Bearer, Client, StartEnvoy
-from harness import grpc_client, pki, verdicts
+from harness import grpc_client, http3, pki, verdicts
 from harness.envoy import Envoy
 from harness.filters import Config, JwtAuthn
 from harness.grpc_upstream import GrpcUpstream
@@ -118,7 +118,7 @@ def test_a_client_without_a_principal_gets_no_principal(
 def test_the_rest_of_the_request_is_left_as_it_is(
     envoy: Envoy, leaf: Credential, token: Header, http: Client
 ) -> None:
-    own = [("x-own", "one"), ("x-own", "two"), ("x-bytes", "\xa1\xff"), ("x-empty", ""), ("accept", "a/b")]
+    own = [("x-own", "one"), ("x-own", "two"), ("x-bytes", http3.taken(http, "\xa1\xff")), ("x-empty", ""), ("accept", "a/b")]
     with http(envoy.port("main"), ClientTls(leaf)) as client:
         echo = verdicts.passed(client.request("POST", "/open?a=b;c&d=%2F", [token, *own], b"body"))
     assert (echo.method, echo.path, echo.body_length) == ("POST", "/open?a=b;c&d=%2F", 4)

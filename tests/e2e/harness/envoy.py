@@ -15,8 +15,9 @@ from typing import Any
 from . import artifacts, record
 from .admin import Admin
 from .filters import Config
-from .listener import ECHO_CLUSTER, GRPC_CLUSTER, STATS_TAGS, Listener
+from .listener import ECHO_CLUSTER, GRPC_CLUSTER, OVER_QUIC, STATS_TAGS, Listener
 from .pki import Authority, Credential
+from .tls import UDP_PORTS
 
 DEADLINE_SECONDS = 60.0
 """When a wait counts as failed; every wait ends as soon as its condition holds."""
@@ -31,7 +32,7 @@ class Envoy:
     """One Envoy with any number of listeners. `with Envoy(...) as envoy: envoy.port("name")`
 
     With `dynamic=True` the listeners come from a file that `replace_listeners` rewrites, which is
-    how a changed configuration reaches a running Envoy.
+    how a changed configuration reaches a running Envoy. With `http3=True` every listener has one beside it over QUIC.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Envoy:
         clusters: Sequence[Config],
         concurrency: int = 1,
         dynamic: bool = False,
+        http3: bool = False,
         log_level: str = "info",
         arguments: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
@@ -59,6 +61,8 @@ class Envoy:
         self._log_level = log_level
         self._arguments = arguments
         self._environment = {**os.environ, **(environment or {})}
+        # An older one does not ask for a client's certificate over QUIC.
+        self._http3 = http3 and binary == artifacts.envoy()
         self._listeners = list(listeners)
         self._names = {each.name: each.module == artifacts.module() for each in listeners}
         """Every listener that there was, and whether our filter was in it."""
@@ -96,7 +100,7 @@ class Envoy:
         self.wait("the admin address", lambda: admin_file.is_file() and admin_file.read_text() != "")
         self.admin = Admin(int(admin_file.read_text().rsplit(":", 1)[1]))
         self.wait("readiness", self.admin.ready)
-        self.wait("its listeners", lambda: len(self.admin.listener_ports()) == len(self._listeners))
+        self.wait("its listeners", lambda: len(self.admin.listener_ports()) == len(self._listener_configs()))
         self._ports = self.admin.listener_ports()
 
     def stop(self) -> None:
@@ -117,7 +121,9 @@ class Envoy:
 
     def port(self, listener: str) -> int:
         """The port of a listener."""
-        return self._ports[listener]
+        port = self._ports[listener]
+        UDP_PORTS[port] = self._ports.get(listener + OVER_QUIC, port)
+        return port
 
     def resident_kib(self) -> int:
         """The memory of the process that is in use, which Envoy's own statistics do not know: V8 takes it for itself."""
@@ -221,8 +227,12 @@ class Envoy:
         return config
 
     def _listener_configs(self) -> list[Config]:
-        trust_file = self._authority.trust_file
-        return [each.config(self._server, trust_file, self.access_log(each.name)) for each in self._listeners]
+        trust_file, configs = self._authority.trust_file, []
+        for listener in self._listeners:
+            for each in (listener, listener.over_quic() if self._http3 else None):
+                if each is not None:
+                    configs.append(each.config(self._server, trust_file, self.access_log(listener.name)))
+        return configs
 
     def _discovery(self) -> Config:
         kind = "type.googleapis.com/envoy.config.listener.v3.Listener"

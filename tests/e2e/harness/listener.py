@@ -7,7 +7,7 @@ because starting an Envoy is what costs time.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,8 @@ from .pki import Credential
 
 ECHO_CLUSTER = "echo"
 GRPC_CLUSTER = "grpc"
+OVER_QUIC = "-http3"
+"""What the name of the listener over QUIC has more than that of the one over TCP."""
 
 # The filter counts by policy and reason in the name of the counter; Prometheus wants labels.
 STATS_TAGS = [
@@ -68,6 +70,10 @@ class Listener:
     before: Sequence[Config] = ()
     after: Sequence[Config] = ()
 
+    http3: bool = True
+    """Whether an Envoy that is to serve HTTP/3 has a second listener beside it, over QUIC and with everything else the same."""
+    quic: bool = False
+    """HTTP/3 over UDP instead of TCP."""
     tls: bool = True
     trust: str = "VERIFY_TRUST_CHAIN"
     trusted: Path | None = None
@@ -88,6 +94,12 @@ class Listener:
     manager: Config = field(default_factory=dict)
     """Further members of the HTTP connection manager, over everything else."""
 
+    def over_quic(self) -> Listener | None:
+        """The listener beside it, of the same plugin in the same VM."""
+        if not (self.http3 and self.tls) or self.quic:
+            return None
+        return replace(self, name=self.name + OVER_QUIC, quic=True, vm_id=self._vm_id())
+
     def config(self, server: Credential, trust_file: Path, access_log: Path, address: str = "127.0.0.1") -> Config:
         """The listener as Envoy reads it, on a port that Envoy chooses."""
         chain: Config = {"filters": [{
@@ -95,15 +107,13 @@ class Listener:
             "typed_config": self._manager(access_log),
         }]}
         if self.tls:
-            chain["transport_socket"] = {
-                "name": "envoy.transport_sockets.tls",
-                "typed_config": self._tls(server, trust_file),
-            }
-        return {
-            "name": self.name,
-            "address": {"socket_address": {"address": address, "port_value": 0}},
-            "filter_chains": [chain],
-        }
+            chain["transport_socket"] = self._transport_socket(self._tls(server, trust_file))
+        socket_address = {"address": address, "port_value": 0}
+        listener: Config = {"name": self.name, "filter_chains": [chain]}
+        if self.quic:
+            socket_address["protocol"] = "UDP"
+            listener["udp_listener_config"] = {"quic_options": {}, "downstream_socket_config": {"prefer_gro": True}}
+        return {**listener, "address": {"socket_address": socket_address}}
 
     def http_filters(self) -> list[Config]:
         """The chain in the order in which it must stand: what we read, we, the guard."""
@@ -115,13 +125,16 @@ class Listener:
         if self.module is not None:
             chain.append(filters.wasm(
                 self.module, self.policy, struct=self.struct, failure_policy=self.failure_policy,
-                # One VM a listener: what traps in one must not show in another, and neither
-                # must what is counted in shared data.
-                vm_id=self.vm_id or f"{filters.PLUGIN}-{self.name}",
+                vm_id=self._vm_id(),
             ))
         if self.guard:
             chain.append(filters.guard())
         return [*chain, *self.after, filters.router()]
+
+    def _vm_id(self) -> str:
+        # One VM a listener: what traps in one must not show in another, and neither
+        # must what is counted in shared data.
+        return self.vm_id or f"{filters.PLUGIN}-{self.name}"
 
     def _tls(self, server: Credential, trust_file: Path) -> Config:
         return {
@@ -130,10 +143,17 @@ class Listener:
             "disable_stateless_session_resumption": not self.resumption,
             "disable_stateful_session_resumption": not self.resumption,
             "common_tls_context": {
-                "alpn_protocols": ["h2", "http/1.1"],
+                "alpn_protocols": ["h3"] if self.quic else ["h2", "http/1.1"],
                 **(self._from_secrets(self.secrets) if self.secrets else self._from_files(server, trust_file)),
             },
         }
+
+    def _transport_socket(self, tls: Config) -> Config:
+        if not self.quic:
+            return {"name": "envoy.transport_sockets.tls", "typed_config": tls}
+        kind = "type.googleapis.com/envoy.extensions.transport_sockets.quic.v3.QuicDownstreamTransport"
+        return {"name": "envoy.transport_sockets.quic", "typed_config": {"@type": kind, "downstream_tls_context": {
+            key: value for key, value in tls.items() if key != "@type"}}}
 
     def _from_files(self, server: Credential, trust_file: Path) -> Config:
         return {
@@ -161,7 +181,7 @@ class Listener:
             "@type": "type.googleapis.com/envoy.extensions.filters.network"
                      ".http_connection_manager.v3.HttpConnectionManager",
             "stat_prefix": self.name,
-            "codec_type": "AUTO",
+            "codec_type": "HTTP3" if self.quic else "AUTO",
             "generate_request_id": True,
             "access_log": [_access_log(access_log)],
             "route_config": self._routes(),
@@ -170,6 +190,8 @@ class Listener:
         }
         if "websocket" in self.upgrades or "CONNECT" in self.upgrades:
             manager["http2_protocol_options"] = {"allow_connect": True}
+            if self.quic:
+                manager["http3_protocol_options"] = {"allow_extended_connect": True}
         if self.normalize:
             manager |= {
                 "normalize_path": True,

@@ -21,6 +21,7 @@ from .certs import Certs
 from .envoy import DEADLINE_SECONDS, EnvoyFailed
 from .pki import Credential
 from .response import Header
+from .tls import UDP_PORTS
 
 ENVOY = REPOSITORY / "envoy"
 _STRING_VALUE = re.compile(
@@ -163,7 +164,9 @@ class Shipped:
 
     def port(self, listener: str) -> int:
         """The port of a listener."""
-        return self.admin.listener_ports()[listener]
+        port = self.admin.listener_ports()[listener]
+        UDP_PORTS[port] = port
+        return port
 
     def output(self) -> str:
         """Envoy's log and, where the configuration says stdout, its access log."""

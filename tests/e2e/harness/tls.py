@@ -10,6 +10,8 @@ from .pki import Credential
 
 TIMEOUT_SECONDS = 20.0
 """How long a client waits for a peer that has stopped answering; a test never waits that long."""
+UDP_PORTS: dict[int, int] = {}
+"""Where `Http3` connects to for a port: for the TCP port of a listener, to the UDP port of the one beside it."""
 
 
 @dataclass(frozen=True)
