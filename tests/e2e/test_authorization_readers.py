@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from conftest import Client, StartEnvoy
-from harness import probe, tokens, verdicts
+from harness import http3, probe, tokens, verdicts
 from harness.envoy import Envoy
 from harness.filters import Config, JwtAuthn
 from harness.listener import Listener
@@ -85,7 +85,7 @@ def test_jwt_authn_finds_its_prefix_anywhere_in_the_value(
     seen: Envoy, issuer: Authority, signer: Signer, http: Client, value: str, found: bool
 ) -> None:
     token = signer.sign(tokens.claims("acme"))
-    sent = [("authorization", value.format(token=token))]
+    sent = [("authorization", http3.taken(http, value.format(token=token)))]
     with http(seen.port("jwt"), ClientTls(issuer.issue())) as client:
         (whole,) = probe.ask(client, ("property", "metadata"), headers=sent)
     assert whole.status == OK and (whole != Answer(OK, b"")) == found
@@ -100,7 +100,7 @@ def test_a_bearer_token_beside_anything_else_is_malformed_in_both_sources(
         header = {"alg": signer.algorithm, "kid": signer.key_id, "typ": kind}
         token = signer.sign(tokens.claims("acme", acme), header)
         with http(envoy.port(listener), ClientTls(acme)) as client:
-            response = client.request("GET", "/open", [("authorization", value.format(token=token)), PARTNER])
+            response = client.request("GET", "/open", [("authorization", http3.taken(http, value.format(token=token))), PARTNER])
         verdicts.refused(response, "authorization_malformed")
 
 
@@ -110,7 +110,7 @@ def test_a_verified_token_in_a_value_that_names_no_bearer_is_malformed(
     envoy: Envoy, acme: Credential, signer: Signer, http: Client, listener: str, value: str
 ) -> None:
     found = {("none", "{token}"), ("word", "Bearer{token}")}
-    sent = value.format(token=signer.sign(tokens.claims("acme", acme)))
+    sent = http3.taken(http, value.format(token=signer.sign(tokens.claims("acme", acme))))
     with http(envoy.port(listener), ClientTls(acme)) as client:
         reason = verdicts.reason_of(client.request("GET", "/open", [("authorization", sent), PARTNER]))
     assert reason == ("authorization_malformed" if (listener, value) in found else "token_missing")

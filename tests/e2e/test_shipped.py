@@ -55,7 +55,7 @@ def written(folder: Folder, policy: str, module: Path, upstream: Upstream) -> Pa
 
 def test_every_shipped_configuration_is_valid(folder: Folder, upstream: Upstream) -> None:
     texts = shipped.configurations()
-    assert {"envoy.yaml", "ratelimit.yaml"} <= texts.keys()
+    assert {"envoy.yaml", "http3.yaml", "ratelimit.yaml"} <= texts.keys()
     for name, text in texts.items():
         path = folder.directory / f"validate-{name}"
         path.write_text(folder.localize(text, artifacts.module(), upstream.port))
@@ -114,11 +114,11 @@ def tokens(folder: Folder) -> dict[tuple[str, str | None, str], Header]:
 
 
 def test_no_shipped_issuer_speaks_for_the_other(
-    envoy: Shipped, folder: Folder, people: dict[str, Credential], http: Client
+    envoy: Shipped, folder: Folder, people: dict[str, Credential], http_over_tcp: Client
 ) -> None:
     def verdict(*more: str) -> str:
         token = folder.token("acme-mobile", "acme-mobile", "payments:read", *more)
-        with http(envoy.port("mtls"), ClientTls(people["acme-mobile"])) as client:
+        with http_over_tcp(envoy.port("mtls"), ClientTls(people["acme-mobile"])) as client:
             return verdicts.reason_of(client.request("GET", "/payments/42", [token]))
 
     assert verdict("--issuer", "login") == "allowed"
@@ -130,12 +130,12 @@ def test_no_shipped_issuer_speaks_for_the_other(
 
 @pytest.mark.parametrize(("who", "token", "method", "path", "headers", "verdict"), CASES)
 def test_the_shipped_policy_decides_alike_in_envoy_and_in_istio(
-    envoy: Shipped, people: dict[str, Credential], tokens: dict[tuple[str, str | None, str], Header], http: Client,
+    envoy: Shipped, people: dict[str, Credential], tokens: dict[tuple[str, str | None, str], Header], http_over_tcp: Client,
     who: str | None, token: tuple[str, str | None, str] | None, method: str, path: str, headers: list[Header],
     verdict: str,
 ) -> None:
     sent = [*headers, *([tokens[token]] if token else [])]
-    with http(envoy.port("mtls"), ClientTls(people[who] if who else None)) as client:
+    with http_over_tcp(envoy.port("mtls"), ClientTls(people[who] if who else None)) as client:
         response = client.request(method, path, sent, b"body" if method == "POST" else b"")
     assert verdicts.reason_of(response) == verdict
     if verdict == "allowed" and path != "/health":
@@ -145,16 +145,16 @@ def test_the_shipped_policy_decides_alike_in_envoy_and_in_istio(
 
 
 def test_a_certificate_that_nobody_vouches_for_ends_the_handshake(
-    envoy: Shipped, people: dict[str, Credential], http: Client
+    envoy: Shipped, people: dict[str, Credential], http_over_tcp: Client
 ) -> None:
     with pytest.raises((OSError, ConnectionEnded)):
-        with http(envoy.port("mtls"), ClientTls(people["impostor"])) as client:
+        with http_over_tcp(envoy.port("mtls"), ClientTls(people["impostor"])) as client:
             client.request("GET", "/health")
 
 
 @pytest.mark.parametrize("path", ["/payments%2F42", "/payments/..%5c42", "/payments/%00"])
-def test_what_can_be_read_in_two_ways_is_refused(envoy: Shipped, http: Client, path: str) -> None:
-    with http(envoy.port("mtls"), ClientTls()) as client:
+def test_what_can_be_read_in_two_ways_is_refused(envoy: Shipped, http_over_tcp: Client, path: str) -> None:
+    with http_over_tcp(envoy.port("mtls"), ClientTls()) as client:
         assert client.request("GET", path).status == 400
 
 
@@ -178,8 +178,9 @@ def test_only_listeners_with_tls_are_open_to_the_network() -> None:
     for name, text in shipped.configurations().items():
         listeners, _, rest = text.partition("\nstatic_resources:\n")[2].partition("\n  clusters:\n")
         opened = [each for each in listeners.split("\n    - name: ") if "address: 127.0.0.1" not in each]
-        assert [each.partition("\n")[0] for each in opened[1:]] == ["mtls"], name
-        assert "DownstreamTlsContext" in opened[1]
+        names = [each.partition("\n")[0] for each in opened[1:]]
+        assert names == (["mtls", "mtls_http3"] if name == "http3.yaml" else ["mtls"]), name
+        assert all("DownstreamTlsContext" in each or "QuicDownstreamTransport" in each for each in opened[1:])
         assert "admin:\n" not in rest or "socket_address: { address: 127.0.0.1" in rest.partition("admin:\n")[2].partition("\n\n")[0]
     published = re.findall(r"(?m)^ +- ([\d.:]*\d+:\d+)$", COMPOSE.read_text())
     assert len(published) >= 4 and all(each.startswith("127.0.0.1:") for each in published)
@@ -218,8 +219,8 @@ def test_the_shipped_policy_is_of_the_published_schema() -> None:
     Draft202012Validator(schema).validate(json.loads(text))
 
 
-def test_every_decision_stands_in_the_access_log(envoy: Shipped, http: Client) -> None:
-    with http(envoy.port("mtls"), ClientTls()) as client:
+def test_every_decision_stands_in_the_access_log(envoy: Shipped, http_over_tcp: Client) -> None:
+    with http_over_tcp(envoy.port("mtls"), ClientTls()) as client:
         request_id = verdicts.refused(client.request("GET", "/recorded"), "certificate_missing")["request_id"]
 
     def lines() -> list[str]:
@@ -232,13 +233,13 @@ def test_every_decision_stands_in_the_access_log(envoy: Shipped, http: Client) -
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 def test_the_guard_refuses_every_request_when_the_filter_fails_in_workers_only(
     folder: Folder, people: dict[str, Credential], tokens: dict[tuple[str, str | None, str], Header],
-    upstream: Upstream, policy: str, http: Client,
+    upstream: Upstream, policy: str, http_over_tcp: Client,
 ) -> None:
     mark = upstream.mark()
     config = written(folder, policy, artifacts.worker_failure(), upstream)
     with Shipped(artifacts.envoy(), config) as envoy:
         for who, token, method, path, headers, _ in CASES:
             sent = [*headers, *([tokens[token]] if token else [])]
-            with http(envoy.port("mtls"), ClientTls(people[who] if who else None)) as client:
+            with http_over_tcp(envoy.port("mtls"), ClientTls(people[who] if who else None)) as client:
                 assert client.request(method, path, sent).status == 403
     assert upstream.since(mark) == []
