@@ -28,6 +28,7 @@ mod header_names;
 mod identity;
 pub mod inventory;
 mod json;
+mod letter_case;
 mod line;
 mod memory;
 mod metrics;

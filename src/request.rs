@@ -4,7 +4,7 @@ use crate::bounds;
 use crate::byte_set::{ALPHANUMERIC, ByteSet};
 use crate::decision::{Deny, Reason};
 use crate::escape::percent_decode;
-use crate::header_names::overrides_method;
+use crate::header_names::{Meaning, meaning};
 use crate::plain::is_plain;
 
 /// A header: its name as Envoy spells it (lower case) and its value, any bytes.
@@ -33,6 +33,8 @@ pub struct Request<'a> {
     profile_id: Values<'a>,
     /// Values of `x-http-method-override` and its like.
     method_overrides: Values<'a>,
+    /// Does the request have any header that an upstream could believe, whatever it means?
+    pub has_known_header: bool,
     /// Values of `authorization`.
     pub authorization: Values<'a>,
     /// Values of `x-forwarded-client-cert`.
@@ -119,11 +121,21 @@ impl<'a> Request<'a> {
                 CLIENT_ID_NAME => &mut request.client_id,
                 PROFILE_ID_NAME => &mut request.profile_id,
                 FORWARDED_CLIENT_CERT_NAME => &mut request.forwarded_client_cert,
-                name if overrides_method(name) => &mut request.method_overrides,
-                _ => continue,
+                name => {
+                    let Some(meaning) = meaning(name) else {
+                        continue;
+                    };
+                    request.has_known_header = true;
+                    if meaning != Meaning::Method {
+                        continue;
+                    }
+                    &mut request.method_overrides
+                }
             };
             place.push(value);
         }
+        let known = [&request.client_id, &request.profile_id, &request.forwarded_client_cert];
+        request.has_known_header |= known.iter().any(|values| !values.is_empty());
         request
     }
 

@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::decision::{Allow, Caller, Decision, ForwardedCert, Rule};
-use crate::header_names::{Meaning, begins_with, is_spelled, meaning, overrides_method};
+use crate::header_names::{Meaning, begins_with, is_spelled, meaning};
 use crate::plain::is_plain;
 use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, Header, PROFILE_ID, Request};
 
@@ -161,7 +161,9 @@ pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: 
     };
     let upgraded = request.upgrade().is_some();
     let path = decided_path(request, decision);
-    if !upgraded && path.is_none() && request.headers.iter().all(|(name, _)| kept(name)) {
+    let may_remove = request.has_known_header || !names.others.is_empty() || !names.strip.is_empty();
+    let keeps_all = !may_remove || request.headers.iter().all(|(name, _)| kept(name));
+    if !upgraded && path.is_none() && keeps_all {
         return Change::Add(written);
     }
     let inbound = request.headers.iter().filter(|(name, _)| kept(name)).map(|(name, value)| match *name {
@@ -204,7 +206,7 @@ pub fn trailers<'a>(names: &UpstreamHeaders, trailers: &[Header<'a>]) -> Option<
 
 /// Does a trailer tell of a method? No decision looks at trailers.
 fn is_method_override(name: &[u8], names: &UpstreamHeaders) -> bool {
-    !names.keeps_overrides && overrides_method(name)
+    !names.keeps_overrides && meaning(name) == Some(Meaning::Method)
 }
 
 fn is_known_identity_header(name: &[u8]) -> bool {

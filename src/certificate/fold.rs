@@ -1,5 +1,7 @@
 //! Preparing the text of a name to be compared (RFC 4518 section 2).
 
+use crate::letter_case;
+
 /// The text in small letters, without white space at the ends, and with one space for each run of it.
 pub(super) fn fold(text: &str) -> String {
     let mut folded = String::with_capacity(text.len());
@@ -14,63 +16,10 @@ pub(super) fn fold(text: &str) -> String {
         }
         match character {
             'ß' | 'ẞ' => folded.push_str("ss"),
-            _ => folded.push(small(character)),
+            _ => folded.push(letter_case::fold(character)),
         }
     }
     folded
-}
-
-/// Capitals: the first and the last of a row, how far they are apart, and the small letter of the first. The standard library's
-/// tables for all alphabets would be 25 KB of the module.
-const CAPITALS: &[(char, char, u32, char)] = &[
-    ('A', 'Z', 1, 'a'),
-    ('À', 'Ö', 1, 'à'),
-    ('Ø', 'Þ', 1, 'ø'),
-    ('Ā', 'Į', 2, 'ā'),
-    ('İ', 'İ', 1, 'i'),
-    ('ı', 'ı', 1, 'i'),
-    ('Ĳ', 'Ķ', 2, 'ĳ'),
-    ('Ĺ', 'Ň', 2, 'ĺ'),
-    ('Ŋ', 'Ŷ', 2, 'ŋ'),
-    ('Ÿ', 'Ÿ', 1, 'ÿ'),
-    ('Ź', 'Ž', 2, 'ź'),
-    ('ſ', 'ſ', 1, 's'),
-    ('Ơ', 'Ƥ', 2, 'ơ'),
-    ('Ư', 'Ư', 1, 'ư'),
-    ('Ǎ', 'Ǜ', 2, 'ǎ'),
-    ('Ǟ', 'Ǯ', 2, 'ǟ'),
-    ('Ǹ', 'Ȟ', 2, 'ǹ'),
-    ('Ȣ', 'Ȳ', 2, 'ȣ'),
-    ('Ḁ', 'Ẕ', 2, 'ḁ'),
-    ('Ạ', 'Ỿ', 2, 'ạ'),
-    ('Ａ', 'Ｚ', 1, 'ａ'),
-    ('\u{212a}', '\u{212a}', 1, 'k'),
-    ('\u{212b}', '\u{212b}', 1, 'å'),
-    ('Ά', 'Ά', 1, 'ά'),
-    ('Έ', 'Ί', 1, 'έ'),
-    ('Ό', 'Ό', 1, 'ό'),
-    ('Ύ', 'Ώ', 1, 'ύ'),
-    ('Α', 'Ρ', 1, 'α'),
-    ('Σ', 'Ϋ', 1, 'σ'),
-    ('ς', 'ς', 1, 'σ'),
-    ('\u{b5}', '\u{b5}', 1, 'μ'),
-    ('Ѐ', 'Џ', 1, 'ѐ'),
-    ('А', 'Я', 1, 'а'),
-    ('Ѡ', 'Ҁ', 2, 'ѡ'),
-    ('Ҋ', 'Ҿ', 2, 'ҋ'),
-    ('Ӏ', 'Ӏ', 1, 'ӏ'),
-    ('Ӂ', 'Ӎ', 2, 'ӂ'),
-    ('Ӑ', 'Ԯ', 2, 'ӑ'),
-    ('Ա', 'Ֆ', 1, 'ա'),
-];
-
-/// The small letter of a capital, and everything else itself.
-fn small(character: char) -> char {
-    let small = CAPITALS.iter().find_map(|(first, last, step, small)| {
-        let place = u32::from(character).checked_sub(u32::from(*first)).filter(|place| place.is_multiple_of(*step))?;
-        if character <= *last { char::from_u32(u32::from(*small) + place) } else { None }
-    });
-    small.unwrap_or(character)
 }
 
 /// Characters that are left out before texts are compared (RFC 4518 section 2.2).

@@ -16,11 +16,17 @@ pub struct ConfigError {
 
 impl ConfigError {
     pub(super) fn new(path: impl Into<String>, found: impl fmt::Debug, expected: impl fmt::Display) -> Self {
+        Self::found(path.into(), &found, &expected)
+    }
+
+    // Once in the module, and not for each type of what was found.
+    #[inline(never)]
+    fn found(path: String, found: &dyn fmt::Debug, expected: &dyn fmt::Display) -> Self {
         let found = format!("{found:?}");
         let shown: String = found.chars().take(MAX_FOUND_CHARS).collect();
         let cut = if shown.len() < found.len() { "…" } else { "" };
         let expected = abridged(&expected.to_string());
-        Self { path: path.into(), problem: format!("found {shown}{cut}, expected {expected}") }
+        Self { path, problem: format!("found {shown}{cut}, expected {expected}") }
     }
 }
 

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use super::path::CanonicalPath;
 use super::pattern::Segment;
 use crate::escape::percent_decode;
+use crate::letter_case;
 
 /// `path.restrictions`: how letter case counts in what restricts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -82,7 +83,7 @@ impl Reading {
                 match self.letter_case {
                     _ if c == '/' => read.push(SLASH_IN_SEGMENT),
                     LetterCase::Exact => read.push(c),
-                    LetterCase::Ignore => read.extend(fold(c)),
+                    LetterCase::Ignore => read.push(letter_case::fold(c)),
                 }
             }
         }
@@ -92,18 +93,6 @@ impl Reading {
 
 fn before_semicolon(segment: &str) -> &str {
     segment.split(';').next().unwrap_or(segment)
-}
-
-/// One spelling for all letters that some upstream takes for the same: in lower case, and those that share a capital letter
-/// with another.
-fn fold(c: char) -> impl Iterator<Item = char> {
-    let c = match c {
-        'ſ' => 's',
-        'ı' | 'İ' => 'i',
-        'ς' => 'σ',
-        other => other,
-    };
-    c.to_lowercase()
 }
 
 /// Shows a path in every reading. A slash at the end does not count.
