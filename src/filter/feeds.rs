@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use super::fetch;
 use super::gauges::Gauges;
 use super::host::{self, Host};
-use super::waiting::Waiting;
+use super::waiting::{MAX_WAITING, Waiting};
 use super::worker::Worker;
 use crate::config::Policy;
 use crate::feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
@@ -59,7 +59,8 @@ impl Feeds {
         let patience = missing.map(|watch| watch.feed.fetch.patience()).max();
         let until = patience.map(|patience| self.began_at.get().saturating_add(patience));
         match (until, Host.monotonic()) {
-            (Some(until), Ok(now)) if now < until => self.waiting.admit(context, until, ()),
+            // Whoever waits for these has a certificate.
+            (Some(until), Ok(now)) if now < until => self.waiting.admit(context, until, (), MAX_WAITING),
             _ => false,
         }
     }

@@ -30,8 +30,8 @@ pub(super) fn request_headers(context: u32, worker: Option<&Worker>) -> Action {
     let Some(worker) = worker else {
         return refuse(&unconfigured(), &Request::default());
     };
-    conclude(worker, |deny| match deny.reason {
-        Reason::TokenKeyUnknown | Reason::KeysUnavailable => worker.wait_for_keys(context, deny),
+    conclude(worker, |deny, is_anonymous| match deny.reason {
+        Reason::TokenKeyUnknown | Reason::KeysUnavailable => worker.wait_for_keys(context, deny, is_anonymous),
         Reason::RevocationUnavailable => worker.feeds.wait(worker, context),
         _ => false,
     })
@@ -49,7 +49,7 @@ pub(super) fn request_trailers(worker: Option<&Worker>) -> Action {
 /// Decides about a paused request, in whose context this is called: for good, unless it may wait for lists that are on their way.
 pub(super) fn resume(worker: &Worker, context: u32, may_wait: bool) {
     let waits =
-        |deny: &Deny| may_wait && deny.reason == Reason::RevocationUnavailable && worker.feeds.wait(worker, context);
+        |deny: &Deny, _| may_wait && deny.reason == Reason::RevocationUnavailable && worker.feeds.wait(worker, context);
     if conclude(worker, waits) == Action::Continue
         && let Err(problem) = host::continue_request()
     {
@@ -57,8 +57,9 @@ pub(super) fn resume(worker: &Worker, context: u32, may_wait: bool) {
     }
 }
 
-/// Reads a request, decides about it, and carries that out. Where `wait` says so, a refusal is put off.
-fn conclude(worker: &Worker, wait: impl FnOnce(&Deny) -> bool) -> Action {
+/// Reads a request, decides about it, and carries that out. Where `wait` says so, given the refusal and whether the request has no
+/// certificate, it is put off.
+fn conclude(worker: &Worker, wait: impl FnOnce(&Deny, bool) -> bool) -> Action {
     let bytes = host::map(host::HEADERS);
     let headers = bytes.as_deref().map_err(|problem| Deny::from(*problem));
     let headers = headers.and_then(|bytes| pairs::decode(bytes).ok_or_else(unknown_map));
@@ -73,7 +74,7 @@ fn conclude(worker: &Worker, wait: impl FnOnce(&Deny) -> bool) -> Action {
         (_, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
     };
     if let Err(deny) = &decision.verdict
-        && wait(deny)
+        && wait(deny, decision.certificate.is_none())
     {
         return Action::Pause;
     }

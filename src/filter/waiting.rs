@@ -3,7 +3,10 @@
 use std::cell::RefCell;
 
 /// Requests that may wait for one thing in a worker at once; more are refused.
-const MAX_WAITING: usize = 1024;
+pub(super) const MAX_WAITING: usize = 1024;
+/// A request without a certificate does not wait where so many wait already, so that callers whom nobody knows leave room for
+/// those who are known.
+pub(super) const MAX_BEFORE_ANONYMOUS: usize = 512;
 
 /// Paused requests, with what is known of each.
 #[derive(Default)]
@@ -18,10 +21,10 @@ pub(super) struct Paused<T> {
 }
 
 impl<T> Waiting<T> {
-    /// Lets a request wait, where there is room.
-    pub fn admit(&self, context: u32, until: u64, what: T) -> bool {
+    /// Lets a request wait, where fewer than `most` do.
+    pub fn admit(&self, context: u32, until: u64, what: T, most: usize) -> bool {
         let mut waiting = self.0.borrow_mut();
-        let has_room = waiting.len() < MAX_WAITING;
+        let has_room = waiting.len() < most;
         if has_room {
             waiting.push(Paused { context, until, what });
         }

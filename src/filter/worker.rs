@@ -167,9 +167,9 @@ impl Worker {
     }
 
     /// Lets a request wait for keys, unless it is not worth it.
-    pub fn wait_for_keys(&self, context: u32, deny: &Deny) -> bool {
+    pub fn wait_for_keys(&self, context: u32, deny: &Deny, is_anonymous: bool) -> bool {
         let keys = self.keys.iter().find(|keys| deny.key_set.map(usize::from) == Some(keys.key_set));
-        keys.is_some_and(|keys| keys.wait(context, deny.reason == Reason::TokenKeyUnknown))
+        keys.is_some_and(|keys| keys.wait(context, deny.reason == Reason::TokenKeyUnknown, is_anonymous))
     }
 
     /// A request is gone.
