@@ -36,7 +36,7 @@ POLICY: Config = {
     "bypass": [{"path": "/live"}, {"path": "/health"}],
 }
 MEMBERS = {"decision", "status", "reason", "enforcement", "policy_id", "client_id", "profile_id", "principal",
-           "thumbprint", "binding", "rule", "method", "path", "request_id"}
+           "thumbprint", "binding", "rule", "method", "path", "request_id", "candidate"}
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_an_allowed_request_is_recorded_with_all_that_is_known(
         "decision": "allow", "status": None, "reason": None, "enforcement": "enforce", "policy_id": "2026-11-24.1",
         "client_id": "acme", "profile_id": "partner", "principal": PRINCIPAL, "thumbprint": acme.thumbprint,
         "binding": "bound", "rule": "profiles.partner.allow[1]", "method": "GET", "path": "/open/x/a",
-        "request_id": request_id,
+        "request_id": request_id, "candidate": None,
     }
     assert envoy.record("main", request_id)["verdict"] == "allow"
 

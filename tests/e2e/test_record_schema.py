@@ -114,14 +114,15 @@ def kind(decision: dict[str, Any]) -> str:
 GOOD = {
     "decision": "deny", "status": 403, "reason": "path_denied", "enforcement": "enforce", "policy_id": None, "client_id": "acme",
     "profile_id": "partner", "principal": None, "thumbprint": "A" * 43, "binding": "bound", "rule": None, "method": "GET",
-    "path": "/open", "request_id": "id",
+    "path": "/open", "request_id": "id", "candidate": None,
 }
+CANDIDATE = {"outcome": "would_allow", "status": None, "reason": None, "policy_id": "v2", "client_id": "acme", "profile_id": None}
 REVOKED = {**GOOD, "status": 401, "reason": "certificate_revoked", "rule": "revocation.feeds[0].serials", "client_id": None}
 ALLOWED = {**GOOD, "decision": "allow", "status": None, "reason": None, "rule": "profiles.partner.allow[0]"}
 
 
 @pytest.mark.parametrize("good", [GOOD, ALLOWED, {**ALLOWED, "rule": "bypass[12]"}, {**GOOD, "client_id": None},
-                                  REVOKED, {**REVOKED, "rule": "revocation.identities"}])
+                                  {**GOOD, "candidate": CANDIDATE}, REVOKED, {**REVOKED, "rule": "revocation.identities"}])
 def test_the_schema_takes_a_record(good: dict[str, Any]) -> None:
     Draft202012Validator(record.SCHEMA).validate(good)
 
@@ -138,6 +139,9 @@ def test_the_schema_takes_a_record(good: dict[str, Any]) -> None:
     {**GOOD, "thumbprint": "ab" * 32},
     {**GOOD, "request_id": "x" * 129},
     {**GOOD, "decision": "bypass"},
+    {**GOOD, "candidate": {**CANDIDATE, "outcome": "same"}},
+    {**GOOD, "candidate": {"outcome": "would_allow"}},
+    {**GOOD, "candidate": "would_allow"},
     {**ALLOWED, "reason": "path_denied"},
     {**ALLOWED, "rule": None},
     {**ALLOWED, "rule": "allow[0]"},

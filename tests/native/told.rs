@@ -61,7 +61,7 @@ fn the_record_says_everything_that_was_found_out_and_nothing_else() {
                 "decision": "allow", "status": null, "reason": null, "enforcement": "enforce", "policy_id": "v1",
                 "client_id": "acme", "profile_id": "partner", "principal": "arn:acme", "thumbprint": thumbprint,
                 "binding": "bound", "rule": "profiles.partner.allow[1]", "method": "GET", "path": "/payments/1",
-                "request_id": "r-1",
+                "request_id": "r-1", "candidate": null,
             }),
         ),
         (
@@ -106,7 +106,7 @@ fn the_record_says_everything_that_was_found_out_and_nothing_else() {
         let decision = decide(&policy, &Memory::default(), &request, proxy);
         let record: Value =
             serde_json::from_slice(&decision_record(policy.policy_id.as_deref(), &request, &decision)).unwrap();
-        assert_eq!(record.as_object().unwrap().len(), 14, "{name}");
+        assert_eq!(record.as_object().unwrap().len(), 15, "{name}");
         for (member, value) in expected.as_object().unwrap() {
             assert_eq!(&record[member], value, "{name}: {member}");
         }
