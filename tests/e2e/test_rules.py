@@ -152,12 +152,13 @@ def test_a_denied_method_stays_denied_and_the_others_stay_allowed(
 def test_no_header_changes_the_method_or_the_path_that_is_decided_about(
     envoy: Envoy, acme: Credential, bearer: Bearer, http: Client, header: str
 ) -> None:
-    with http(envoy.port("main"), ClientTls(acme)) as client:
-        for value in ("GET", "/read"):
-            for method, path, reason in [("DELETE", "/read", "method_not_allowed"), ("GET", "/tree/secret", "path_denied")]:
+    for value in ("GET", "/read"):
+        for method, path, reason in [("DELETE", "/read", "method_not_allowed"), ("GET", "/tree/secret", "path_denied")]:
+            # Envoy ends an HTTP/1.1 connection after a 400.
+            with http(envoy.port("main"), ClientTls(acme)) as client:
                 response = client.request(method, path, [bearer("acme", acme), (header, value)])
-                names_another = "-method" in header and value != method
-                verdicts.refused(response, "request_malformed" if names_another else reason)
+            names_another = "-method" in header and value != method
+            verdicts.refused(response, "request_malformed" if names_another else reason)
 
 
 @pytest.mark.parametrize("method", ["get", "Get", "FOO", "PRI", "G-T", "GET2", "purge", "!#$%&'*+.^_`|~"])
