@@ -11,6 +11,7 @@ from harness import verdicts
 from harness.envoy import Envoy
 from harness.filters import Config
 from harness.http1 import Http1
+from harness.http2 import Http2
 from harness.listener import Listener
 from harness.pki import Authority, Credential
 from harness.tls import ClientTls
@@ -50,7 +51,7 @@ POLICY: Config = {
 
 @pytest.fixture(scope="module")
 def envoy(start_envoy: StartEnvoy) -> Envoy:
-    return start_envoy(Listener("main", POLICY), Listener("apart", POLICY), concurrency=2)
+    return start_envoy(*(Listener(name, POLICY) for name in ("main", "apart", "third")), concurrency=2)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,7 @@ def people(issuer: Authority) -> dict[str, Credential]:
 def test_exactly_the_burst_passes_through_two_workers(
     envoy: Envoy, people: dict[str, Credential], http: Client
 ) -> None:
-    port = envoy.port("main" if http is Http1 else "apart")
+    port = envoy.port({Http1: "main", Http2: "apart"}.get(http, "third"))
 
     def ask(_: int) -> int:
         with http(port, ClientTls(people["crowd"])) as client:
