@@ -34,11 +34,14 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("http-method-override", Method),
     ("l5d-client-id", Client), // Linkerd
     ("method-override", Method),
+    ("path-info", Target),
     ("proxy-auth-cert", Client), // iPlanet
     ("proxy-issuer-dn", Client),
     ("proxy-user-dn", Client),
-    ("ssl-*", Client),      // nginx, Apache httpd, Tomcat, SAP
-    ("sslclient*", Client), // F5
+    ("request-uri", Target),
+    ("script-name", Target), // gunicorn cuts it off the path
+    ("ssl-*", Client),       // nginx, Apache httpd, Tomcat, SAP
+    ("sslclient*", Client),  // F5
     ("tls-client*", Client),
     ("verified", Client),
     ("wl-proxy-client-cert*", Client), // WebLogic
@@ -74,6 +77,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-http-destinationurl", Target),
     ("x-http-method", Method),          // OData, SharePoint
     ("x-http-method-override", Method), // Rack, Symfony, ASP.NET, Express
+    ("x-http-path", Target),
     ("x-http-path-override", Target),
     ("x-http-verb-override", Method),
     ("x-invoke-path", Target),  // Next.js
@@ -84,6 +88,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-mtls-*", Client),
     ("x-original-method", Target), // ingress-nginx
     ("x-original-path", Target),
+    ("x-original-request-uri", Target),
     ("x-original-uri", Target), // ingress-nginx
     ("x-original-url", Target), // IIS, Laminas, Symfony, WordPress
     ("x-override-method", Method),
@@ -94,6 +99,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-proxy-url", Target),
     ("x-replaced-path", Target), // Traefik
     ("x-request-uri", Target),
+    ("x-rewrite-path", Target),
     ("x-rewrite-uri", Target),
     ("x-rewrite-url", Target), // IIS, Laminas, Symfony, WordPress
     ("x-script-name", Target), // Flask
