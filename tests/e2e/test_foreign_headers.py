@@ -37,7 +37,7 @@ CLIENTS = (
 
 TARGETS = (
     "x-original-url", "x-rewrite-url", "x-original-uri", "x-original-path", "x-forwarded-uri", "x-forwarded-method",
-    "x-waws-unencoded-url", "x-request-uri", "x-envoy-original-path", "x-script-name",
+    "x-waws-unencoded-url", "x-request-uri", "x-envoy-original-path", "x-script-name", "script-name", "path-info", "request-uri",
 )
 STRIPPED = ("x-forwarded-user", "x-tenant-id", "x-tenant-")
 METHODS = ("x-http-method-override", "x-http-method", "x-method-override")
