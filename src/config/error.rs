@@ -28,9 +28,7 @@ impl ConfigError {
         let expected = abridged(&expected.to_string());
         Self { path, problem: format!("found {shown}{cut}, expected {expected}") }
     }
-}
 
-impl ConfigError {
     /// Its path in a document that holds this one behind `place`, which ends with a dot.
     pub(super) fn path_inside(&self, place: &str) -> String {
         match self.path.as_str() {
