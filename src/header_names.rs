@@ -23,45 +23,49 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("-wscc", Client), // `$WSCC` and `$WSRU` of WebSphere
     ("-wsru", Client),
     ("akamai-cc-*", Client),
-    ("cert-*", Client),          // Keycloak, IIS
-    ("cf-cert-*", Client),       // Cloudflare
-    ("cf-client-cert*", Client), // Cloudflare
-    ("client-cert*", Client),    // RFC 9440
+    ("client-dn*", Client),
+    ("client-fingerprint*", Client),
+    ("client-i-dn*", Client),
+    ("client-issuer*", Client),
+    ("client-s-dn*", Client),
+    ("client-san*", Client),
+    ("client-serial*", Client),
+    ("client-spiffe*", Client),
+    ("client-subject*", Client),
     ("client-to-edge*", Client), // Akamai
-    ("clientcert*", Client),
-    ("cloudfront-viewer-cert*", Client),
-    ("dn", Client), // nginx guides, beside `verified`
+    ("client-verif*", Client),
+    ("client-x509*", Client),
     ("http-method-override", Method),
     ("l5d-client-id", Client), // Linkerd
     ("method-override", Method),
     ("path-info", Target),
-    ("proxy-auth-cert", Client), // iPlanet
-    ("proxy-issuer-dn", Client),
-    ("proxy-user-dn", Client),
     ("request-uri", Target),
     ("script-name", Target), // gunicorn cuts it off the path
-    ("ssl-*", Client),       // nginx, Apache httpd, Tomcat, SAP
-    ("sslclient*", Client),  // F5
-    ("tls-client*", Client),
+    ("spiffe*", Client),
+    ("ssl-*", Client),      // nginx, Apache httpd, Tomcat, SAP
+    ("sslclient*", Client), // F5
+    ("tls-*", Client),
+    ("tlsclient*", Client),
     ("verified", Client),
-    ("wl-proxy-client-cert*", Client), // WebLogic
-    ("x-amzn-mtls-*", Client),
     ("x-anonymous-consumer", Client), // Kong
     ("x-arr-*", Client),              // Azure, IIS
-    ("x-cert*", Client),
     ("x-client-cert-thumbprint", Finding),
-    ("x-client-cn", Client), // nginx, Apache httpd, Puppet
     ("x-client-common-name", Client),
     ("x-client-dn*", Client),
     ("x-client-fingerprint*", Client),
-    ("x-client-i-dn", Client),
+    ("x-client-fp", Client),
+    ("x-client-hash", Client),
+    ("x-client-i-dn*", Client),
     ("x-client-id", Finding),
     ("x-client-identity", Finding),
     ("x-client-issuer*", Client),
+    ("x-client-o", Client), // attributes of a distinguished name
+    ("x-client-ou", Client),
     ("x-client-principal", Finding),
-    ("x-client-s-dn", Client),
+    ("x-client-s-dn*", Client),
     ("x-client-san*", Client),
     ("x-client-serial*", Client),
+    ("x-client-sha*", Client),
     ("x-client-spiffe*", Client),
     ("x-client-subject*", Client),
     ("x-client-thumbprint*", Client),
@@ -80,13 +84,13 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-http-path", Target),
     ("x-http-path-override", Target),
     ("x-http-verb-override", Method),
-    ("x-invoke-path", Target),  // Next.js
+    ("x-invoke-path", Target), // Next.js
+    ("x-linkerd-client-id", Client),
     ("x-matched-path", Target), // Next.js
     ("x-method-override", Method),
     ("x-ms-client-principal*", Client), // Azure
     ("x-ms-original-url", Target),      // Azure
-    ("x-mtls-*", Client),
-    ("x-original-method", Target), // ingress-nginx
+    ("x-original-method", Target),      // ingress-nginx
     ("x-original-path", Target),
     ("x-original-request-uri", Target),
     ("x-original-uri", Target), // ingress-nginx
@@ -94,7 +98,6 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-override-method", Method),
     ("x-override-url", Target),
     ("x-path-info", Target),
-    ("x-peer-cert*", Client),
     ("x-profile-id", Finding),
     ("x-proxy-url", Target),
     ("x-replaced-path", Target), // Traefik
@@ -102,10 +105,11 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-rewrite-path", Target),
     ("x-rewrite-uri", Target),
     ("x-rewrite-url", Target), // IIS, Laminas, Symfony, WordPress
+    ("x-rh-identity", Client), // Red Hat
     ("x-script-name", Target), // Flask
     ("x-spiffe*", Client),
     ("x-ssl*", Client), // HAProxy, OpenShift, SAP
-    ("x-tls-cert*", Client),
+    ("x-tls-*", Client),
     ("x-waws-unencoded-url", Target), // Azure
     ("x-wso2-*", Client),
     ("xfcc*", Client),
@@ -113,11 +117,16 @@ const KNOWN: &[(&str, Meaning)] = &[
 
 /// What a header of this name could mean.
 pub fn meaning(name: &[u8]) -> Option<Meaning> {
-    let Some(rest) = after_x(name) else {
-        return BEGINNINGS.find(*name.first()?, name);
+    let known = match after_x(name) {
+        Some(rest) => AFTER_X.find(*rest.first()?, name),
+        None => BEGINNINGS.find(*name.first()?, name),
     };
-    AFTER_X.find(*rest.first()?, name).or_else(|| names_client_certificate(rest).then_some(Client))
+    known.or_else(|| (names_a_certificate(name) && !is_spelled(name, CALLERS_OWN)).then_some(Client))
 }
+
+/// The certificate of a signature over the request (Berlin Group, PSD2). The upstream verifies that signature with it, so
+/// that it says nothing by itself.
+const CALLERS_OWN: &str = "tpp-signature-certificate";
 
 /// The rest of a name that begins with `x-`.
 fn after_x(name: &[u8]) -> Option<&[u8]> {
@@ -139,22 +148,37 @@ fn ends_with(name: &[u8], known: &str) -> bool {
     name.len().checked_sub(known.len()).and_then(|at| name.get(at..)).is_some_and(|end| is_spelled(end, known))
 }
 
-/// Vendors and guides put their own words in front: `X-Forwarded-Tls-Client-Cert-Info`, `X-RHSM-SSL-Client-Cert`,
-/// `X-Amzn-Mtls-Clientcert-Leaf`. So `client` beside `cert`, `ssl` or `tls` counts anywhere in a name.
-fn names_client_certificate(name: &[u8]) -> bool {
-    // No letter of it occurs twice, so each sixth character says whether, and where, the word can begin.
-    name.iter().enumerate().skip(CLIENT.len() - 1).step_by(CLIENT.len()).any(|(at, letter)| {
-        let place = PLACES.get(usize::from(*letter)).and_then(|place| usize::from(*place).checked_sub(1));
-        let Some((before, word)) = place.and_then(|place| name.split_at_checked(at - place)) else {
-            return false;
-        };
-        begins_with(word, CLIENT)
-            && (word.get(CLIENT.len()..).is_some_and(|rest| begins_with(rest, "cert") || begins_with(rest, "-cert"))
-                || ["ssl", "ssl-", "tls", "tls-"].iter().any(|end| ends_with(before, end)))
-    })
+/// Does a name speak of a certificate, whatever else it says? Vendors and guides put their own words around:
+/// `X-Forwarded-Tls-Client-Cert-Info`, `CF-Cert-Subject-DN`, `X-Amzn-Mtls-Clientcert-Leaf`, `X-RHSM-SSL-Client-Cert`.
+///
+/// It does if one of its words begins with `cert` or `mtls`, if `client` is beside `cert`, `ssl` or `tls`, or if its last
+/// word is `dn` or `cn`, attributes of a subject.
+fn names_a_certificate(name: &[u8]) -> bool {
+    let is_word_start = |before: &[u8]| before.last().is_none_or(|last| folded(*last) == b'-');
+    let ends_with_any = |before: &[u8], ends: &[&str]| ends.iter().any(|end| ends_with(before, end));
+    // No word has a letter twice, and each has four or more, so each fourth character says whether, and where, one can begin.
+    let has_word = name.iter().enumerate().skip(3).step_by(4).any(|(at, letter)| {
+        let Some(places) = PLACES.get(usize::from(*letter)) else { return false };
+        WORDS.iter().zip(places).any(|(word, place)| {
+            let start = usize::from(*place).checked_sub(1).and_then(|place| at.checked_sub(place));
+            let Some((before, rest)) = start.and_then(|start| name.split_at_checked(start)) else { return false };
+            begins_with(rest, word)
+                && match *word {
+                    CLIENT => ends_with_any(before, &["ssl", "ssl-", "tls", "tls-"]),
+                    CERT => is_word_start(before) || ends_with_any(before, &["client", "peer", "ssl", "tls", "user"]),
+                    _ => is_word_start(before),
+                }
+        })
+    });
+    has_word
+        || name.split_last_chunk().is_some_and(|(before, [first, last])| {
+            matches!((folded(*first), folded(*last)), (b'd' | b'c', b'n')) && is_word_start(before)
+        })
 }
 
+const CERT: &str = "cert";
 const CLIENT: &str = "client";
+const WORDS: [&str; 3] = [CERT, CLIENT, "mtls"];
 
 /// A character as an upstream may see it.
 fn folded(byte: u8) -> u8 {
@@ -179,18 +203,23 @@ const fn fold_all() -> [u8; 256] {
     folded
 }
 
-/// The place of each letter in [`CLIENT`], counted from 1; 0: it is not there.
-static PLACES: [u8; 256] = places();
+/// The place of each letter in each of [`WORDS`], counted from 1; 0: it is not there.
+static PLACES: [[u8; WORDS.len()]; 256] = places();
 
 #[allow(clippy::indexing_slicing, clippy::as_conversions)]
-const fn places() -> [u8; 256] {
-    let mut places = [0; 256];
-    let mut index = 0;
-    while index < CLIENT.len() {
-        let letter = CLIENT.as_bytes()[index];
-        places[letter as usize] = index as u8 + 1;
-        places[letter.to_ascii_uppercase() as usize] = index as u8 + 1;
-        index += 1;
+const fn places() -> [[u8; WORDS.len()]; 256] {
+    let mut places = [[0; WORDS.len()]; 256];
+    let mut word = 0;
+    while word < WORDS.len() {
+        let letters = WORDS[word].as_bytes();
+        let mut index = 0;
+        while index < letters.len() {
+            let place = index as u8 + 1;
+            places[letters[index] as usize][word] = place;
+            places[letters[index].to_ascii_uppercase() as usize][word] = place;
+            index += 1;
+        }
+        word += 1;
     }
     places
 }
@@ -306,24 +335,47 @@ mod tests {
                 None => is_spelled(name.as_bytes(), known),
             };
             let expected = KNOWN.iter().find(|(known, _)| matches(known)).map(|(_, meaning)| *meaning);
-            prop_assert_eq!(meaning(name.as_bytes()), expected);
+            prop_assert_eq!(meaning(name.as_bytes()), expected.or_else(|| plainly_names_a_certificate(&name).then_some(Client)));
         }
+    }
+
+    /// The same rule, as it would be written without regard to cost.
+    fn plainly_names_a_certificate(name: &str) -> bool {
+        let name: String = name.bytes().map(|byte| char::from(folded(byte))).collect();
+        let together = [
+            "clientcert",
+            "peercert",
+            "sslcert",
+            "tlscert",
+            "usercert",
+            "sslclient",
+            "ssl-client",
+            "tlsclient",
+            "tls-client",
+        ];
+        name.split('-').any(|word| word.starts_with("cert") || word.starts_with("mtls"))
+            || together.iter().any(|words| name.contains(words))
+            || name.split('-').next_back().is_some_and(|word| matches!(word, "dn" | "cn"))
     }
 
     proptest! {
         #[test]
-        fn a_client_beside_a_certificate_is_found_at_any_place(before in "[a-z-]{0,13}", between in "-?", behind in "[a-z-]{0,7}") {
-            let name = format!("x-{before}client{between}cert{behind}");
-            prop_assert!(meaning(name.as_bytes()).is_some(), "{}", name);
-            let name = format!("x-{before}tls{between}client{behind}");
-            prop_assert!(meaning(name.as_bytes()).is_some(), "{}", name);
-            let name = format!("x-client-client-{before}client-cert");
-            prop_assert!(meaning(name.as_bytes()).is_some(), "{}", name);
+        fn a_certificate_is_found_at_any_place_of_a_name(
+            pieces in prop::collection::vec(
+                prop::sample::select(vec![
+                    "cert", "CERT", "mtls", "mTLS", "client", "Client", "ssl", "tls", "peer", "user", "dn", "cn", "-", "_", ".",
+                    "c", "ce", "m", "mt", "cl", "clien", "t", "x-", "con", "info",
+                ]),
+                0..7,
+            ),
+        ) {
+            let name = pieces.concat();
+            prop_assert_eq!(names_a_certificate(name.as_bytes()), plainly_names_a_certificate(&name), "{}", name);
         }
     }
 
     #[test]
-    fn a_client_beside_a_certificate_is_known_whatever_stands_in_front() {
+    fn a_name_that_speaks_of_a_certificate_is_known_whatever_else_it_says() {
         for name in [
             "x-client-cert",
             "x-client-certificate-subject",
@@ -338,6 +390,36 @@ mod tests {
             "x-nginx-sslclient-verify",
             "x-vendor.tls.client.subject",
             "x-tlsclientcn",
+            "cert",
+            "Certificate",
+            "peer-cert",
+            "X-PeerCertificate",
+            "tls-cert",
+            "TlsClientCert",
+            "x-sslcert",
+            "x-mtls",
+            "mtls-client",
+            "x-fapi-mtls",
+            "mTLS",
+            "forwarded-client-cert",
+            "x-forwarded-cert",
+            "x-forwarded-dn",
+            "x-forwarded-client-dn",
+            "x-nginx-cert",
+            "x-dn",
+            "dn",
+            "x-cn",
+            "client-dn",
+            "issuer_dn",
+            "x-subject-dn",
+            "x-user-dn",
+            "x-client-cn",
+            "ms-aspnetcore-clientcert",
+            "x-rh-certauth-cn",
+            "eidas-cert",
+            "x-openbanking-cert",
+            "https-client-cert",
+            "x-usercert-pem",
         ] {
             assert_eq!(meaning(name.as_bytes()), Some(Client), "{name}");
         }
@@ -397,6 +479,17 @@ mod tests {
             "x-csrf-token",
             "x-requested-with",
             "x-clien",
+            "x-client-name",
+            "x-client-origin",
+            "client-id",
+            "x-concert-id",
+            "x-cdn",
+            "x-cdn-loop",
+            "cdn",
+            "n",
+            "expect-ct",
+            "tpp-signature-certificate",
+            "TPP_Signature_Certificate",
         ] {
             assert_eq!(meaning(name.as_bytes()), None, "{name}");
         }

@@ -43,7 +43,7 @@ pub enum PathError {
     EncodedSlash,
     /// `;` or `%3B`
     Semicolon,
-    /// A control character, raw or encoded; `%00` above all.
+    /// A raw space, or a control character of Unicode, raw or encoded: `%00` above all.
     ControlCharacter,
     /// `%` without two hexadecimal digits behind it.
     PercentEncoding,
@@ -93,8 +93,9 @@ impl<'a> CanonicalPath<'a> {
             return std::str::from_utf8(raw).map(|path| Self(Cow::Borrowed(path))).map_err(|_| PathError::Utf8);
         }
         let decoded = percent_decode(raw).ok_or(PathError::PercentEncoding)?;
-        if std::str::from_utf8(&decoded).is_err() {
-            return Err(PathError::Utf8);
+        let text = std::str::from_utf8(&decoded).map_err(|_| PathError::Utf8)?;
+        if text.contains(char::is_control) {
+            return Err(PathError::ControlCharacter);
         }
         let normal = normalise_escapes(raw, rules)?;
         if normal.contains("//") {
@@ -154,7 +155,7 @@ fn normalise_escapes(raw: &[u8], rules: PathRules) -> Result<String, PathError> 
         };
         let meant = meant.ok_or(PathError::PercentEncoding)?;
         match (meant, escaped) {
-            (0..=0x1f | 0x7f, _) | (b' ', false) => return Err(PathError::ControlCharacter),
+            (b' ', false) => return Err(PathError::ControlCharacter),
             (b'\\', false) => return Err(PathError::Backslash),
             (b'/' | b'\\', true) if rules.encoded_slashes == Ambiguous::Reject => return Err(PathError::EncodedSlash),
             (b';', _) if rules.semicolons == Ambiguous::Reject => return Err(PathError::Semicolon),
@@ -277,6 +278,10 @@ mod tests {
             ("/a%00", PathError::ControlCharacter),
             ("/a%0d%0a", PathError::ControlCharacter),
             ("/a\0", PathError::ControlCharacter),
+            ("/%7f", PathError::ControlCharacter),
+            ("/%C2%80", PathError::ControlCharacter),
+            ("/%c2%85", PathError::ControlCharacter),
+            ("/\u{9f}", PathError::ControlCharacter),
             ("/a b", PathError::ControlCharacter),
             ("/a%", PathError::PercentEncoding),
             ("/a%2", PathError::PercentEncoding),

@@ -31,7 +31,7 @@ CLIENTS = (
     "x-ssl-cert", "x-ssl-subject", "x-ssl-client-s-dn", "ssl-client-s-dn", "ssl-cipher", "sslclientcertsubject",
     "client-cert-subject", "cf-client-cert-sha256", "cf-cert-subject-dn", "cloudfront-viewer-cert-subject", "x-arr-ssl",
     "x-wso2-client-certificate", "akamai-cc-der", "wl-proxy-client-cert", "$wscc", "l5d-client-id", "x-consumer-username",
-    "x-rhsm-ssl-client-cert",
+    "x-rhsm-ssl-client-cert", "cert", "x-forwarded-dn", "x-cn", "mtls-client", "x-tls-subject", "client-subject", "x-rh-certauth-cn",
 )
 """Headers in which other proxies and their guides tell of clients."""
 
