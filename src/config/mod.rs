@@ -114,7 +114,7 @@ impl Policy {
             _ => None,
         };
         match object {
-            Some(object) if !object.fields.is_empty() && configuration.contains(&0x12) => {
+            Some(object) if configuration.contains(&0x12) => {
                 drop(configuration);
                 Self::from_json(Value::Object(object.into_json()).to_string())
             }

@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use super::fetch;
 use super::gauges::Gauges;
 use super::host::{self, Host};
-use super::waiting::{MAX_WAITING, Waiting};
+use super::waiting::{Caller, Waiting};
 use super::worker::Worker;
 use crate::config::Policy;
 use crate::feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
@@ -54,13 +54,12 @@ impl Feeds {
     }
 
     /// Lets a request wait for lists that have not come yet, in the first moments of a worker and not later.
-    pub fn wait(&self, worker: &Worker, context: u32) -> bool {
+    pub fn wait(&self, worker: &Worker, context: u32, caller: Caller) -> bool {
         let missing = watches(worker).filter(Watch::is_missing);
         let patience = missing.map(|watch| watch.feed.fetch.patience()).max();
         let until = patience.map(|patience| self.began_at.get().saturating_add(patience));
         match (until, Host.monotonic()) {
-            // Whoever waits for these has a certificate.
-            (Some(until), Ok(now)) if now < until => self.waiting.admit(context, until, (), MAX_WAITING),
+            (Some(until), Ok(now)) if now < until => self.waiting.admit(context, caller, until, ()),
             _ => false,
         }
     }

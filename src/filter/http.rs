@@ -1,6 +1,7 @@
 //! One request: its headers in, one decision out.
 
 use super::host;
+use super::waiting::Caller;
 use super::worker::Worker;
 use crate::config::{AuditLog, Policy};
 use crate::decision::{Decision, Deny, Reason};
@@ -30,9 +31,9 @@ pub(super) fn request_headers(context: u32, worker: Option<&Worker>) -> Action {
     let Some(worker) = worker else {
         return refuse(&unconfigured(), &Request::default());
     };
-    conclude(worker, |deny, is_anonymous| match deny.reason {
-        Reason::TokenKeyUnknown | Reason::KeysUnavailable => worker.wait_for_keys(context, deny, is_anonymous),
-        Reason::RevocationUnavailable => worker.feeds.wait(worker, context),
+    conclude(worker, |deny, caller| match deny.reason {
+        Reason::TokenKeyUnknown | Reason::KeysUnavailable => worker.wait_for_keys(context, caller, deny),
+        Reason::RevocationUnavailable => worker.feeds.wait(worker, context, caller),
         _ => false,
     })
 }
@@ -48,8 +49,9 @@ pub(super) fn request_trailers(worker: Option<&Worker>) -> Action {
 
 /// Decides about a paused request, in whose context this is called: for good, unless it may wait for lists that are on their way.
 pub(super) fn resume(worker: &Worker, context: u32, may_wait: bool) {
-    let waits =
-        |deny: &Deny, _| may_wait && deny.reason == Reason::RevocationUnavailable && worker.feeds.wait(worker, context);
+    let waits = |deny: &Deny, caller| {
+        may_wait && deny.reason == Reason::RevocationUnavailable && worker.feeds.wait(worker, context, caller)
+    };
     if conclude(worker, waits) == Action::Continue
         && let Err(problem) = host::continue_request()
     {
@@ -57,9 +59,9 @@ pub(super) fn resume(worker: &Worker, context: u32, may_wait: bool) {
     }
 }
 
-/// Reads a request, decides about it, and carries that out. Where `wait` says so, given the refusal and whether the request has no
-/// certificate, it is put off.
-fn conclude(worker: &Worker, wait: impl FnOnce(&Deny, bool) -> bool) -> Action {
+/// Reads a request, decides about it, and carries that out. Where `wait` says so, given the refusal and the caller, it is
+/// put off.
+fn conclude(worker: &Worker, wait: impl FnOnce(&Deny, Caller) -> bool) -> Action {
     let bytes = host::map(host::HEADERS);
     let headers = bytes.as_deref().map_err(|problem| Deny::from(*problem));
     let headers = headers.and_then(|bytes| pairs::decode(bytes).ok_or_else(unknown_map));
@@ -74,7 +76,7 @@ fn conclude(worker: &Worker, wait: impl FnOnce(&Deny, bool) -> bool) -> Action {
         (_, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
     };
     if let Err(deny) = &decision.verdict
-        && wait(deny, decision.certificate.is_none())
+        && wait(deny, decision.certificate.as_ref().map(|certificate| *certificate.thumbprint.hash()))
     {
         return Action::Pause;
     }

@@ -9,7 +9,7 @@ use std::cell::Cell;
 use super::fetch::{self, Fetched};
 use super::gauges::Gauges;
 use super::host::{self, Host};
-use super::waiting::{MAX_BEFORE_ANONYMOUS, MAX_WAITING, Waiting};
+use super::waiting::{Caller, Waiting};
 use super::worker::Worker;
 use crate::bounds;
 use crate::config::Policy;
@@ -86,15 +86,14 @@ impl KeyFetcher {
     }
 
     /// Lets a request wait, unless it is not worth it: then it is to be refused now.
-    pub fn wait(&self, context: u32, for_a_key: bool, is_anonymous: bool) -> bool {
+    pub fn wait(&self, context: u32, caller: Caller, for_a_key: bool) -> bool {
         let Ok(now) = Host.monotonic() else {
             return false;
         };
         let patience = u64::from(self.fetch.timeout_ms) * MILLISECOND;
         let earliest = self.finished_at.get().saturating_add(COOLDOWN);
         let too_early = for_a_key && self.in_flight.get().is_none() && earliest > now.saturating_add(patience);
-        let most = if is_anonymous { MAX_BEFORE_ANONYMOUS } else { MAX_WAITING };
-        if too_early || !self.waiting.admit(context, now.saturating_add(patience), for_a_key, most) {
+        if too_early || !self.waiting.admit(context, caller, now.saturating_add(patience), for_a_key) {
             return false;
         }
         self.wanted.set(true);

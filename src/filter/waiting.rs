@@ -2,11 +2,11 @@
 
 use std::cell::RefCell;
 
-/// Requests that may wait for one thing in a worker at once; more are refused.
-pub(super) const MAX_WAITING: usize = 1024;
-/// A request without a certificate does not wait where so many wait already, so that callers whom nobody knows leave room for
-/// those who are known.
-pub(super) const MAX_BEFORE_ANONYMOUS: usize = 512;
+/// Requests that may wait for one thing in a worker at once.
+const MAX_WAITING: usize = 1024;
+
+/// Whose request it is: the SHA-256 of the caller's certificate. All callers without one count as one caller.
+pub(super) type Caller = Option<[u8; 32]>;
 
 /// Paused requests, with what is known of each.
 #[derive(Default)]
@@ -15,20 +15,23 @@ pub(super) struct Waiting<T>(RefCell<Vec<Paused<T>>>);
 /// A paused request.
 pub(super) struct Paused<T> {
     context: u32,
+    caller: Caller,
     /// Of [`Proxy::monotonic`](crate::proxy::Proxy::monotonic).
     pub until: u64,
     pub what: T,
 }
 
 impl<T> Waiting<T> {
-    /// Lets a request wait, where fewer than `most` do.
-    pub fn admit(&self, context: u32, until: u64, what: T, most: usize) -> bool {
+    /// Lets a request wait, if its caller has fewer waiting requests than there are free places: so there is room left for others,
+    /// however many a caller sends.
+    pub fn admit(&self, context: u32, caller: Caller, until: u64, what: T) -> bool {
         let mut waiting = self.0.borrow_mut();
-        let has_room = waiting.len() < most;
-        if has_room {
-            waiting.push(Paused { context, until, what });
+        let own = waiting.iter().filter(|paused| paused.caller == caller).count();
+        let is_admitted = own < MAX_WAITING.saturating_sub(waiting.len());
+        if is_admitted {
+            waiting.push(Paused { context, caller, until, what });
         }
-        has_room
+        is_admitted
     }
 
     /// A request is gone; a client does not wait for ever.

@@ -7,6 +7,7 @@ use super::host::{self, Host};
 use super::http;
 use super::inventory::{self, Inventory};
 use super::keys::KeyFetcher;
+use super::waiting::Caller;
 use crate::authorize::decide;
 use crate::candidate::decide_beside;
 use crate::config::{ConfigError, Policy};
@@ -167,9 +168,9 @@ impl Worker {
     }
 
     /// Lets a request wait for keys, unless it is not worth it.
-    pub fn wait_for_keys(&self, context: u32, deny: &Deny, is_anonymous: bool) -> bool {
+    pub fn wait_for_keys(&self, context: u32, caller: Caller, deny: &Deny) -> bool {
         let keys = self.keys.iter().find(|keys| deny.key_set.map(usize::from) == Some(keys.key_set));
-        keys.is_some_and(|keys| keys.wait(context, deny.reason == Reason::TokenKeyUnknown, is_anonymous))
+        keys.is_some_and(|keys| keys.wait(context, caller, deny.reason == Reason::TokenKeyUnknown))
     }
 
     /// A request is gone.

@@ -1,11 +1,12 @@
-"""The room for requests that wait for keys: callers without a certificate leave some of it for others."""
+"""The room for requests that wait for keys: no caller takes the places of all others."""
 
 from __future__ import annotations
 
+import pytest
 import scene
 from host import Stream, Vm
 
-WAITING, BEFORE_ANONYMOUS = 1024, 512
+WAITING = 1024
 
 
 def _start() -> Vm:
@@ -19,15 +20,22 @@ def _waits(stream: Stream) -> bool:
     return not stream.passed and stream.response is None
 
 
-def test_callers_without_a_certificate_leave_room_for_those_who_have_one() -> None:
+@pytest.mark.parametrize("callers", [(None, "acme", "other"), ("acme", None, "other")])
+def test_no_caller_takes_the_room_of_another(callers: tuple[str | None, ...]) -> None:
     vm, bearer = _start(), scene.token()
-    anonymous = [vm.request(scene.headers(bearer=bearer), scene.connection(None)) for _ in range(BEFORE_ANONYMOUS + 1)]
-    assert all(map(_waits, anonymous[:-1]))
-    refused = anonymous[-1].response
-    assert refused is not None and refused.details == "keys_unavailable"
-    known = [vm.request(scene.headers(bearer=bearer), scene.connection(number=2)) for _ in range(WAITING - BEFORE_ANONYMOUS + 1)]
-    assert all(map(_waits, known[:-1])) and not _waits(known[-1])
-    # Room that is left is there for whoever comes next.
-    vm.end(known[0])
-    assert _waits(vm.request(scene.headers(bearer=bearer), scene.connection(number=2)))
-    assert not _waits(vm.request(scene.headers(bearer=bearer), scene.connection(None)))
+
+    def ask(caller: str | None) -> Stream:
+        return vm.request(scene.headers(bearer=bearer), scene.connection(caller, callers.index(caller)))
+
+    free = WAITING
+    for caller in callers:
+        share = free // 2
+        waiting = [ask(caller) for _ in range(share + 1)]
+        assert [_waits(stream) for stream in waiting] == [True] * share + [False]
+        refused = waiting[-1].response
+        assert refused is not None and refused.details == "keys_unavailable", caller
+        free -= share
+    # A place that becomes free is there for the next request.
+    vm.end(waiting[0])
+    assert _waits(ask(callers[-1]))
+    assert not _waits(ask(callers[-1]))

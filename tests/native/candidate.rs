@@ -51,6 +51,12 @@ fn ask(policies: &(Policy, Policy), proxy: &FakeProxy, path: &str, more: &[(&str
 }
 
 #[test]
+fn a_message_about_a_candidates_setting_names_the_candidate() {
+    let (policy, candidate) = beside(json());
+    assert_eq!((policy.place(), candidate.place()), ("", "candidate."));
+}
+
+#[test]
 fn a_candidate_says_what_it_would_have_done_where_that_differs() {
     use CandidateOutcome::{OtherReason, Same, WouldAllow, WouldDeny};
     let rules = |paths: Value| changed(|json| json["profiles"]["partner"]["allow"] = json!([{"paths": paths}]));

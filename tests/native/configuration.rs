@@ -342,6 +342,9 @@ fn a_struct_of_protobuf_is_read_like_json() {
     assert_eq!(Policy::read(crate::proxy::protobuf_struct(&json)).unwrap().policy_id.as_deref(), Some("v2"));
     assert_eq!(Policy::read(format!("\n{json}").into_bytes()).unwrap().policy_id.as_deref(), Some("v2"));
     let wrong: Value = serde_json::from_str(&with("/token/leeway_seconds", json!(0.5))).unwrap();
+    // White space alone, which would be a Struct with one member, if that needed no value.
+    let blank = format!("\n{}", " ".repeat(33));
+    assert_eq!(Policy::read(blank.clone().into_bytes()).err(), Policy::from_json(blank).err());
     let problem = Policy::read(crate::proxy::protobuf_struct(&wrong)).err().unwrap();
     assert_eq!(problem.path, "token.leeway_seconds");
     assert!(Policy::read(Vec::new()).is_err());
@@ -606,5 +609,22 @@ fn an_error_does_not_repeat_a_whole_document() {
         let problem = refused(&json.to_string()).to_string();
         assert!(problem.chars().count() < 1000, "{problem}");
         assert!(problem.contains("expected"), "{problem}");
+    }
+}
+
+#[test]
+fn a_message_lists_ten_names_to_choose_from_and_says_if_there_are_more() {
+    let listed = |count: usize| {
+        let profiles: serde_json::Map<String, Value> =
+            (0..count).map(|at| (format!("p{at:02}"), json!({"allow": []}))).collect();
+        refused(&with("/profiles", Value::Object(profiles))).to_string()
+    };
+    let ten = "the name of a profile: p00, p01, p02, p03, p04, p05, p06, p07, p08, p09";
+    for (count, expected, is_cut) in
+        [(9, &ten[..ten.len() - 5], false), (10, ten, false), (11, ten, true), (12, ten, true)]
+    {
+        let text = listed(count);
+        assert!(text.contains(expected), "{text:?} should list {expected:?}");
+        assert_eq!(text.contains('…'), is_cut, "{text}");
     }
 }

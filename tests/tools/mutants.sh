@@ -10,7 +10,7 @@ readonly version=27.1.0
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 tool=$root/.tools/cargo-mutants
 report=$root/target/mutation
-slow=(reference:: vectors:: any_bit hostile:: a_changed_value a_signature_is_good)
+slow=(reference:: vectors:: spellings:: any_bit hostile:: a_changed_value a_signature_is_good a_hundred_thousand)
 
 if [[ $("$tool/bin/cargo-mutants" mutants --version 2>/dev/null) != "cargo-mutants $version" ]]; then
     # Unoptimised: it only waits for what it starts, and is there in a fraction of the time.
