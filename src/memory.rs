@@ -139,3 +139,44 @@ impl Memory {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decision::Reason;
+
+    fn seen() -> Rc<SeenForwarded> {
+        let client = Seen {
+            certificate: Rc::new(Certificate::blank()),
+            resolved: Err(Reason::IdentityMissing.into()),
+            checked: Checked::default(),
+            is_proxy: OnceCell::new(),
+        };
+        Rc::new(SeenForwarded { client: Rc::new(client), hops: Vec::new() })
+    }
+
+    #[test]
+    fn a_header_value_is_remembered_if_it_is_not_too_long() {
+        let memory = Memory::default();
+        for (length, is_remembered) in [(1, true), (8191, true), (8192, true), (8193, false)] {
+            let (value, seen) = (vec![b'a'; length], seen());
+            assert!(memory.forwarded(&value).is_none());
+            memory.remember_forwarded(&value, Rc::clone(&seen));
+            let found = memory.forwarded(&value);
+            assert_eq!(found.is_some_and(|found| Rc::ptr_eq(&found, &seen)), is_remembered, "{length}");
+        }
+    }
+
+    #[test]
+    fn the_header_value_that_was_not_used_for_longest_is_forgotten() {
+        let memory = Memory::default();
+        let value = |number: usize| number.to_be_bytes();
+        for number in 0..1024 {
+            memory.remember_forwarded(&value(number), seen());
+        }
+        assert!((0..1024).all(|number| memory.forwarded(&value(number)).is_some()));
+        memory.remember_forwarded(&value(1024), seen());
+        assert!(memory.forwarded(&value(0)).is_none());
+        assert!((1..=1024).all(|number| memory.forwarded(&value(number)).is_some()));
+    }
+}

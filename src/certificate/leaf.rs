@@ -369,7 +369,7 @@ mod tests {
         let server = (EXTENDED_KEY_USAGE, b"\x30\x0a\x06\x08\x2b\x06\x01\x05\x05\x07\x03\x01".as_slice());
         let unknown = (Oid::new_unwrap("1.3.6.1.4.1.99999.1"), b"".as_slice());
         let of = |extensions: &[(Oid, &[u8])]| {
-            let mut certificate = blank();
+            let mut certificate = Certificate::blank();
             for (kind, content) in extensions {
                 extension(*kind, true, content, &mut certificate).unwrap();
             }
@@ -380,23 +380,6 @@ mod tests {
         assert_eq!(of(&[unknown, server]), Some(Unsuitable::UnknownCriticalExtension));
         for extensions in [[authority, server], [server, authority], [unknown, authority], [authority, unknown]] {
             assert_eq!(of(&extensions), Some(Unsuitable::Authority));
-        }
-    }
-
-    fn blank() -> Certificate {
-        Certificate {
-            thumbprint: Thumbprint::of(b""),
-            subject: DistinguishedName::default(),
-            serial: None,
-            issuer: None,
-            validity: None,
-            key: None,
-            key_usage: None,
-            unsuitable: None,
-            uri_sans: Vec::new(),
-            dns_sans: Vec::new(),
-            email_sans: Vec::new(),
-            der: None,
         }
     }
 
@@ -418,7 +401,7 @@ mod tests {
         let texts: std::collections::HashSet<&str> = every.iter().map(|problem| problem.as_str()).collect();
         assert!(texts.len() == every.len() && texts.iter().all(|text| text.len() > 10));
         let name = b"\x86\x01a";
-        let mut certificate = blank();
+        let mut certificate = Certificate::blank();
         let names = name.repeat(MAX_ALTERNATIVE_NAMES + 1);
         let list = [&[0x30, 0x82, 3, 3][..], &names].concat();
         let found = extension(SUBJECT_ALTERNATIVE_NAME, false, &list, &mut certificate);

@@ -129,4 +129,23 @@ impl Certificate {
         }
         Ok(())
     }
+
+    /// One that says nothing.
+    #[cfg(test)]
+    pub(crate) fn blank() -> Self {
+        Self {
+            thumbprint: Thumbprint::of(b""),
+            subject: DistinguishedName::default(),
+            serial: None,
+            issuer: None,
+            validity: None,
+            key: None,
+            key_usage: None,
+            unsuitable: None,
+            uri_sans: Vec::new(),
+            dns_sans: Vec::new(),
+            email_sans: Vec::new(),
+            der: None,
+        }
+    }
 }

@@ -621,7 +621,7 @@ fn a_message_lists_ten_names_to_choose_from_and_says_if_there_are_more() {
     };
     let ten = "the name of a profile: p00, p01, p02, p03, p04, p05, p06, p07, p08, p09";
     for (count, expected, is_cut) in
-        [(9, &ten[..ten.len() - 5], false), (10, ten, false), (11, ten, true), (12, ten, true)]
+        [(9, ten.trim_end_matches(", p09"), false), (10, ten, false), (11, ten, true), (12, ten, true)]
     {
         let text = listed(count);
         assert!(text.contains(expected), "{text:?} should list {expected:?}");

@@ -12,6 +12,7 @@ mod formats;
 mod forwarded;
 mod host;
 mod hostile;
+mod identity;
 mod inventory;
 mod isolation;
 mod issuer;
