@@ -178,6 +178,14 @@ impl Watch<'_> {
         Err(problem)
     }
 
+    /// The worker that sent this request ends and will hear of no answer: another one may ask at once.
+    ///
+    /// # Errors
+    /// The shared values cannot be changed; the claim ends with its time.
+    pub fn withdraw(self, claim: u64) -> Result<(), String> {
+        self.note(claim, Attempt::default())
+    }
+
     /// Takes the answer to a claim.
     ///
     /// # Errors

@@ -96,7 +96,11 @@ extern "C" fn proxy_on_request_trailers(context: u32, _: usize) -> Action {
 extern "C" fn proxy_on_delete(context: u32) {
     match REQUESTS.with_borrow_mut(|requests| requests.remove(&context)) {
         Some(worker) => worker.forget(context),
-        None => drop(PLUGINS.with_borrow_mut(|plugins| plugins.remove(&context))),
+        None => {
+            if let Some(worker) = PLUGINS.with_borrow_mut(|plugins| plugins.remove(&context)) {
+                worker.withdraw();
+            }
+        }
     }
 }
 

@@ -74,6 +74,16 @@ impl Feeds {
         self.waiting.take(|_| true)
     }
 
+    /// This worker ends: what it has asked for and not got yet is for others to ask for.
+    pub fn withdraw(&self, worker: &Worker) {
+        for Sent { feed, claim, .. } in self.in_flight.take() {
+            if let Some(watch) = watches(worker).nth(feed) {
+                // What fails here ends with the time of the claim.
+                let _ = watch.withdraw(claim);
+            }
+        }
+    }
+
     /// Looks after every feed. Returns the requests that have waited long enough.
     pub fn tick(&self, worker: &Worker, now: u64) -> Vec<u32> {
         for watch in watches(worker) {

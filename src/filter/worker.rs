@@ -155,6 +155,12 @@ impl Worker {
             self.resume(keys.all_waiting(), false);
         }
         self.resume(self.feeds.all(), false);
+        self.withdraw();
+    }
+
+    /// It hears of no answer any more.
+    pub fn withdraw(&self) {
+        self.feeds.withdraw(self);
     }
 
     /// Decides about requests that have waited; those that waited for keys may have to wait for lists, too.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import feeds
 import pytest
@@ -167,6 +168,26 @@ def test_who_waits_is_decided_about_when_the_configuration_is_replaced() -> None
     early = _request(vm, 1)
     assert vm.configure_again()
     assert early.record["reason"] == "revocation_unavailable"
+
+
+@pytest.mark.parametrize("end", [Vm.configure_again, Vm.end_plugin])
+def test_what_a_worker_has_asked_for_when_it_ends_is_asked_for_again_at_once(end: Callable[[Vm], object]) -> None:
+    first = scene.start(feeds.feed())
+    first.tick(100)
+    call = feeds.call(first)
+    other = scene.load(feeds.feed())
+    other.shared, other.now = first.shared, first.now
+    assert other.configure(), other.log
+    other.tick(100)
+    assert not other.http_calls
+    end(first)
+    other.tick(100)
+    other.answer(feeds.call(other), feeds.GOOD, NOBODY)
+    assert _reason(other) is None
+    # An answer to the one that ended is nobody's.
+    first.answer(call, feeds.GOOD, REVOKED)
+    other.tick(100)
+    assert _reason(other) is None
 
 
 def test_a_known_request_costs_the_same_whatever_the_length_of_the_list() -> None:

@@ -221,6 +221,19 @@ fn the_next_fetch_is_due_when_it_should_be() {
 }
 
 #[test]
+fn what_a_worker_that_ends_had_asked_for_is_asked_for_at_once_and_no_other_claim_is_touched() {
+    let (policy, proxy) = (with_feed(&json!({"timeout_ms": 2_000})), FakeProxy::new());
+    let (ended, other) = (worker(), worker());
+    let look = |worker: &Worker, at: u64| worker.watch(&policy, &proxy).look(at).unwrap().map(|call| call.claim);
+    let claim = look(&ended, START).unwrap();
+    assert_eq!(look(&other, START + 1), None);
+    ended.watch(&policy, &proxy).withdraw(claim).unwrap();
+    assert!(look(&other, START + 2).is_some());
+    ended.watch(&policy, &proxy).withdraw(claim).unwrap();
+    assert_eq!(look(&ended, START + 3), None, "the claim of the other one");
+}
+
+#[test]
 fn a_list_that_nobody_leaves_is_fetched_again() {
     let (policy, proxy) = (with_feed(&json!({"refresh_seconds": 3_600, "max_stale_seconds": 7_200})), FakeProxy::new());
     let (first, other) = (worker(), worker());
