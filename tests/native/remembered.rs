@@ -1,11 +1,12 @@
 //! What a worker remembers is never a verdict: not of a token with another certificate, at another time or under other
 //! keys, and not of a connection's certificate after its end.
 
-use mtls_authz::{Algorithm, Decision, KeySet, Memory, Policy, Property, Reason, Request, decide};
+use mtls_authz::{Algorithm, Decision, KeySet, Memory, Policy, Property, Reason, Request, Thumbprint, decide};
 use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::certificates::{Leaf, Recipe, acme};
+use crate::formats::element;
 use crate::host::Host;
 use crate::issuer::{Issuer, key_set};
 use crate::proxy::{FakeProxy, NOW, headers};
@@ -308,6 +309,42 @@ fn a_note_is_of_one_validation_and_of_one_connection() {
     assert_eq!(request(&policy, &memory, &connection(&leaf), &token(&leaf)), Ok(()));
     let stranger = Host::new(FakeProxy::new());
     assert_eq!(request(&policy, &memory, &stranger, &token(&leaf)), Err(Reason::CertificateMissing));
+}
+
+#[test]
+fn a_certificate_that_its_properties_alone_describe_is_read_whole_once_a_header_brings_it() {
+    let policy = Policy::from_json(
+        json!({
+            "mode": "mtls",
+            "clients": {"acme": {"identities": [ID], "profiles": ["partner"]}},
+            "profiles": {"partner": {"allow": [{"paths": ["/payments"]}]}},
+        })
+        .to_string(),
+    )
+    .unwrap();
+    let (memory, leaf) = (Memory::default(), acme());
+    // Envoy before 1.38.
+    let host = FakeProxy::new()
+        .with(Property::PeerCertificateValid, [1])
+        .with(Property::PeerCertificateDigest, Thumbprint::of(&leaf.der).to_hex())
+        .with(Property::PeerSubject, "CN=acme")
+        .with(Property::PeerUriSan, ID);
+    let element = element(&leaf);
+    let ask = |more: &[(&str, &str)]| {
+        let before = host.asked.borrow().iter().filter(|asked| **asked == Property::PeerCertificate).count();
+        let headers = headers("GET", "/payments", more);
+        let decision = decide(&policy, &memory, &Request::new(&headers), &host);
+        let after = host.asked.borrow().iter().filter(|asked| **asked == Property::PeerCertificate).count();
+        let is_whole = decision.certificate.as_ref().map(|certificate| certificate.der.is_some());
+        assert_eq!(decision.verdict.map_err(|deny| deny.reason).err(), None);
+        (is_whole, after - before)
+    };
+    let header = [("x-forwarded-client-cert", element.as_str())];
+    for (more, is_whole, reads) in
+        [(&[][..], false, 1), (&[], false, 0), (&header, true, 1), (&header, true, 0), (&[], true, 0)]
+    {
+        assert_eq!(ask(more), (Some(is_whole), reads), "{more:?}");
+    }
 }
 
 #[test]

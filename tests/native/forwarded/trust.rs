@@ -138,6 +138,24 @@ fn an_expired_proxy_at_an_unknown_address_is_nobody_and_makes_nobody_welcome() {
 }
 
 #[test]
+fn a_proxy_that_may_have_been_revoked_is_neither_believed_nor_taken_for_a_stranger() {
+    let feed = |on_stale: &str| {
+        let feed = json!({"type": "json", "cluster": "c", "authority": "a", "path": "/", "on_stale": on_stale});
+        json!({"feeds": [feed]})
+    };
+    let (client, edge) = (acme(), edge());
+    let value = written(Format::Haproxy, &client);
+    for source in ["forwarded", "connection_or_forwarded"] {
+        for (on_stale, expected) in [("deny", Err(Reason::RevocationUnavailable)), ("allow", Ok("acme"))] {
+            let mut json = json(source, by_identity());
+            json["revocation"] = feed(on_stale);
+            let decision = once(&compiled(&json), &FakeProxy::new().presenting(&edge), &[("x-ssl-cert", &value)]);
+            assert_eq!(outcome(&decision), expected, "{source} {on_stale}");
+        }
+    }
+}
+
+#[test]
 fn a_proxy_is_known_by_every_kind_of_identity() {
     let (client, proxy) = (acme(), Recipe::new().cn("edge").dns("edge.example").issue());
     let named = Recipe::new().cn("edge").issue();
