@@ -154,31 +154,58 @@ fn ends_with(name: &[u8], known: &str) -> bool {
 /// It does if one of its words begins with `cert` or `mtls`, if `client` is beside `cert`, `ssl` or `tls`, or if its last
 /// word is `dn` or `cn`, attributes of a subject.
 fn names_a_certificate(name: &[u8]) -> bool {
-    let is_word_start = |before: &[u8]| before.last().is_none_or(|last| folded(*last) == b'-');
-    let ends_with_any = |before: &[u8], ends: &[&str]| ends.iter().any(|end| ends_with(before, end));
-    // No word has a letter twice, and each has four or more, so each fourth character says whether, and where, one can begin.
-    let has_word = name.iter().enumerate().skip(3).step_by(4).any(|(at, letter)| {
-        let Some(places) = PLACES.get(usize::from(*letter)) else { return false };
-        WORDS.iter().zip(places).any(|(word, place)| {
-            let start = usize::from(*place).checked_sub(1).and_then(|place| at.checked_sub(place));
-            let Some((before, rest)) = start.and_then(|start| name.split_at_checked(start)) else { return false };
-            begins_with(rest, word)
-                && match *word {
-                    CLIENT => ends_with_any(before, &["ssl", "ssl-", "tls", "tls-"]),
-                    CERT => is_word_start(before) || ends_with_any(before, &["client", "peer", "ssl", "tls", "user"]),
-                    _ => is_word_start(before),
-                }
-        })
-    });
-    has_word
-        || name.split_last_chunk().is_some_and(|(before, [first, last])| {
-            matches!((folded(*first), folded(*last)), (b'd' | b'c', b'n')) && is_word_start(before)
-        })
+    let ends_in_n = name.last().is_some_and(|last| last.eq_ignore_ascii_case(&b'n'));
+    any_t(name, |at| has_word(name, at)) || (ends_in_n && ["dn", "cn"].iter().any(|word| ends_with_word(name, word)))
 }
 
-const CERT: &str = "cert";
-const CLIENT: &str = "client";
-const WORDS: [&str; 3] = [CERT, CLIENT, "mtls"];
+/// Is the `t` at this place that of `cert`, `client` or `mtls`? What stands before it says which of them it can be.
+fn has_word(name: &[u8], at: usize) -> bool {
+    let (word, place) = match at.checked_sub(1).and_then(|before| name.get(before)) {
+        Some(b'r' | b'R') => ("cert", 3),
+        Some(b'n' | b'N') => ("client", 5),
+        Some(b'm' | b'M') => ("mtls", 1),
+        _ => return false,
+    };
+    let Some((before, rest)) = at.checked_sub(place).and_then(|start| name.split_at_checked(start)) else {
+        return false;
+    };
+    let together: &[&str] = match word {
+        "cert" => &["client", "peer", "ssl", "tls", "user"],
+        "client" => &["ssl", "ssl-", "tls", "tls-"],
+        _ => &[],
+    };
+    let is_alone = word != "client" && before.last().is_none_or(|last| folded(*last) == b'-');
+    begins_with(rest, word) && (is_alone || together.iter().any(|end| ends_with(before, end)))
+}
+
+fn ends_with_word(name: &[u8], word: &str) -> bool {
+    ends_with(name, word) && name.iter().rev().nth(word.len()).is_none_or(|before| folded(*before) == b'-')
+}
+
+/// Does this hold for the place of any `t` in a name? Eight bytes are looked at at a time, some of them perhaps twice.
+fn any_t(name: &[u8], mut holds: impl FnMut(usize) -> bool) -> bool {
+    let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) else {
+        return name.iter().enumerate().any(|(at, byte)| matches!(byte, b't' | b'T') && holds(at));
+    };
+    let mut any_in = |word: &[u8; 8], start: usize| {
+        const ONES: u64 = u64::from_ne_bytes([1; 8]);
+        // A byte is zero where there is a `t` of either case. The high bits of such bytes are set, and perhaps of bytes behind one.
+        let differs = (u64::from_le_bytes(*word) | (ONES << 5)) ^ (ONES * u64::from(b't'));
+        let mut found = differs.wrapping_sub(ONES) & !differs & (ONES << 7);
+        while found != 0 {
+            let place = usize::try_from(found.trailing_zeros() / 8).unwrap_or_default();
+            if holds(start + place) {
+                return true;
+            }
+            found &= found - 1;
+        }
+        false
+    };
+    any_in(first, 0)
+        || any_in(last, name.len() - 8)
+        || (name.len() > 16
+            && name.as_chunks::<8>().0.iter().enumerate().skip(1).any(|(number, word)| any_in(word, 8 * number)))
+}
 
 /// A character as an upstream may see it.
 fn folded(byte: u8) -> u8 {
@@ -201,27 +228,6 @@ const fn fold_all() -> [u8; 256] {
         byte += 1;
     }
     folded
-}
-
-/// The place of each letter in each of [`WORDS`], counted from 1; 0: it is not there.
-static PLACES: [[u8; WORDS.len()]; 256] = places();
-
-#[allow(clippy::indexing_slicing, clippy::as_conversions)]
-const fn places() -> [[u8; WORDS.len()]; 256] {
-    let mut places = [[0; WORDS.len()]; 256];
-    let mut word = 0;
-    while word < WORDS.len() {
-        let letters = WORDS[word].as_bytes();
-        let mut index = 0;
-        while index < letters.len() {
-            let place = index as u8 + 1;
-            places[letters[index] as usize][word] = place;
-            places[letters[index].to_ascii_uppercase() as usize][word] = place;
-            index += 1;
-        }
-        word += 1;
-    }
-    places
 }
 
 /// An entry of the table, as it is looked up.
@@ -474,6 +480,7 @@ mod tests {
             ":method",
             ":path",
             ":authority",
+            ":scheme",
             "access-control-request-method",
             "dpop",
             "x-csrf-token",

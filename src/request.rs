@@ -121,6 +121,10 @@ impl<'a> Request<'a> {
                 CLIENT_ID_NAME => &mut request.client_id,
                 PROFILE_ID_NAME => &mut request.profile_id,
                 FORWARDED_CLIENT_CERT_NAME => &mut request.forwarded_client_cert,
+                // Nearly every request has these, and they mean nothing here: they need not be looked up.
+                b":authority" | b":scheme" | b"accept" | b"user-agent" | b"x-forwarded-for" | b"x-forwarded-proto" => {
+                    continue;
+                }
                 name => {
                     let Some(meaning) = meaning(name) else {
                         continue;

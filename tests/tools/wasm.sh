@@ -198,9 +198,17 @@ mkdir -p "$root/.tools"
 clippy=(cargo clippy)
 choose_toolchain
 
-# No path of this machine inside the module. SIMD makes it a thirtieth smaller; Envoy's V8 has it on every machine that Envoy is built for.
+# No path of this machine inside the module. SIMD makes it a thirtieth smaller, and Envoy's V8 has it on every machine that
+# Envoy is built for; inlining less makes it smaller by another fortieth.
+flags=(
+    "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
+    "--remap-path-prefix=$root=/mtls-authz"
+    -Ctarget-feature=+simd128
+    -Cllvm-args=-inline-threshold=150
+)
 # shellcheck disable=SC2031  # what build_target sets is for its own subshell
-export CARGO_ENCODED_RUSTFLAGS="--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"$'\x1f'"--remap-path-prefix=$root=/mtls-authz"$'\x1f'"-Ctarget-feature=+simd128"
+CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
+export CARGO_ENCODED_RUSTFLAGS
 if [[ -f $root/Cargo.toml ]]; then
     mapfile -t profile < <(release_profile)
     ((${#profile[@]} == 0)) || export "${profile[@]}"
