@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """The demonstration's Envoy with a Prometheus that measures it, mixed traffic, and Grafana where there is one: `make observe`.
 
-Two Envoys are up: one with envoy.yaml as it is shipped, and one with the same policy in shadow mode, which fetches the keys of
-tokens by itself, so that every panel of the dashboard has something to show. Ctrl-C ends everything.
+Two Envoys are up: one with envoy.yaml as it is shipped and a candidate beside its policy, and one with the same policy in shadow
+mode, which fetches the keys of tokens by itself, so that every panel of the dashboard has something to show. Ctrl-C ends everything.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import os
 import random
 import shutil
@@ -19,6 +20,7 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "demo"))
@@ -94,6 +96,9 @@ class Observed(Stack):
         self._start_grafana()
         self._wait_until_measured()
 
+    def _envoy(self, name: str, text: str) -> subprocess.Popen[bytes]:
+        return super()._envoy(name, with_candidate(text) if name == "envoy" else text)
+
     def _shorten(self) -> None:
         """Lets one certificate end this week; no token is bound to it."""
         script = str(HERE.parent / "certs.sh")
@@ -164,6 +169,16 @@ class Observed(Stack):
         self.grafana = f"http://localhost:{port}"
 
 
+def with_candidate(text: str) -> str:
+    """A shipped configuration with a candidate in its policy: partners may read reports, and a balance needs a certificate."""
+    candidate: dict[str, Any] = json.JSONDecoder().raw_decode(text.partition("value: |\n")[2].lstrip())[0]
+    candidate["policy_id"] = "example-3"
+    candidate["profiles"]["partner"]["allow"].append({"collection": "reports", "methods": ["GET"]})
+    candidate["binding"]["required_paths"].append("/balance")
+    label = '"policy_id": "example-1",'
+    return replaced(text, label, f'{label} "candidate": {json.dumps(candidate)},')
+
+
 def traffic(stack: Observed) -> Iterator[Case]:
     """First every request of the demonstration, to both Envoys, then a mix of them for ever."""
     enforced, shadowed = cases(stack.ports), cases(stack.shadow)
@@ -195,6 +210,7 @@ Grafana      {grafana}
     curl -s {url}/api/v1/query --data-urlencode 'query=sum(increase(mtls_pop_mismatch_total[5m]))'
     curl -s {url}/api/v1/alerts
     {os.path.relpath(HERE / "picture.py")} {url} dashboard.svg
+    {os.path.relpath(HERE.parent / "records.py")} candidate {os.path.relpath(OUT / "access.log")}
 
 Mixed traffic is on its way; in a minute follows what the dashboard shows. Ctrl-C ends everything.""", flush=True)
 

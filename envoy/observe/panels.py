@@ -14,7 +14,7 @@ DASHBOARD = Path(__file__).with_name("dashboard.json")
 VARIABLES = {"instance": ".*", "listener": "mtls", "upstream": "echo"}
 """What the dashboard's variables are set to when it is opened."""
 
-UNITS = {"reqps": "/s", "ms": " ms", "s": " s", "d": " d", "short": ""}
+UNITS = {"reqps": "/s", "ms": " ms", "s": " s", "d": " d", "percent": " %", "short": ""}
 """What stands behind a number, by Grafana's name of the unit."""
 
 

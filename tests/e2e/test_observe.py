@@ -112,6 +112,13 @@ def test_both_envoys_count_what_they_have_in_common(prometheus: Prometheus, metr
     assert until(lambda: len(values(prometheus, f"{metric} > 0", "instance")) == 2)
 
 
+def test_the_candidate_of_the_enforcing_envoy_would_decide_differently_in_both_directions(prometheus: Prometheus) -> None:
+    counted = 'mtls_auth_candidate_total{outcome=~"same|would_deny|would_allow"} > 0'
+    assert until(lambda: set(values(prometheus, counted, "outcome")) == {"same", "would_deny", "would_allow"})
+    tries = set(values(prometheus, "sum by (instance) (mtls_auth_candidate_total)", "instance"))
+    assert tries == set(values(prometheus, "sum by (instance) (mtls_auth_failure_total) > 0", "instance"))
+
+
 @pytest.mark.parametrize("panel", panels(), ids=lambda panel: panel.title)
 def test_every_query_of_a_panel_has_data(prometheus: Prometheus, panel: Panel) -> None:
     def answered() -> bool:
