@@ -47,6 +47,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("tls-*", Client),
     ("tlsclient*", Client),
     ("verified", Client),
+    ("x-amzn-lattice-identity", Client),
     ("x-anonymous-consumer", Client), // Kong
     ("x-arr-*", Client),              // Azure, IIS
     ("x-client-cert-thumbprint", Finding),
@@ -71,6 +72,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-client-thumbprint*", Client),
     ("x-client-verif*", Client),
     ("x-client-x509*", Client),
+    ("x-common-name", Client),
     ("x-consumer-*", Client), // Kong
     ("x-credential-*", Client),
     ("x-envoy-original-*", Target),
@@ -81,16 +83,20 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-http-destinationurl", Target),
     ("x-http-method", Method),          // OData, SharePoint
     ("x-http-method-override", Method), // Rack, Symfony, ASP.NET, Express
+    ("x-http-methodoverride", Method),
     ("x-http-path", Target),
     ("x-http-path-override", Target),
+    ("x-http-verb", Method),
     ("x-http-verb-override", Method),
     ("x-invoke-path", Target), // Next.js
     ("x-linkerd-client-id", Client),
     ("x-matched-path", Target), // Next.js
     ("x-method-override", Method),
+    ("x-methodoverride", Method),
     ("x-ms-client-principal*", Client), // Azure
     ("x-ms-original-url", Target),      // Azure
-    ("x-original-method", Target),      // ingress-nginx
+    ("x-original-http-method", Target),
+    ("x-original-method", Target), // ingress-nginx
     ("x-original-path", Target),
     ("x-original-request-uri", Target),
     ("x-original-uri", Target), // ingress-nginx
@@ -98,6 +104,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-override-method", Method),
     ("x-override-url", Target),
     ("x-path-info", Target),
+    ("x-peer-subject*", Client),
     ("x-profile-id", Finding),
     ("x-proxy-url", Target),
     ("x-replaced-path", Target), // Traefik
@@ -110,6 +117,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-spiffe*", Client),
     ("x-ssl*", Client), // HAProxy, OpenShift, SAP
     ("x-tls-*", Client),
+    ("x-verb-override", Method),
     ("x-waws-unencoded-url", Target), // Azure
     ("x-wso2-*", Client),
     ("xfcc*", Client),
@@ -174,8 +182,11 @@ fn has_word(name: &[u8], at: usize) -> bool {
         "client" => &["ssl", "ssl-", "tls", "tls-"],
         _ => &[],
     };
+    let after = rest.get(word.len()..).unwrap_or_default();
+    let before_tls = || ["ssl", "-ssl", "tls", "-tls"].iter().any(|next| begins_with(after, next));
     let is_alone = word != "client" && before.last().is_none_or(|last| folded(*last) == b'-');
-    begins_with(rest, word) && (is_alone || together.iter().any(|end| ends_with(before, end)))
+    begins_with(rest, word)
+        && (is_alone || together.iter().any(|end| ends_with(before, end)) || (word == "client" && before_tls()))
 }
 
 fn ends_with_word(name: &[u8], word: &str) -> bool {
@@ -349,6 +360,10 @@ mod tests {
     fn plainly_names_a_certificate(name: &str) -> bool {
         let name: String = name.bytes().map(|byte| char::from(folded(byte))).collect();
         let together = [
+            "clientssl",
+            "client-ssl",
+            "clienttls",
+            "client-tls",
             "clientcert",
             "peercert",
             "sslcert",
@@ -426,6 +441,10 @@ mod tests {
             "x-openbanking-cert",
             "https-client-cert",
             "x-usercert-pem",
+            "x-client-tls-cn",
+            "X-Client-SSL",
+            "x-foo-clienttls",
+            "x-amzn-lattice-identity",
         ] {
             assert_eq!(meaning(name.as_bytes()), Some(Client), "{name}");
         }

@@ -148,12 +148,18 @@ impl<'a> Request<'a> {
         self.headers.iter().filter(|(known, _)| *known == name.as_bytes()).map(|(_, value)| *value).collect()
     }
 
-    /// The method: there must be exactly one, a token of RFC 9110.
+    /// The method: there must be exactly one, a token of RFC 9110. Methods are case-sensitive, but some upstreams write them in
+    /// capitals before they look at them. So one that is a registered method in other letters is none.
     pub fn method(&self) -> Result<&'a str, Deny> {
         let malformed = || Deny::new(Reason::RequestMalformed);
         match self.sent_method() {
-            Some(method) if method.len() <= bounds::METHOD => Ok(method),
-            Some(_) => Err(malformed().with_detail("The method is longer than 64 bytes.")),
+            Some(method) if method.len() > bounds::METHOD => {
+                Err(malformed().with_detail("The method is longer than 64 bytes."))
+            }
+            Some(method) if is_respelled(method) => {
+                Err(malformed().with_detail("The method must be written in capitals."))
+            }
+            Some(method) => Ok(method),
             None => Err(malformed().with_note(":method is absent, repeated or not a token")),
         }
     }
@@ -255,6 +261,56 @@ impl<'a> Request<'a> {
 fn at_most_one<'a>(values: &Values<'a>, otherwise: &'static str) -> Result<Option<&'a [u8]>, Deny> {
     values.at_most_one().map_err(|Repeated| Deny::new(Reason::RequestMalformed).with_note(otherwise))
 }
+
+/// Is this a registered method, written in other letters?
+fn is_respelled(method: &str) -> bool {
+    method.bytes().any(|letter| letter.is_ascii_lowercase())
+        && REGISTERED_METHODS.iter().any(|known| known.eq_ignore_ascii_case(method))
+}
+
+/// IANA's registry of methods (RFC 9110 section 16.1).
+static REGISTERED_METHODS: [&str; 40] = [
+    "ACL",
+    "BASELINE-CONTROL",
+    "BIND",
+    "CHECKIN",
+    "CHECKOUT",
+    "CONNECT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "LABEL",
+    "LINK",
+    "LOCK",
+    "MERGE",
+    "MKACTIVITY",
+    "MKCALENDAR",
+    "MKCOL",
+    "MKREDIRECTREF",
+    "MKWORKSPACE",
+    "MOVE",
+    "OPTIONS",
+    "ORDERPATCH",
+    "PATCH",
+    "POST",
+    "PRI",
+    "PROPFIND",
+    "PROPPATCH",
+    "PUT",
+    "QUERY",
+    "REBIND",
+    "REPORT",
+    "SEARCH",
+    "TRACE",
+    "UNBIND",
+    "UNCHECKOUT",
+    "UNLINK",
+    "UNLOCK",
+    "UPDATE",
+    "UPDATEREDIRECTREF",
+    "VERSION-CONTROL",
+];
 
 /// The characters of a token, RFC 9110 section 5.6.2.
 pub(crate) static TOKEN: ByteSet = ByteSet::new(ALPHANUMERIC, b"!#$%&'*+-.^_`|~");

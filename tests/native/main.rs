@@ -22,6 +22,7 @@ mod providers;
 mod proxy;
 mod reference;
 mod remembered;
+mod requests;
 mod restrictions;
 mod revocation;
 mod rfc;
