@@ -88,6 +88,26 @@ pub fn one_line(message: fmt::Arguments<'_>, max: usize) -> Vec<u8> {
     line
 }
 
+/// Is this one of Unicode's control or format characters, or a separator of lines or paragraphs? (Categories Cc, Cf, Zl and Zp, but
+/// for signs that are seen.)
+fn is_hidden(character: char) -> bool {
+    character.is_control()
+        || matches!(
+            character,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
+}
+
 /// Appends at most `max` bytes of text. Where it is cut it ends with `…`.
 struct Bounded<'a> {
     text: &'a mut Vec<u8>,
@@ -105,12 +125,16 @@ impl<'a> Bounded<'a> {
         Self { text, end, cut }
     }
 
-    /// No control character moves a terminal's cursor or begins a line.
+    /// No character moves a terminal's cursor, begins a line, or turns the order of the others round: such are escaped as in JSON.
     fn push_visible(&mut self, character: char) -> fmt::Result {
-        match character {
-            control if control.is_control() => self.push(&format!("\\u{:04x}", u32::from(control))),
-            other => self.push(other.encode_utf8(&mut [0; 4])),
+        if !is_hidden(character) {
+            return self.push(character.encode_utf8(&mut [0; 4]));
         }
+        let mut escaped = String::new();
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            fmt::Write::write_fmt(&mut escaped, format_args!("\\u{unit:04x}"))?;
+        }
+        self.push(&escaped)
     }
 
     /// With the mark behind it.
@@ -157,20 +181,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_of_any_length_is_cut_between_characters_and_says_so(text in "([a-z]|\\PC|\"|\\\\|[\\x00-\\x9f]){0,40}", max in 3..60_usize) {
+        fn text_of_any_length_is_cut_between_characters_and_says_so(text in "([a-z]|\\PC|\"|\\\\|[\\x00-\\x9f\u{2026}-\u{2030}\u{e0000}-\u{e0080}]){0,40}", max in 3..60_usize) {
             let mut line = Line::new();
             line.add("{");
             line.text(r#""a":"#, Some(&text), max);
             let line = String::from_utf8(line.end()).unwrap();
             prop_assert!(line.len() <= max + r#"{"a":""}"#.len(), "{}", line);
-            prop_assert!(!line.chars().any(char::is_control));
+            prop_assert!(!line.chars().any(is_hidden));
             let read: serde_json::Value = serde_json::from_str(&line).unwrap();
             let read = read["a"].as_str().unwrap();
             prop_assert!(read == text || text.starts_with(read.strip_suffix(MARK).unwrap()), "{:?}", read);
 
             let line = String::from_utf8(one_line(format_args!("{text}"), max)).unwrap();
-            prop_assert!(line.len() <= max && !line.chars().any(char::is_control));
-            prop_assert!(text.chars().any(char::is_control) || line == text || text.starts_with(line.strip_suffix(MARK).unwrap()));
+            prop_assert!(line.len() <= max && !line.chars().any(is_hidden));
+            prop_assert!(text.chars().any(is_hidden) || line == text || text.starts_with(line.strip_suffix(MARK).unwrap()));
         }
     }
 
@@ -185,6 +209,10 @@ mod tests {
             ("\n", 5, "…"),
             ("", 3, ""),
             ("\u{9b}31m", 9, "\\u009b31m"),
+            ("a\u{202e}b", 9, "a\\u202eb"),
+            ("\u{2028}\u{feff}", 12, "\\u2028\\ufeff"),
+            ("\u{e0041}", 12, "\\udb40\\udc41"),
+            ("\u{200a}\u{2010}\u{e9}", 12, "\u{200a}\u{2010}\u{e9}"),
             ("\"", 3, "\""),
         ] {
             assert_eq!(String::from_utf8(one_line(format_args!("{text}"), max)).unwrap(), expected, "{text:?}");

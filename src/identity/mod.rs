@@ -86,8 +86,13 @@ impl Identities {
                     "a mapping makes a client_id, profile_id or principal of more than 256 bytes of this certificate",
                 ));
             }
+            // Of an empty subject every certificate would have the same.
+            let unnamed = match certificate.subject == DistinguishedName::default() {
+                true => thumbprint_identity(certificate),
+                false => format!("subject:{}", certificate.subject),
+            };
             return Ok(Resolved {
-                identity: known_as(format!("subject:{}", certificate.subject)).into(),
+                identity: known_as(unnamed).into(),
                 client: self.mapped(mapped, certificate, profiles).map(Rc::new),
             });
         }
@@ -169,7 +174,7 @@ impl From<Client<'_>> for Recognised {
 fn every_identity(certificate: &Certificate, names: &Names, kinds: Kinds) -> Vec<String> {
     let mut identities = names.typed.clone();
     if kinds.sha256 {
-        identities.push(format!("sha256:{}", certificate.thumbprint.to_hex()));
+        identities.push(thumbprint_identity(certificate));
     }
     if kinds.subject {
         identities.push(format!("subject:{}", certificate.subject));
@@ -180,6 +185,10 @@ fn every_identity(certificate: &Certificate, names: &Names, kinds: Kinds) -> Vec
     identities
 }
 
+fn thumbprint_identity(certificate: &Certificate) -> String {
+    format!("sha256:{}", certificate.thumbprint.to_hex())
+}
+
 /// Every name of a certificate, whatever its kind and whatever `identity.precedence` says: a list that revokes a name means all
 /// certificates that have it.
 pub fn every_name(certificate: &Certificate) -> Vec<FoldedName> {
@@ -188,7 +197,7 @@ pub fn every_name(certificate: &Certificate) -> Vec<FoldedName> {
     names.extend(certificate.email_sans.iter().map(|address| FoldedName::email(address)));
     names.extend(certificate.subject.values("CN").filter_map(FoldedName::common_name));
     names.push(FoldedName::subject(&certificate.subject));
-    names.extend(FoldedName::identity(&format!("sha256:{}", certificate.thumbprint.to_hex())));
+    names.extend(FoldedName::identity(&thumbprint_identity(certificate)));
     names
 }
 

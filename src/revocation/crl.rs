@@ -10,6 +10,9 @@ use crate::certificate::{self, Certificate, KeyUsage, Malformed, Unsuitable, exp
 use crate::proxy::{Hash, Proxy};
 use crate::token::{Family, Material, verify_x509_signature};
 
+/// Lists of the issuer's name whose signatures are verified in a bundle. Verifying takes up to a millisecond, and whoever answers a
+/// fetch can make up as many such lists as there is room for.
+const MAX_OF_ISSUER: usize = 16;
 /// More extensions of a list or of an entry than this are not read.
 const MAX_EXTENSIONS: usize = 16;
 /// A list from further in the future than so many seconds is not used.
@@ -47,6 +50,8 @@ pub enum Unusable {
     Issuer,
     /// A bundle in which several are signed by the configured issuer's key.
     Several,
+    /// A bundle with more lists of the configured issuer's name than are looked at.
+    TooManyOfIssuer,
     /// Not signed by the configured issuer's key.
     Signature,
     /// It does not say when the next one comes.
@@ -77,6 +82,7 @@ impl Unusable {
                 "it is signed neither with RSA (PKCS #1 v1.5) nor ECDSA, with SHA-256, SHA-384 or SHA-512, nor with Ed25519"
             }
             Self::Several => "it holds several lists that the key of issuer_certificate has signed; one is expected",
+            Self::TooManyOfIssuer => "it holds more than 16 lists of the issuer of issuer_certificate; one is expected",
             Self::Issuer => "its issuer is not the subject of issuer_certificate",
             Self::Signature => "its signature is not by the key of issuer_certificate",
             Self::NextUpdate => "it has no nextUpdate, so nobody could tell when it is too old",
@@ -170,13 +176,20 @@ impl Crl {
         if bytes.first() == Some(&0x30) {
             return Self::from_der(bytes, issuer, proxy, now);
         }
-        let (mut found, mut problem) = (None, Unusable::Malformed);
+        let (mut found, mut problem, mut of_issuer) = (None, Unusable::Malformed, 0);
         for der in unarmored(bytes) {
+            if of_issuer == MAX_OF_ISSUER {
+                return Err(Unusable::TooManyOfIssuer);
+            }
             match Self::from_der(&der?, issuer, proxy, now) {
-                Ok(crl) if found.is_none() => found = Some(crl),
+                Ok(crl) if found.is_none() => {
+                    (found, of_issuer) = (Some(crl), of_issuer + 1);
+                }
                 Ok(_) => return Err(Unusable::Several),
                 // Signed with another key of an authority of this name.
-                Err(Unusable::Signature) => problem = Unusable::Signature,
+                Err(Unusable::Signature) => {
+                    (problem, of_issuer) = (Unusable::Signature, of_issuer + 1);
+                }
                 Err(Unusable::Issuer) if problem == Unusable::Signature => {}
                 Err(Unusable::Issuer) => problem = Unusable::Issuer,
                 Err(other) => return Err(other),

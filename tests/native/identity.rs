@@ -194,3 +194,25 @@ fn a_mapping_matches_if_every_condition_holds_of_exactly_one_name() {
         assert_eq!(told.split(' ').next(), Some(expected), "{condition}");
     }
 }
+
+#[test]
+fn a_certificate_without_a_typed_name_is_known_by_its_subject_or_if_that_is_empty_by_its_thumbprint() {
+    let mapping =
+        json!({"match": {"uri_san": "https://a.example/{name}"}, "client_id": "{name}", "profile_id": "partner"});
+    let policy = policy(json!({}), json!({"mappings": [mapping], "allow_unregistered": true}));
+    let policy = Policy::from_json(policy.to_string()).unwrap();
+    let identity_of = |leaf: &Leaf| {
+        let headers = headers("GET", "/", &[]);
+        let proxy = FakeProxy::new().presenting(leaf);
+        let decision = decide(&policy, &Memory::default(), &Request::new(&headers), &proxy);
+        decision.caller.identity.map(|identity| identity.to_string())
+    };
+    let named = |recipe: Recipe, name: &str| recipe.uri(&format!("https://a.example/{name}")).issue();
+    let unit = named(Recipe::new().subject(DnType::OrganizationalUnitName, "pay"), "alice");
+    assert_eq!(identity_of(&unit).as_deref(), Some("subject:OU=pay"));
+    for name in ["alice", "bob"] {
+        let leaf = named(Recipe::new(), name);
+        let hash = mtls_authz::Thumbprint::of(&leaf.der).to_hex();
+        assert_eq!(identity_of(&leaf), Some(format!("sha256:{hash}")));
+    }
+}

@@ -45,3 +45,24 @@ fn of_a_bundle_the_one_list_of_the_issuer_counts() {
         }
     }
 }
+
+#[test]
+fn of_a_bundle_no_more_than_sixteen_lists_of_the_issuers_name_are_verified() {
+    let (issuer, stranger) = (Issuer::of(Algorithm::Es256), Issuer::new(Algorithm::Es256));
+    let policy = policy(issuer);
+    let own = List::of(issuer);
+    let namesake = List { issuer: &stranger, ..own.clone().revoking(&[9]) }.pem();
+    let other = List { name: name("Other CA"), ..own.clone() }.pem();
+    for (others, namesakes, is_taken, verified) in
+        [(0, 15, true, 16), (500, 15, true, 16), (0, 16, false, 16), (0, 5_000, false, 16)]
+    {
+        let (memory, host) = (Memory::default(), Host::new(FakeProxy::new()));
+        let bundle = [other.repeat(others), namesake.repeat(namesakes), own.pem()].concat();
+        let taken = take(&policy, &memory, &host, &bundle);
+        match is_taken {
+            true => assert_eq!(taken, Ok(Taken::Adopted(1))),
+            false => assert!(taken.as_ref().is_err_and(|problem| problem.contains("more than 16 lists")), "{taken:?}"),
+        }
+        assert_eq!(host.signatures.get(), verified, "{others} {namesakes}");
+    }
+}
