@@ -168,25 +168,25 @@ fn names_a_certificate(name: &[u8]) -> bool {
 
 /// Is the `t` at this place that of `cert`, `client` or `mtls`? What stands before it says which of them it can be.
 fn has_word(name: &[u8], at: usize) -> bool {
-    let (word, place) = match at.checked_sub(1).and_then(|before| name.get(before)) {
-        Some(b'r' | b'R') => ("cert", 3),
-        Some(b'n' | b'N') => ("client", 5),
-        Some(b'm' | b'M') => ("mtls", 1),
-        _ => return false,
+    // What stands before the word and behind it, if it is this one.
+    let around = |word: &str, place: usize| {
+        let (before, rest) = at.checked_sub(place).and_then(|start| name.split_at_checked(start))?;
+        let (found, after) = rest.split_at_checked(word.len())?;
+        is_spelled(found, word).then_some((before, after))
     };
-    let Some((before, rest)) = at.checked_sub(place).and_then(|start| name.split_at_checked(start)) else {
-        return false;
-    };
-    let together: &[&str] = match word {
-        "cert" => &["client", "peer", "ssl", "tls", "user"],
-        "client" => &["ssl", "ssl-", "tls", "tls-"],
-        _ => &[],
-    };
-    let after = rest.get(word.len()..).unwrap_or_default();
-    let before_tls = || ["ssl", "-ssl", "tls", "-tls"].iter().any(|next| begins_with(after, next));
-    let is_alone = word != "client" && before.last().is_none_or(|last| folded(*last) == b'-');
-    begins_with(rest, word)
-        && (is_alone || together.iter().any(|end| ends_with(before, end)) || (word == "client" && before_tls()))
+    let is_start = |before: &[u8]| before.last().is_none_or(|last| folded(*last) == b'-');
+    let ends_with_any = |before: &[u8], ends: &[&str]| ends.iter().any(|end| ends_with(before, end));
+    match at.checked_sub(1).and_then(|before| name.get(before)) {
+        Some(b'r' | b'R') => around("cert", 3).is_some_and(|(before, _)| {
+            is_start(before) || ends_with_any(before, &["client", "peer", "ssl", "tls", "user"])
+        }),
+        Some(b'n' | b'N') => around("client", 5).is_some_and(|(before, after)| {
+            ends_with_any(before, &["ssl", "ssl-", "tls", "tls-"])
+                || ["ssl", "-ssl", "tls", "-tls"].iter().any(|next| begins_with(after, next))
+        }),
+        Some(b'm' | b'M') => around("mtls", 1).is_some_and(|(before, _)| is_start(before)),
+        _ => false,
+    }
 }
 
 fn ends_with_word(name: &[u8], word: &str) -> bool {

@@ -204,7 +204,7 @@ impl<'a> Request<'a> {
         let mut members = query.split(|byte| matches!(byte, b'?' | b'&' | b';' | b'#'));
         members.any(|member| {
             let name = member.split(|byte| *byte == b'=').next().unwrap_or_default();
-            percent_decode(name).is_none_or(|name| name.trim_ascii().eq_ignore_ascii_case(b"access_token"))
+            percent_decode(name).is_none_or(|name| is_access_token(name.trim_ascii()))
         })
     }
 
@@ -260,6 +260,16 @@ impl<'a> Request<'a> {
 
 fn at_most_one<'a>(values: &Values<'a>, otherwise: &'static str) -> Result<Option<&'a [u8]>, Deny> {
     values.at_most_one().map_err(|Repeated| Deny::new(Reason::RequestMalformed).with_note(otherwise))
+}
+
+/// Is this the name of a token in a query, to any reader? PHP takes several characters for `_`, and what follows a `[` for an index.
+fn is_access_token(name: &[u8]) -> bool {
+    const NAME: &[u8] = b"access_token";
+    let folded = |byte: &u8| if matches!(byte, b'.' | b' ' | b'+' | b'[') { b'_' } else { byte.to_ascii_lowercase() };
+    let parts = name.split_at_checked(NAME.len());
+    parts.is_some_and(|(start, rest)| {
+        start.iter().map(folded).eq(NAME.iter().copied()) && matches!(rest, [] | [b'[', ..])
+    })
 }
 
 /// Is this a registered method, written in other letters?

@@ -51,6 +51,16 @@ fn a_token_in_the_query_is_found_wherever_readers_find_it() {
         ("/?a#access_token=1", true),
         ("/?%61ccess_token=1", true),
         ("/?%20access_token=1", true),
+        // PHP's `$_GET["access_token"]`.
+        ("/?access.token=1", true),
+        ("/?access+token=1", true),
+        ("/?access%20token=1", true),
+        ("/?access[token=1", true),
+        ("/?access_token[]=1", true),
+        ("/?access_token%5Ba%5D=1", true),
+        ("/?access-token=1", false),
+        ("/?access_token_type=1", false),
+        ("/?access_toke=1", false),
         ("/?my_access_token=1", false),
         ("/?access_token2=1", false),
         // What cannot be read could be it.

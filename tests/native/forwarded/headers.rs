@@ -184,6 +184,26 @@ fn no_forwarded_certificate_reaches_the_upstream_on_any_path() {
 }
 
 #[test]
+fn a_header_that_is_removed_is_counted_if_it_is_one_of_certificates() {
+    let mut json = json("connection", json!({}));
+    json["certificate"] = json!({"source": "connection"});
+    let policy = compiled(&json);
+    for (name, counted) in
+        [("x-client-cert", true), ("x-forwarded-dn", true), ("x-client-id", false), ("x-original-url", false)]
+    {
+        let more = [(name, "acme"), ("connection", "close")];
+        let headers = headers("GET", "/health", &more);
+        let request = Request::new(&headers);
+        let decision = decide(&policy, &Memory::default(), &request, &from(PROXY_ADDRESS));
+        let (sent, is_counted) = passed(&policy, &request, &decision);
+        assert_eq!(is_counted, counted, "{name}");
+        // Of a request that is not upgraded, what else it says of its connection goes on.
+        assert!(sent.iter().any(|(sent, value)| (*sent, value.as_ref()) == (&b"connection"[..], &b"close"[..])));
+        assert!(sent.iter().all(|(sent, _)| *sent != name.as_bytes()), "{name}");
+    }
+}
+
+#[test]
 fn what_a_stranger_sent_is_counted_where_the_request_is_refused_too() {
     let value = written(Format::Haproxy, &acme());
     let policy = policy("forwarded", haproxy());

@@ -247,6 +247,32 @@ fn of_several_hops_the_configured_one_counts() {
 }
 
 #[test]
+fn a_proxy_in_between_that_may_have_been_revoked_leaves_the_caller_unknown() {
+    let value = format!("{},{}", element(&acme()), element(&edge()));
+    let mut settings = xfcc(2);
+    settings["trusted_proxies"]["cidrs"] = json!(["10.1.0.0/16"]);
+    let mut json = json("forwarded", settings);
+    json["revocation"] = json!({"feeds": [{"type": "json", "cluster": "c", "authority": "a", "path": "/"}]});
+    let decision = once(&compiled(&json), &from(PROXY_ADDRESS), &[("x-forwarded-client-cert", &value)]);
+    assert_eq!(outcome(&decision), Err(Reason::RevocationUnavailable));
+}
+
+#[test]
+fn the_digest_of_a_trusted_proxys_certificate_is_asked_for_once_a_connection() {
+    let policy = policy("forwarded", haproxy());
+    let value = written(Format::Haproxy, &acme());
+    let digest = mtls_authz::Thumbprint::of(&edge().der).to_hex();
+    for proxy in [from(PROXY_ADDRESS), from(PROXY_ADDRESS).with(Property::PeerCertificateDigest, digest.as_str())] {
+        for _ in 0..3 {
+            let decision = ask(&policy, &Memory::default(), &proxy, "/payments/1", &[("x-ssl-cert", &value)]);
+            assert_eq!(outcome(&decision), Ok("acme"));
+        }
+        let asked = proxy.asked.borrow().iter().filter(|asked| **asked == Property::PeerCertificateDigest).count();
+        assert_eq!(asked, 1);
+    }
+}
+
+#[test]
 fn the_proxys_own_certificate_is_never_the_callers() {
     // As where this listener appends an element about the proxy itself (APPEND_FORWARD, SANITIZE_SET).
     let (client, edge) = (acme(), edge());
