@@ -110,6 +110,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_path_has_no_more_steps_than_documents_may_be_deep() {
+        for (depth, steps) in [(127, 127), (128, 128), (129, 128), (500, 128)] {
+            let (arrays, objects) = ("[".repeat(depth), "{\"a\":".repeat(depth));
+            assert_eq!(path_to(arrays.as_bytes(), arrays.len()), "[0]".repeat(steps));
+            assert_eq!(path_to(objects.as_bytes(), objects.len()).split('.').count(), steps);
+        }
+    }
+
     proptest! {
         #[test]
         fn no_text_and_no_place_panics(json in "[\\[\\]{}\",:\\\\a\n]{0,40}", line in 0_usize..6, column in 0_usize..60) {

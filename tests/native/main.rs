@@ -29,4 +29,5 @@ mod rfc;
 mod signatures;
 mod tokens;
 mod told;
+mod values;
 mod vectors;
