@@ -56,6 +56,67 @@ fn a_certificate_is_revoked_by_its_thumbprint_by_its_serial_number_or_by_any_of_
 }
 
 #[test]
+fn a_serial_number_is_revoked_of_its_own_issuer_whichever_issuers_stand_around() {
+    let entries = [("CN=A", "01"), ("CN=B", "02"), ("CN=A", "03"), ("CN=A", "04"), ("CN=B", "05"), ("CN=C", "01")];
+    let serials: Vec<Value> =
+        entries.iter().map(|(issuer, serial)| json!({"issuer": issuer, "serial": serial})).collect();
+    let policy = policy(&json!({"serials": serials}));
+    for issuer in ["A", "B", "C", "D"] {
+        for number in 1..=6_u8 {
+            let recipe = Recipe::new().uri("spiffe://td/acme");
+            let leaf =
+                recipe.with(|params| params.serial_number = Some(SerialNumber::from(vec![number]))).issue_as(issuer);
+            let listed = entries.contains(&(format!("CN={issuer}").as_str(), format!("{number:02}").as_str()));
+            let found = reason(&policy, &fresh(), &FakeProxy::new().presenting(&leaf));
+            assert_eq!(found, listed.then_some(Reason::CertificateRevoked), "{issuer} {number}");
+        }
+    }
+}
+
+#[test]
+fn a_serial_number_has_at_most_32_bytes() {
+    for (serial, is_taken) in [
+        ("0".repeat(64), true),
+        ("0".repeat(65), false),
+        (["ab"; 32].join(":"), true),
+        (["ab"; 33].join(":"), false),
+        (String::new(), false),
+        ("1".to_owned(), true),
+    ] {
+        let json = json!({"revocation": {"serials": [{"issuer": "CN=A", "serial": serial}]}});
+        assert_eq!(Policy::from_json(json.to_string()).is_ok(), is_taken, "{serial}");
+    }
+}
+
+#[test]
+fn a_policy_has_at_most_sixteen_feeds() {
+    for (count, is_taken) in [(16, true), (17, false)] {
+        let feed = json!({"type": "json", "cluster": "c", "authority": "a", "path": "/"});
+        let json = json!({"revocation": {"feeds": vec![feed; count]}});
+        assert_eq!(Policy::from_json(json.to_string()).is_ok(), is_taken, "{count}");
+    }
+}
+
+#[test]
+fn a_list_of_the_wrong_type_is_refused_with_what_was_expected() {
+    let twice = |text: &str| format!(r#"{{"revocation": {{"serials": [{{{text}}}]}}}}"#);
+    for (json, expected) in [
+        (json!({"revocation": {"sha256": 1}}).to_string(), "expected a list of strings"),
+        (json!({"revocation": {"identities": [1]}}).to_string(), "expected a string"),
+        (json!({"revocation": {"serials": 1}}).to_string(), "expected a list of objects with issuer and serial"),
+        (json!({"revocation": {"serials": [{"issuer": 1}]}}).to_string(), "expected a string"),
+        (json!({"revocation": {"serials": [{"serial": 1}]}}).to_string(), "expected a string"),
+        (json!({"clients": {"a": {"identities": []}}, "profiles": 1}).to_string(), "expected an object"),
+        (json!({"collections": []}).to_string(), "expected an object"),
+        (twice(r#""issuer": "CN=A", "serial": "1", "issuer": "CN=B""#), "issuer"),
+        (twice(r#""issuer": "CN=A", "serial": "1", "serial": "2""#), "serial"),
+    ] {
+        let problem = Policy::from_json(json.as_str()).err().unwrap().to_string();
+        assert!(problem.contains(expected), "{json}: {problem}");
+    }
+}
+
+#[test]
 fn the_note_says_which_serial_number_of_which_issuer() {
     let revocation = json!({"serials": [{"issuer": ISSUER, "serial": "0a1b"}]});
     let decision = ask(&policy(&revocation), &fresh(), &FakeProxy::new().presenting(&acme()));
