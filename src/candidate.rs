@@ -55,18 +55,23 @@ pub struct Verdict {
     pub profile_id: Option<String>,
 }
 
-/// Decides about one request by the policy in force, and says what the candidate would have done.
+/// Decides about one request by the policy in force, and says what the candidate would have done. Where the request waits
+/// for something (`waits`, given what is decided so far) nothing is decided yet, and the candidate is not asked.
 pub fn decide_beside(
     (policy, memory): (&Policy, &Memory),
     (candidate, candidate_memory): (&Policy, &Memory),
     request: &Request<'_>,
     host: &dyn Proxy,
-) -> Decision {
+    waits: impl FnOnce(&Decision) -> bool,
+) -> Option<Decision> {
     let once = AskedOnce::new(host);
     let mut decision = decide(policy, memory, request, &once);
+    if waits(&decision) {
+        return None;
+    }
     let other = decide(candidate, candidate_memory, request, &once);
     decision.candidate = Some(Box::new(compare(candidate, &decision, &other)));
-    decision
+    Some(decision)
 }
 
 fn compare(policy: &Policy, decision: &Decision, candidate: &Decision) -> Verdict {

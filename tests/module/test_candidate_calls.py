@@ -62,6 +62,22 @@ def test_a_key_that_a_candidate_does_not_know_is_looked_for() -> None:
     assert len(vm.http_calls) == 2
 
 
+def test_a_candidate_is_not_asked_about_a_request_before_it_has_waited() -> None:
+    uri = {"cluster": "issuer", "authority": "auth.example", "path": "/jwks.json"}
+    candidate = scene.policy()
+    candidate["profiles"]["partner"]["rate_limit"] = {"requests": 1, "per_seconds": 3600, "burst": 1}
+    config = scene.policy(candidate=candidate, token={"source": "jwks", "jwks_uri": uri})
+    vm = scene.start(config)
+    stream = vm.request(scene.headers(bearer=scene.token()), scene.connection())
+    assert not stream.passed and stream.response is None
+    vm.tick(100)
+    vm.answer(vm.http_calls[0], [(b":status", b"200")], _jwks(scene.signer().jwk()))
+    assert stream.passed and stream.record["candidate"] is None
+    assert vm.counters["mtls_auth_candidate_total.outcome.same"] == 1
+    # Its rate is used up by that one request.
+    assert vm.request(scene.headers(bearer=scene.token()), scene.connection()).record["candidate"]["reason"] == "rate_limited"
+
+
 def test_an_unreadable_candidate_is_reported_and_harms_nothing() -> None:
     vm: Vm = scene.start(scene.policy(candidate={"profiles": []}))
     assert [line for level, line in vm.log if level == "error" and "candidate.profiles" in line]
