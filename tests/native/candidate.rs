@@ -186,6 +186,32 @@ fn a_candidate_counts_for_its_rate_limit_by_itself() {
 }
 
 #[test]
+fn the_rate_of_a_candidate_is_measured_by_the_time_that_passes() {
+    let limited = changed(|json| {
+        json["profiles"]["partner"]["rate_limit"] = json!({"requests": 1, "per_seconds": 60, "burst": 1});
+    });
+    let (policies, proxy) = (beside(limited), FakeProxy::new().presenting(&acme()));
+    let outcome = || ask(&policies, &proxy, "/payments/1", &[]).candidate.unwrap().outcome;
+    use CandidateOutcome::{Same, WouldDeny};
+    assert_eq!([outcome(), outcome()], [Same, WouldDeny]);
+    proxy.passed.set(60_000_000_000);
+    assert_eq!([outcome(), outcome()], [Same, WouldDeny]);
+}
+
+#[test]
+fn what_a_candidate_alone_finds_out_about_a_connection_is_noted_on_it() {
+    let nearby = changed(|json| json["profiles"]["partner"]["source_cidrs"] = json!(["10.0.0.0/8"]));
+    let policies = beside(nearby);
+    let proxy = FakeProxy::new().presenting(&acme()).with(Property::DirectRemoteAddress, "10.1.2.3:4");
+    for _ in 0..2 {
+        let decision = ask(&policies, &proxy, "/payments/1", &[]);
+        assert_eq!(decision.candidate.unwrap().outcome, CandidateOutcome::Same);
+    }
+    let asked = proxy.asked.borrow().iter().filter(|asked| **asked == Property::DirectRemoteAddress).count();
+    assert_eq!(asked, 1);
+}
+
+#[test]
 fn a_candidate_that_cannot_be_read_is_reported_with_its_place_and_harms_nothing() {
     for (candidate, expected) in [
         (changed(|json| json["profile"] = json!({})), "candidate.profile: unknown field `profile`"),
@@ -215,8 +241,10 @@ fn a_candidate_that_cannot_be_read_is_reported_with_its_place_and_harms_nothing(
 fn a_note_that_both_policies_would_leave_is_left_once() {
     let policies = beside(json());
     let proxy = FakeProxy::new().presenting(&acme());
-    ask(&policies, &proxy, "/payments/1", &[]);
-    assert_eq!(proxy.notes.borrow().len(), 1);
+    for _ in 0..2 {
+        ask(&policies, &proxy, "/payments/1", &[]);
+        assert_eq!(proxy.noted.get(), 1);
+    }
     let stricter = beside(changed(|json| json["certificate"] = json!({"validation": "listener"})));
     let untrusted = FakeProxy::new().presenting(&acme()).with(Property::PeerCertificateValid, [0]);
     let decision = ask(&stricter, &untrusted, "/payments/1", &[]);

@@ -28,6 +28,8 @@ pub struct FakeProxy {
     pub asked: RefCell<Vec<Property<'static>>>,
     /// What was noted on the connection.
     pub notes: Notes,
+    /// How often something was noted on it.
+    pub noted: Cell<usize>,
     /// Seconds by which the clock that can be set was set forward, or back.
     pub set_by: Cell<i64>,
     /// Nanoseconds that have passed.
@@ -96,6 +98,7 @@ impl Proxy for FakeProxy {
     }
 
     fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
+        self.noted.set(self.noted.get() + 1);
         self.notes.borrow_mut().insert(name.to_owned(), note.to_vec());
         Ok(())
     }
