@@ -125,7 +125,7 @@ impl Watch<'_> {
             return Ok(None);
         }
         let etag = Some(state.etag.clone()).filter(|etag| self.holds(&state) && !etag.is_empty());
-        let claim = Attempt { claimed_at: now, came_at: 0, ..attempt }.write();
+        let claim = Attempt { claimed_at: now, ..attempt }.write();
         if self.proxy.swap_shared(&key, &claim, shared.map(|shared| shared.version))? == Swap::Lost {
             return Ok(None);
         }
@@ -218,7 +218,8 @@ impl Watch<'_> {
                 self.leave(state.version, &list).map(|()| Taken::Adopted(list.len()))
             }
         };
-        self.note(claim, Attempt { ended_at: now, ..Attempt::default() })?;
+        // The state says when.
+        self.note(claim, Attempt::default())?;
         taken.map_err(|problem| problem.to_string())
     }
 

@@ -264,6 +264,23 @@ fn an_answer_that_comes_too_late_replaces_nothing() {
     assert_eq!(fast.watch(&policy, &proxy).look(later + SECOND).unwrap(), None, "nor does it put off the next fetch");
 }
 
+#[test]
+fn an_answer_to_an_earlier_request_replaces_nothing_that_a_later_one_has_found_unchanged() {
+    let (policy, proxy) = (with_feed(&json!({})), FakeProxy::new().presenting(&acme()));
+    let (slow, fast) = (worker(), worker());
+    let body = naming("cn:acme");
+    take(&fast, &policy, &proxy, answer("200", body.as_bytes()), START).unwrap();
+    let earlier = START + 10 * SECOND;
+    let lost = slow.watch(&policy, &proxy).look(earlier).unwrap().unwrap();
+    let later = earlier + 4 * SECOND;
+    assert_eq!(take(&fast, &policy, &proxy, answer("200", body.as_bytes()), later), Ok(Taken::Unchanged));
+    let late = answer("200", b"{}");
+    let problem = slow.watch(&policy, &proxy).take(lost.claim, late, later + 1).unwrap_err();
+    assert!(problem.contains("came so late"), "{problem}");
+    slow.watch(&policy, &proxy).take_over(later + 1).unwrap();
+    assert_eq!(reason(&policy, &slow.memory, &proxy), Some(Reason::CertificateRevoked));
+}
+
 /// A proxy in which others write the same list first, so many times.
 struct Contended {
     fake: FakeProxy,
