@@ -40,11 +40,6 @@ impl SpiffeId {
     pub fn path(&self) -> &str {
         self.text.get(self.path_start..).unwrap_or_default()
     }
-
-    /// The whole ID.
-    pub fn as_str(&self) -> &str {
-        &self.text
-    }
 }
 
 impl fmt::Display for SpiffeId {

@@ -318,6 +318,8 @@ mod tests {
         assert_eq!(render("{a}-{b}", "pay-api", "x").as_deref(), Some("pay%2Dapi-x"));
         assert_eq!(render("{a}-{b}", "pay", "api-x").as_deref(), Some("pay-api%2Dx"));
         assert_eq!(render("{a}/{b}", "pay-api", "x").as_deref(), Some("pay-api/x"));
+        // Where no value holds one character of a separator, the others need not be encoded.
+        assert_eq!(render("{a}-/{b}", "pay-api", "x-y").as_deref(), Some("pay-api-/x-y"));
         assert_eq!(render("{a} - {b}", "a - b", "c").as_deref(), Some("a%20%2D%20b - c"));
         for template in ["{a}{b}", "{a}x{b}", "{rest...}/{spiffe.path}", "{rest}:{spiffe.path}", "{spiffe.path}{a}"] {
             assert!(Template::parse(template, &captures).is_err(), "{template}");
