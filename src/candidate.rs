@@ -63,15 +63,15 @@ pub fn decide_beside(
     request: &Request<'_>,
     host: &dyn Proxy,
     waits: impl FnOnce(&Decision) -> bool,
-) -> Option<Decision> {
+) -> Decision {
     let once = AskedOnce::new(host);
     let mut decision = decide(policy, memory, request, &once);
     if waits(&decision) {
-        return None;
+        return decision;
     }
     let other = decide(candidate, candidate_memory, request, &once);
     decision.candidate = Some(Box::new(compare(candidate, &decision, &other)));
-    Some(decision)
+    decision
 }
 
 fn compare(policy: &Policy, decision: &Decision, candidate: &Decision) -> Verdict {

@@ -71,17 +71,19 @@ fn conclude(worker: &Worker, wait: impl FnOnce(&Deny, Caller) -> bool) -> Action
     };
     let request = Request::new(&headers);
     let policy = worker.policy.as_ref();
+    let mut is_waiting = false;
     let waits = |decision: &Decision| {
-        let caller = decision.certificate.as_ref().map(|certificate| *certificate.thumbprint.hash());
-        decision.verdict.as_ref().is_err_and(|deny| wait(deny, caller))
+        let caller = || decision.certificate.as_ref().map(|certificate| *certificate.thumbprint.hash());
+        is_waiting = decision.verdict.as_ref().is_err_and(|deny| wait(deny, caller()));
+        is_waiting
     };
-    let decided = match (policy, problem) {
+    let mut decision = match (policy, problem) {
         (Some(policy), None) => worker.decide(policy, &request, waits),
-        (_, problem) => Some(Decision::failed(problem.unwrap_or_else(unconfigured))),
+        (_, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
     };
-    let Some(mut decision) = decided else {
+    if is_waiting {
         return Action::Pause;
-    };
+    }
     // The record is written last, so that it says what has really happened.
     let mut strips_certificate = false;
     if let (Some(policy), None) = (policy, decision.refusal()) {

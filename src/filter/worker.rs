@@ -82,24 +82,21 @@ impl Worker {
         has_feeds || !self.keys.is_empty() || candidate_fetches
     }
 
-    /// Decides about a request, and asks the candidate what it would have done. `None`: it waits, as `waits` says of what is decided
-    /// so far.
-    pub fn decide(
-        &self,
-        policy: &Policy,
-        request: &Request<'_>,
-        waits: impl FnOnce(&Decision) -> bool,
-    ) -> Option<Decision> {
+    /// Decides about a request, and asks the candidate what it would have done, unless the request `waits`, given what is decided so
+    /// far.
+    pub fn decide(&self, policy: &Policy, request: &Request<'_>, waits: impl FnOnce(&Decision) -> bool) -> Decision {
         let candidate = self.candidate.as_ref().and_then(|worker| worker.policy.as_ref().zip(Some(worker)));
         let Some((candidate, worker)) = candidate else {
-            return Some(decide(policy, &self.memory, request, &Host)).filter(|decision| !waits(decision));
+            let decision = decide(policy, &self.memory, request, &Host);
+            waits(&decision);
+            return decision;
         };
-        let decision = decide_beside((policy, &self.memory), (candidate, &worker.memory), request, &Host, waits)?;
+        let decision = decide_beside((policy, &self.memory), (candidate, &worker.memory), request, &Host, waits);
         // No request waits for a candidate's keys, but a key that it does not know may have come since.
         if decision.candidate.as_ref().is_some_and(|verdict| verdict.reason == Some(Reason::TokenKeyUnknown)) {
             worker.keys.iter().for_each(KeyFetcher::want);
         }
-        Some(decision)
+        decision
     }
 
     /// Adds one to a counter. Without it a decision is still a decision.

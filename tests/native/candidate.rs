@@ -47,7 +47,7 @@ fn problem(candidate: Value) -> String {
 fn ask(policies: &(Policy, Policy), proxy: &FakeProxy, path: &str, more: &[(&str, &str)]) -> Decision {
     let headers = headers("GET", path, more);
     let (memory, other) = (Memory::new(&policies.0.token.source), Memory::new(&policies.1.token.source));
-    decide_beside((&policies.0, &memory), (&policies.1, &other), &Request::new(&headers), proxy, |_| false).unwrap()
+    decide_beside((&policies.0, &memory), (&policies.1, &other), &Request::new(&headers), proxy, |_| false)
 }
 
 #[test]
@@ -151,8 +151,7 @@ fn a_candidate_asks_the_host_nothing_that_the_policy_has_asked() {
     let memories = [(); 3].map(|()| Memory::new(&policy.0.token.source));
     for _known in 0..2 {
         let decision = decide(&policy.0, &memories[0], &request, &alone);
-        let beside =
-            decide_beside((&policy.0, &memories[1]), (&policy.1, &memories[2]), &request, &both, |_| false).unwrap();
+        let beside = decide_beside((&policy.0, &memories[1]), (&policy.1, &memories[2]), &request, &both, |_| false);
         assert_eq!(decision.verdict, beside.verdict);
         assert_eq!(beside.candidate.unwrap().outcome, CandidateOutcome::Same);
         assert_eq!(*alone.fake.asked.borrow(), *both.fake.asked.borrow());
