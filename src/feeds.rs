@@ -178,7 +178,7 @@ impl Watch<'_> {
         Err(problem)
     }
 
-    /// The worker that sent this request ends and will hear of no answer: another one may ask at once.
+    /// Ends a claim that says nothing about the next attempt: the worker that made it has ended, or its answer is in the state.
     ///
     /// # Errors
     /// The shared values cannot be changed; the claim ends with its time.
@@ -218,8 +218,8 @@ impl Watch<'_> {
                 self.leave(state.version, &list).map(|()| Taken::Adopted(list.len()))
             }
         };
-        // The state says when.
-        self.note(claim, Attempt::default())?;
+        // The state says when it was taken, so the attempt need not.
+        self.withdraw(claim)?;
         taken.map_err(|problem| problem.to_string())
     }
 

@@ -10,8 +10,8 @@ use crate::certificate::{self, Certificate, KeyUsage, Malformed, Unsuitable, exp
 use crate::proxy::{Hash, Proxy};
 use crate::token::{Family, Material, verify_x509_signature};
 
-/// Lists of the issuer's name whose signatures are verified in a bundle. Verifying takes up to a millisecond, and whoever answers a
-/// fetch can make up as many such lists as there is room for.
+/// The most signatures that are verified in a bundle. One takes up to a millisecond, and a server can send as many lists with the
+/// issuer's name as the longest body holds.
 const MAX_OF_ISSUER: usize = 16;
 /// More extensions of a list or of an entry than this are not read.
 const MAX_EXTENSIONS: usize = 16;

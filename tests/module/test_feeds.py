@@ -184,7 +184,7 @@ def test_what_a_worker_has_asked_for_when_it_ends_is_asked_for_again_at_once(end
     other.tick(100)
     other.answer(feeds.call(other), feeds.GOOD, NOBODY)
     assert _reason(other) is None
-    # An answer to the one that ended is nobody's.
+    # An answer that reaches the worker that ended changes nothing.
     first.answer(call, feeds.GOOD, REVOKED)
     other.tick(100)
     assert _reason(other) is None
