@@ -188,8 +188,8 @@ def test_every_alert_and_panel_is_explained(prometheus: Prometheus) -> None:
 
 
 def documented() -> set[str]:
-    """The metrics of the table in docs/configuration.md."""
-    section = (REPOSITORY / "docs" / "configuration.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
+    """The metrics of the table in docs/configuration/observe.md."""
+    section = (REPOSITORY / "docs" / "configuration" / "observe.md").read_text().partition("\n## Metrics\n")[2].partition("\n## ")[0]
     return set(re.findall(r"^\| `(mtls_\w+)", section, re.MULTILINE))
 
 
