@@ -12,7 +12,7 @@ use crate::config::read_feed;
 use crate::fetch::useless;
 use crate::fingerprint::fingerprint;
 use crate::proxy::{HostError, Proxy, SECOND, Shared, Swap, seconds};
-use crate::revocation::{Crl, Current, Edition, Feed, FeedKind, InForce, List, OnStale, Unusable};
+use crate::revocation::{Crl, Current, Edition, Feed, FeedKind, InForce, List, Unusable};
 
 /// A longer list is not read.
 pub const MAX_FEED_BYTES: usize = 8 * 1024 * 1024;
@@ -96,9 +96,9 @@ pub struct Watch<'a> {
 }
 
 impl Watch<'_> {
-    /// Is there no list yet, and does the policy refuse certificates until there is?
+    /// Is there no list yet, and do certificates wait for the first?
     pub fn is_missing(&self) -> bool {
-        self.feed.on_stale == OnStale::Deny && self.in_force.current(self.index).is_none()
+        self.in_force.is_awaited(self.index, self.feed)
     }
 
     /// Takes over what another worker has fetched (`now` of [`Proxy::monotonic`], here and below).

@@ -46,6 +46,7 @@ impl Feeds {
     pub fn begin(&self, worker: &Worker) {
         let now = Host.monotonic().unwrap_or(u64::MAX);
         self.began_at.set(now);
+        worker.memory.revoked.begin(now);
         for watch in watches(worker) {
             if let Err(problem) = watch.take_over(now) {
                 host::error(format_args!("{} cannot be shared: {problem}", place(worker, watch.index)));

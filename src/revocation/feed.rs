@@ -36,7 +36,7 @@ pub enum OnStale {
     /// Certificates are refused.
     #[default]
     Deny,
-    /// Certificates count as good unless the last list says otherwise.
+    /// Certificates count as good unless the last list says otherwise. Only at the start they wait for the first one.
     Allow,
 }
 
@@ -46,6 +46,8 @@ pub struct InForce {
     feeds: RefCell<Vec<Option<Current>>>,
     generation: Cell<u64>,
     time: Cell<u64>,
+    /// When this worker began, where that was said.
+    began_at: Cell<Option<u64>>,
 }
 
 /// The last good list of a feed.
@@ -87,18 +89,41 @@ impl InForce {
         }
     }
 
+    /// Says when this worker began, by [`Proxy::monotonic`](crate::Proxy::monotonic).
+    pub fn begin(&self, now: u64) {
+        self.began_at.set(Some(now));
+    }
+
+    /// Has nothing come of this feed yet, and is the first answer still to be expected?
+    fn is_starting(&self, index: usize, feed: &Feed) -> bool {
+        let is_early = |began: u64| self.time.get() < began.saturating_add(feed.fetch.patience());
+        self.began_at.get().is_some_and(is_early) && self.current(index).is_none()
+    }
+
+    /// Is there no list of this feed yet, and do certificates wait for the first?
+    pub fn is_awaited(&self, index: usize, feed: &Feed) -> bool {
+        match feed.on_stale {
+            OnStale::Deny => self.current(index).is_none(),
+            OnStale::Allow => self.is_starting(index, feed),
+        }
+    }
+
     /// Says how late it is by [`Proxy::monotonic`](crate::Proxy::monotonic), many times a second: to ask on every request how
     /// old a list is would cost a call. [`u64::MAX`]: that cannot be told, and every list is too old.
     pub fn set_time(&self, now: u64) {
         self.time.set(now);
     }
 
-    /// Is there no list of this feed that could say that a certificate is good (`now` in seconds since 1970)?
+    /// Is there no list of this feed that could say that a certificate is good (`now` in seconds since 1970), although the policy
+    /// asks for one?
     pub fn misses(&self, index: usize, feed: &Feed, now: i64) -> bool {
         let max_stale = u64::try_from(feed.fetch.max_stale).unwrap_or_default().saturating_mul(SECOND);
         let is_fresh = |current: &Current| {
             self.time.get().saturating_sub(current.checked_at) < max_stale && now < current.next_update
         };
-        feed.on_stale == OnStale::Deny && !self.feeds.borrow().get(index).and_then(Option::as_ref).is_some_and(is_fresh)
+        match feed.on_stale {
+            OnStale::Deny => !self.feeds.borrow().get(index).and_then(Option::as_ref).is_some_and(is_fresh),
+            OnStale::Allow => self.is_starting(index, feed),
+        }
     }
 }
