@@ -7,7 +7,7 @@ use crate::config::Policy;
 use crate::decision::{Allow, Binding, Decision, Deny, ForwardedCert, Reason, Rule};
 use crate::identity::Recognised;
 use crate::memory::Memory;
-use crate::policy::{Asked, CanonicalPath, Mode, ProfileId};
+use crate::policy::{Asked, CanonicalPath, Mode, ProfileId, Target, UnverifiedAuthorization};
 use crate::presented::Asking;
 use crate::proxy::{Proxy, seconds};
 use crate::request::{Claimed, Request};
@@ -29,19 +29,22 @@ pub fn decide(policy: &Policy, memory: &Memory, request: &Request<'_>, proxy: &d
 fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     let Asking { policy, memory, request, proxy, .. } = *asking;
     // 400: what cannot be read in exactly one way.
-    let method = request.method()?;
+    let method = request.method(&policy.methods)?;
     if !policy.upstream_headers.keeps_overrides {
         request.check_overrides(method)?;
     }
     let path = CanonicalPath::parse(request.path()?, policy.path)
         .map_err(|error| Deny::new(Reason::PathMalformed).with_detail(error.as_str()))?;
     found.path = Some(path.as_str().to_owned());
+    let host = if policy.names_hosts { request.host() } else { None };
+    let target = Target { method, path: &path, host: host.as_ref() };
     let upgrade = request.upgrade();
     if upgrade.is_none()
         && method != "CONNECT"
-        && let Some(entry) = policy.bypass.entry(method, &path)
+        && let Some((index, entry)) = policy.bypass.entry(target)
     {
-        return Ok(Allow { rule: Rule::Bypass(entry) });
+        found.removes_token = entry.unverified == UnverifiedAuthorization::Remove;
+        return Ok(Allow { rule: Rule::Bypass(index) });
     }
     let claimed = request.claimed()?;
     let credentials = match policy.uses_tokens {
@@ -127,8 +130,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
         asking.connection.check_source(&profile.source_networks, policy.source_address)?;
     }
     let asked = Asked {
-        method,
-        path: &path,
+        target,
         upgrade: upgrade.as_deref(),
         scopes: claims.as_ref().map_or(&[], |claims| claims.scopes.as_slice()),
     };
@@ -136,6 +138,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     if let Some(limit) = profile.rate_limit {
         limit.take(proxy, policy.scope, &profile.name, &client.client_id)?;
     }
+    found.removes_token = claims.is_none() && profile.unverified == UnverifiedAuthorization::Remove;
     Ok(Allow { rule: Rule::Profile(rule) })
 }
 

@@ -319,6 +319,8 @@ pub struct Decision {
     pub time: Option<i64>,
     /// What became of the header in which a certificate was forwarded.
     pub forwarded_cert: ForwardedCert,
+    /// It was allowed without a look at a token: one in `Authorization` must not go on beside the allow.
+    pub removes_token: bool,
     /// What the candidate would have done, where there is one.
     pub candidate: Option<Box<Verdict>>,
 }
@@ -334,6 +336,7 @@ impl Decision {
             certificate: None,
             time: None,
             forwarded_cert: ForwardedCert::Unknown,
+            removes_token: false,
             candidate: None,
         }
     }

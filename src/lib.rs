@@ -56,6 +56,7 @@ pub use decision::{Allow, Binding, Caller, Decision, Deny, Enforcement, Forwarde
 pub use feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
 pub use memory::Memory;
 pub use metrics::{Counter, Outcome, Source, days_until_expiry, fetch_age, of_policy};
+pub use policy::Methods;
 pub use proxy::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
 pub use record::{LogBudget, json as decision_record, log_line};
 pub use request::{Header, Repeated, Request, Values};

@@ -3,9 +3,10 @@
 use crate::bounds;
 use crate::byte_set::{ALPHANUMERIC, ByteSet};
 use crate::decision::{Deny, Reason};
-use crate::escape::percent_decode;
 use crate::header_names::{Meaning, meaning};
 use crate::plain::is_plain;
+use crate::policy::{Host, Methods};
+use crate::token::names_scheme;
 
 /// A header: its name as Envoy spells it (lower case) and its value, any bytes.
 pub type Header<'a> = (&'a [u8], &'a [u8]);
@@ -148,15 +149,14 @@ impl<'a> Request<'a> {
         self.headers.iter().filter(|(known, _)| *known == name.as_bytes()).map(|(_, value)| *value).collect()
     }
 
-    /// The method: there must be exactly one, a token of RFC 9110. Methods are case-sensitive, but some upstreams write them in
-    /// capitals before they look at them. So one that is a registered method in other letters is none.
-    pub fn method(&self) -> Result<&'a str, Deny> {
+    /// The method: there must be exactly one, a token of RFC 9110, and not a known one in other letters.
+    pub fn method(&self, known: &Methods) -> Result<&'a str, Deny> {
         let malformed = || Deny::new(Reason::RequestMalformed);
         match self.sent_method() {
             Some(method) if method.len() > bounds::METHOD => {
                 Err(malformed().with_detail("The method is longer than 64 bytes."))
             }
-            Some(method) if is_respelled(method) => {
+            Some(method) if known.is_respelled(method) => {
                 Err(malformed().with_detail("The method must be written in capitals."))
             }
             Some(method) => Ok(method),
@@ -186,6 +186,11 @@ impl<'a> Request<'a> {
             ))
     }
 
+    /// The host that the request names; `None` where it names none, or several.
+    pub fn host(&self) -> Option<Host> {
+        self.values(":authority").exactly_one().map(Host::of)
+    }
+
     /// The path as it was sent: there must be exactly one. CONNECT has none (RFC 9110 section 9.3.6) and counts as `/`.
     pub fn path(&self) -> Result<&'a [u8], Deny> {
         if self.path.is_empty() && self.method.exactly_one() == Some(b"CONNECT") {
@@ -204,7 +209,7 @@ impl<'a> Request<'a> {
         let mut members = query.split(|byte| matches!(byte, b'?' | b'&' | b';' | b'#'));
         members.any(|member| {
             let name = member.split(|byte| *byte == b'=').next().unwrap_or_default();
-            percent_decode(name).is_none_or(|name| is_access_token(name.trim_ascii()))
+            is_access_token(unescaped(name).trim_ascii())
         })
     }
 
@@ -252,6 +257,11 @@ impl<'a> Request<'a> {
         self.authorization.iter().any(scheme)
     }
 
+    /// Does `Authorization` hold what some reader takes for a bearer or DPoP token?
+    pub fn names_token(&self) -> bool {
+        self.authorization.iter().any(|value| names_scheme(value, b"bearer") || names_scheme(value, b"dpop"))
+    }
+
     /// The request's id where it is a plain one: at most 128 visible ASCII characters.
     pub fn id(&self) -> Option<&'a [u8]> {
         self.request_id.first.filter(|id| id.len() <= 128 && (is_plain(id) || id.iter().all(u8::is_ascii_graphic)))
@@ -260,6 +270,26 @@ impl<'a> Request<'a> {
 
 fn at_most_one<'a>(values: &Values<'a>, otherwise: &'static str) -> Result<Option<&'a [u8]>, Deny> {
     values.at_most_one().map_err(|Repeated| Deny::new(Reason::RequestMalformed).with_note(otherwise))
+}
+
+/// The name of a query's member, as lenient readers decode it: what is no escape stands for itself, and `%u0061` for `a`.
+fn unescaped(name: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(name.len());
+    let mut rest = name;
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = match rest {
+            [b'%', b'u' | b'U', b'0', b'0', digits @ ..] | [b'%', digits @ ..] => digits.split_at_checked(2),
+            _ => None,
+        };
+        let byte = digits.and_then(|(digits, behind)| {
+            let digits = digits.iter().all(u8::is_ascii_hexdigit).then(|| std::str::from_utf8(digits).ok())??;
+            Some((u8::from_str_radix(digits, 16).ok()?, behind))
+        });
+        let (byte, behind) = byte.unwrap_or((*first, behind));
+        decoded.push(byte);
+        rest = behind;
+    }
+    decoded
 }
 
 /// Is this the name of a token in a query, to any reader? PHP takes several characters for `_`, and what follows a `[` for an index.
@@ -271,56 +301,6 @@ fn is_access_token(name: &[u8]) -> bool {
         start.iter().map(folded).eq(NAME.iter().copied()) && matches!(rest, [] | [b'[', ..])
     })
 }
-
-/// Is this a registered method, written in other letters?
-fn is_respelled(method: &str) -> bool {
-    method.bytes().any(|letter| letter.is_ascii_lowercase())
-        && REGISTERED_METHODS.iter().any(|known| known.eq_ignore_ascii_case(method))
-}
-
-/// IANA's registry of methods (RFC 9110 section 16.1).
-static REGISTERED_METHODS: [&str; 40] = [
-    "ACL",
-    "BASELINE-CONTROL",
-    "BIND",
-    "CHECKIN",
-    "CHECKOUT",
-    "CONNECT",
-    "COPY",
-    "DELETE",
-    "GET",
-    "HEAD",
-    "LABEL",
-    "LINK",
-    "LOCK",
-    "MERGE",
-    "MKACTIVITY",
-    "MKCALENDAR",
-    "MKCOL",
-    "MKREDIRECTREF",
-    "MKWORKSPACE",
-    "MOVE",
-    "OPTIONS",
-    "ORDERPATCH",
-    "PATCH",
-    "POST",
-    "PRI",
-    "PROPFIND",
-    "PROPPATCH",
-    "PUT",
-    "QUERY",
-    "REBIND",
-    "REPORT",
-    "SEARCH",
-    "TRACE",
-    "UNBIND",
-    "UNCHECKOUT",
-    "UNLINK",
-    "UNLOCK",
-    "UPDATE",
-    "UPDATEREDIRECTREF",
-    "VERSION-CONTROL",
-];
 
 /// The characters of a token, RFC 9110 section 5.6.2.
 pub(crate) static TOKEN: ByteSet = ByteSet::new(ALPHANUMERIC, b"!#$%&'*+-.^_`|~");

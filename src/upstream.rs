@@ -6,7 +6,7 @@ use std::io::Write;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::decision::{Allow, Caller, Decision, ForwardedCert, Rule};
+use crate::decision::{Allow, Caller, Decision, Enforcement, ForwardedCert, Rule};
 use crate::header_names::{Meaning, begins_with, is_spelled, meaning};
 use crate::plain::is_plain;
 use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, Header, PROFILE_ID, Request};
@@ -148,9 +148,15 @@ pub enum Change<'a> {
 /// The change with which an allowed (or shadowed) request goes on: everything inbound stays but what only this filter may
 /// say, then comes what it says.
 pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: &'a Decision) -> Change<'a> {
+    const FORWARDED: &[u8] = FORWARDED_CLIENT_CERT.as_bytes();
     let own = decision.forwarded_cert == ForwardedCert::Own;
-    let kept =
-        |name: &[u8]| !names.removes(name) || (own && name == FORWARDED_CLIENT_CERT.as_bytes() && !names.strips(name));
+    // In shadow mode requests go on as they came.
+    let removes_token = decision.removes_token && decision.enforcement == Enforcement::Enforce && request.names_token();
+    let kept = |name: &[u8]| match name {
+        b"authorization" if removes_token => false,
+        FORWARDED if own => !names.strips(name),
+        name => !names.removes(name),
+    };
     let written = match &decision.verdict {
         Ok(Allow { rule: Rule::Profile(_) }) => {
             let certificate = decision.certificate.as_ref();
@@ -161,7 +167,7 @@ pub fn headers<'a>(names: &'a UpstreamHeaders, request: &Request<'a>, decision: 
     };
     let upgraded = request.upgrade().is_some();
     let path = decided_path(request, decision);
-    let may_remove = request.has_known_header || !names.others.is_empty() || !names.strip.is_empty();
+    let may_remove = removes_token || request.has_known_header || !names.others.is_empty() || !names.strip.is_empty();
     let keeps_all = !may_remove || request.headers.iter().all(|(name, _)| kept(name));
     if !upgraded && path.is_none() && keeps_all {
         return Change::Add(written);

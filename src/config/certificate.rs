@@ -6,7 +6,7 @@ use super::ConfigError;
 use super::clients;
 use super::headers::is_reserved;
 use super::raw::{CertificateSource, RawCertificate};
-use super::strict::{Object, given};
+use super::strict::{Distinct, Object, given};
 use crate::certificate::Format;
 use crate::identity::{Identities, TrustedProxies};
 use crate::policy::address::parse_network;
@@ -52,8 +52,8 @@ pub(super) struct RawForwarded {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawTrustedProxies {
-    pub cidrs: Vec<String>,
-    pub identities: Vec<String>,
+    pub cidrs: Distinct,
+    pub identities: Distinct,
 }
 
 /// Are certificates read that nobody has verified? Azure App Service's, told by the format or by the header.
@@ -113,14 +113,15 @@ fn wrong(key: &str, problem: &str) -> ConfigError {
 }
 
 fn proxies(raw: RawTrustedProxies, rules: &Identities) -> Result<TrustedProxies, ConfigError> {
-    if raw.cidrs.is_empty() && raw.identities.is_empty() {
+    let RawTrustedProxies { cidrs: Distinct(cidrs), identities: Distinct(identities) } = raw;
+    if cidrs.is_empty() && identities.is_empty() {
         return Err(wrong(
             ".trusted_proxies",
             "found neither \"cidrs\" nor \"identities\", expected at least one of them: nobody else is believed",
         ));
     }
     let mut proxies = TrustedProxies::default();
-    for (index, text) in raw.cidrs.iter().enumerate() {
+    for (index, text) in cidrs.iter().enumerate() {
         let network = parse_network(text).and_then(|network| match network.prefix_len() {
             0 => Err("a network that not every caller is in".to_owned()),
             _ => Ok(network),
@@ -128,7 +129,7 @@ fn proxies(raw: RawTrustedProxies, rules: &Identities) -> Result<TrustedProxies,
         let path = || at(&format!(".trusted_proxies.cidrs[{index}]"));
         proxies.networks.push(network.map_err(|expected| ConfigError::new(path(), text, expected))?);
     }
-    for (index, text) in raw.identities.iter().enumerate() {
+    for (index, text) in identities.iter().enumerate() {
         let identity = clients::identity(text, &rules.precedence, &rules.trust_domains);
         let path = || at(&format!(".trusted_proxies.identities[{index}]"));
         proxies.identities.push(identity.map_err(|expected| ConfigError::new(path(), text, expected))?);

@@ -28,8 +28,10 @@ use crate::bounds;
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Identities, NameKind, is_trust_domain};
+use crate::policy::overlap::{may_meet, methods_meet};
 use crate::policy::{
-    LetterCase, Mode, PathEntries, PathPattern, PathRules, PatternSet, Profiles, Scope, SourceAddress,
+    Entry, HostPattern, LetterCase, Methods, Mode, PathEntries, PathPattern, PathRules, PatternSet, Profile, Profiles,
+    Scope, SourceAddress,
 };
 use crate::presented::Forwarding;
 use crate::protobuf::Struct;
@@ -38,8 +40,9 @@ use crate::revocation::Revocation;
 use crate::token::TokenRules;
 use crate::upstream::UpstreamHeaders;
 use clients::Clients;
+use profiles::{Around, Restriction};
 use raw::{OverrideHeaders, Raw, RawBypass, RawIdentity};
-use strict::Object;
+use strict::{Distinct, Object};
 
 /// A whole configuration, checked and compiled.
 #[derive(Debug)]
@@ -66,6 +69,10 @@ pub struct Policy {
     pub require_client_headers: bool,
     /// What clients may do.
     pub profiles: Profiles,
+    /// The methods that it may list.
+    pub methods: Methods,
+    /// Does any rule look at the host?
+    pub names_hosts: bool,
     /// What needs nothing.
     pub bypass: PathEntries,
     /// Where the optional mode is as strict as the required one; they restrict.
@@ -154,7 +161,20 @@ impl Policy {
         if let Some(name) = &raw.policy_name {
             label(format_args!("policy_name"), name)?;
         }
-        let profiles = profiles::compile(raw.profiles, raw.collections, raw.mode, raw.enforcement, path, restrictions)?;
+        let methods = Methods { additional: additional_methods(raw.methods.0.additional)? };
+        let around = Around {
+            mode: raw.mode,
+            enforcement: raw.enforcement,
+            unverified: raw.unverified_authorization,
+            rules: path,
+            restrictions,
+            methods: &methods,
+        };
+        let mut restricted = Vec::new();
+        let profiles = profiles::compile(raw.profiles, raw.collections, &around, &mut restricted)?;
+        let required_paths = required_paths(&raw.binding.0.required_paths, path, restrictions, &mut restricted)?;
+        let bypass = bypass(raw.bypass, &around, &restricted)?;
+        let names_hosts = bypass.names_hosts() || profiles.iter().any(Profile::names_hosts);
         let any_mode =
             |wanted: fn(Mode) -> bool| wanted(raw.mode) || profiles.iter().any(|profile| wanted(profile.mode));
         let uses_tokens = any_mode(|mode| mode != Mode::Mtls);
@@ -173,9 +193,12 @@ impl Policy {
         upstream_headers.strip = headers::strip(&raw.strip_headers)?;
         upstream_headers.keeps_overrides = raw.override_headers == OverrideHeaders::Keep;
         let validation = raw.certificate.0.validation;
-        let clock_skew = i64::from(raw.certificate.0.clock_skew_seconds);
+        let clock_skew = tolerance("certificate.clock_skew_seconds", raw.certificate.0.clock_skew_seconds)?;
         let forwarding = certificate::forwarding(raw.certificate.0, &identities, &upstream_headers)?;
         upstream_headers.reserve(forwarding.as_ref().map(|forwarding| forwarding.header.clone()));
+        if forwarding.is_some() && raw.source_address == SourceAddress::Direct {
+            no_source_networks(&profiles)?;
+        }
         Ok(Self {
             policy_id: raw.policy_id,
             policy_name: raw.policy_name,
@@ -190,8 +213,10 @@ impl Policy {
             identities,
             require_client_headers: raw.require_client_headers,
             profiles,
-            bypass: bypass(raw.bypass, path)?,
-            required_paths: restricting("binding.required_paths", &raw.binding.0.required_paths, path, restrictions)?,
+            methods,
+            names_hosts,
+            bypass,
+            required_paths,
             token: token::compile(raw.token.0, accepts_tokens_alone)?,
             revocation: revocation::compile(raw.revocation)?,
             path,
@@ -218,6 +243,7 @@ fn identities(
             "at least one of uri_san, dns_san, subject_cn",
         ));
     }
+    distinct("identity.precedence", &precedence)?;
     for (index, domain) in raw.trust_domains.iter().enumerate() {
         if !is_trust_domain(domain) {
             let path = format!("identity.trust_domains[{index}]");
@@ -242,13 +268,76 @@ fn identities(
     })
 }
 
-fn bypass(raw: Vec<Object<RawBypass>>, rules: PathRules) -> Result<PathEntries, ConfigError> {
+/// `bypass`. An entry has nothing in common with what is restricted elsewhere, unless it says so: which of the two wins would be a
+/// guess.
+fn bypass(
+    raw: Vec<Object<RawBypass>>,
+    around: &Around<'_>,
+    restrictions: &[Restriction],
+) -> Result<PathEntries, ConfigError> {
+    distinct("bypass", &raw)?;
     let mut bypass = PathEntries::default();
-    for (index, Object(entry)) in raw.into_iter().enumerate() {
+    for (index, Object(raw)) in raw.into_iter().enumerate() {
         let path = format!("bypass[{index}]");
-        bypass.insert(&[pattern(format!("{path}.path"), &entry.path, rules)?], methods(&path, entry.methods)?);
+        let granted = pattern(format!("{path}.path"), &raw.path, around.rules)?;
+        let entry = Entry {
+            methods: methods(&path, raw.methods, around.methods)?,
+            hosts: hosts(&path, &raw.hosts)?,
+            unverified: raw.unverified_authorization.unwrap_or(around.unverified),
+        };
+        let is_restricted = |restriction: &&Restriction| {
+            methods_meet(&entry.methods, &restriction.methods)
+                && restriction
+                    .patterns
+                    .iter()
+                    .any(|restricted| may_meet(&granted, restricted, around.rules, around.restrictions))
+        };
+        if !raw.even_denied
+            && let Some(restriction) = restrictions.iter().find(is_restricted)
+        {
+            let expected = format!(
+                "paths that {} does not restrict; \"even_denied\": true in this entry lets them through all the same",
+                restriction.path
+            );
+            return Err(ConfigError::new(format!("{path}.path"), raw.path, expected));
+        }
+        bypass.insert(&[granted], entry);
     }
     Ok(bypass)
+}
+
+/// Behind a proxy that forwards certificates the direct address is that proxy's.
+fn no_source_networks(profiles: &Profiles) -> Result<(), ConfigError> {
+    match profiles.iter().find(|profile| !profile.source_networks.is_empty()) {
+        None => Ok(()),
+        Some(profile) => Err(ConfigError {
+            path: format!("profiles.{}.source_cidrs", profile.name),
+            problem: "found it with forwarded certificates, where the direct peer is the proxy in front, expected \"source_address\": \
+                      \"envoy\" beside it (and an Envoy that takes the address from no other proxy than that)"
+                .to_owned(),
+        }),
+    }
+}
+
+/// Seconds by which clocks may differ. More is no difference of clocks, but a longer life for what has expired.
+fn tolerance(path: &str, seconds: u32) -> Result<i64, ConfigError> {
+    const MAX: u32 = 300;
+    if seconds > MAX {
+        return Err(ConfigError::new(path, seconds, format!("at most {MAX} seconds, by which clocks may differ")));
+    }
+    Ok(i64::from(seconds))
+}
+
+/// No entry equals an earlier one.
+fn distinct<T: PartialEq>(path: &str, list: &[T]) -> Result<(), ConfigError> {
+    let again = list.iter().enumerate().find(|(index, entry)| list.iter().take(*index).any(|other| other == *entry));
+    match again {
+        None => Ok(()),
+        Some((index, _)) => Err(ConfigError {
+            path: format!("{path}[{index}]"),
+            problem: "found an entry again, expected each once".to_owned(),
+        }),
+    }
 }
 
 /// A name or an ARN: it stands in headers, records and metrics.
@@ -283,22 +372,49 @@ fn pattern(path: impl Into<String>, text: &str, rules: PathRules) -> Result<Path
     PathPattern::parse(text, rules).map_err(|expected| ConfigError::new(path, text, expected))
 }
 
-fn restricting(
-    path: &str,
+/// `binding.required_paths`
+fn required_paths(
     texts: &[String],
     rules: PathRules,
     letter_case: LetterCase,
+    restrictions: &mut Vec<Restriction>,
 ) -> Result<PatternSet, ConfigError> {
     let mut set = PatternSet::restricting(letter_case);
     for (index, text) in texts.iter().enumerate() {
-        set.insert(&pattern(format!("{path}[{index}]"), text, rules)?, index);
+        let path = format!("binding.required_paths[{index}]");
+        let pattern = pattern(path.as_str(), text, rules)?;
+        set.insert(&pattern, index);
+        restrictions.push(Restriction { path, patterns: vec![pattern], methods: Vec::new() });
     }
     Ok(set)
 }
 
+fn hosts(path: &str, texts: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
+    let read = |(index, text): (usize, &String)| {
+        HostPattern::parse(text).map_err(|expected| ConfigError::new(format!("{path}.hosts[{index}]"), text, expected))
+    };
+    texts.iter().enumerate().map(read).collect()
+}
+
+/// `methods.additional`
+fn additional_methods(listed: Vec<String>) -> Result<Vec<String>, ConfigError> {
+    let is_usable = |method: &String| {
+        (1..=bounds::METHOD).contains(&method.len())
+            && method.bytes().all(|byte| TOKEN.contains(byte) && !byte.is_ascii_lowercase() && byte != b'*')
+            && !Methods::default().is_known(method)
+    };
+    match listed.iter().position(|method| !is_usable(method)) {
+        None => Ok(listed),
+        Some(index) => {
+            let expected = "a method in capitals, without *, that IANA has not registered, such as PURGE";
+            Err(ConfigError::new(format!("methods.additional[{index}]"), listed.get(index), expected))
+        }
+    }
+}
+
 /// Methods are case-sensitive (RFC 9110 section 9.1); a list that is there and empty would allow nothing by accident.
-fn methods(path: &str, listed: Option<Vec<String>>) -> Result<Vec<String>, ConfigError> {
-    let Some(methods) = listed else {
+fn methods(path: &str, listed: Option<Distinct>, known: &Methods) -> Result<Vec<String>, ConfigError> {
+    let Some(Distinct(methods)) = listed else {
         return Ok(Vec::new());
     };
     if methods.is_empty() {
@@ -308,18 +424,16 @@ fn methods(path: &str, listed: Option<Vec<String>>) -> Result<Vec<String>, Confi
             "at least one method; leave the key out for any",
         ));
     }
-    for (index, method) in methods.iter().enumerate() {
-        let fits = (1..=bounds::METHOD).contains(&method.len())
-            && method.bytes().all(|byte| TOKEN.contains(byte) && !byte.is_ascii_lowercase());
-        if !fits {
-            return Err(ConfigError::new(
-                format!("{path}.methods[{index}]"),
-                method,
-                "a method in upper case such as GET",
-            ));
+    match methods.iter().enumerate().find(|(_, method)| !known.is_known(method)) {
+        None => Ok(methods),
+        Some((index, method)) => {
+            let expected = match method.as_str() {
+                "*" => "the names of methods; leave \"methods\" out for every method",
+                _ => "a registered method in capitals such as GET, or one that methods.additional lists",
+            };
+            Err(ConfigError::new(format!("{path}.methods[{index}]"), method, expected))
         }
     }
-    Ok(methods)
 }
 
 /// "one of a, b", for an unknown name.

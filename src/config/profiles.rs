@@ -2,28 +2,53 @@
 
 use std::collections::HashMap;
 
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
 use super::raw::{RawDeny, RawDenyRule, RawProfile, RawRateLimit, RawRule};
-use super::strict::{Entries, Object};
-use super::{ConfigError, label, methods, one_of, pattern};
+use super::strict::{Distinct, Entries, Object};
+use super::{ConfigError, distinct, hosts, label, methods, one_of, pattern};
 use crate::decision::Enforcement;
 use crate::policy::address::parse_network;
-use crate::policy::{AllowRule, LetterCase, Mode, PathEntries, PathPattern, PathRules, Profile, Profiles, RateLimit};
+use crate::policy::{
+    AllowRule, Entry, LetterCase, Methods, Mode, PathEntries, PathPattern, PathRules, Profile, Profiles, RateLimit,
+    UnverifiedAuthorization,
+};
 use crate::request::TOKEN;
+
+/// An entry of `source_cidrs`: every address of both families.
+const ANY: &str = "any";
 
 /// The path patterns of each collection.
 type Collections = HashMap<String, Vec<PathPattern>>;
 
+/// What profiles take from the settings around them.
+pub(super) struct Around<'a> {
+    pub mode: Mode,
+    pub enforcement: Enforcement,
+    pub unverified: UnverifiedAuthorization,
+    pub rules: PathRules,
+    pub restrictions: LetterCase,
+    pub methods: &'a Methods,
+}
+
+/// What some requests are refused for, and where the configuration says so.
+pub(super) struct Restriction {
+    pub path: String,
+    pub patterns: Vec<PathPattern>,
+    /// Empty: every method.
+    pub methods: Vec<String>,
+}
+
 pub(super) fn compile(
     raw: Entries<Object<RawProfile>>,
-    collections: Entries<Vec<String>>,
-    mode: Mode,
-    enforcement: Enforcement,
-    rules: PathRules,
-    restrictions: LetterCase,
+    collections: Entries<Distinct>,
+    around: &Around<'_>,
+    restrictions: &mut Vec<Restriction>,
 ) -> Result<Profiles, ConfigError> {
+    let rules = around.rules;
     let mut profiles = Profiles::default();
     let mut known = Collections::new();
-    for (name, texts) in collections.0 {
+    for (name, Distinct(texts)) in collections.0 {
         let path = format!("collections.{name}");
         label(format_args!("{path}"), &name)?;
         let patterns = path_list(&path, &texts, rules)?;
@@ -35,33 +60,43 @@ pub(super) fn compile(
     for (name, Object(raw)) in raw.0 {
         let path = format!("profiles.{name}");
         label(format_args!("{path}"), &name)?;
+        let mode = raw.mode.unwrap_or(around.mode);
         let mut profile = Profile {
-            mode: raw.mode.unwrap_or(mode),
-            enforcement: raw.enforcement.unwrap_or(enforcement),
-            deny: PathEntries::restricting(restrictions),
+            mode,
+            enforcement: enforced(&path, raw.enforcement, around.enforcement)?,
+            unverified: unverified(&path, raw.unverified_authorization, mode)?.unwrap_or(around.unverified),
+            deny: PathEntries::restricting(around.restrictions),
             rate_limit: raw.rate_limit.map(|Object(raw)| rate_limit(&path, &raw)).transpose()?,
             name,
             ..Profile::default()
         };
+        distinct(&format!("{path}.allow"), &raw.allow)?;
+        distinct(&format!("{path}.deny"), &raw.deny)?;
         for (index, Object(rule)) in raw.allow.into_iter().enumerate() {
             let path = format!("{path}.allow[{index}]");
-            let patterns = covered(&path, rule.paths.as_deref(), rule.collection.as_deref(), &known, rules)?;
+            let patterns = covered(&path, rule.paths.as_ref(), rule.collection.as_deref(), &known, rules)?;
             for pattern in &patterns {
                 profile.allow_paths.insert(pattern, index);
             }
-            profile.allow.push(allow_rule(&path, rule, profile.mode)?);
+            profile.allow.push(allow_rule(&path, rule, mode, around.methods)?);
         }
         for (index, entry) in raw.deny.into_iter().enumerate() {
             let path = format!("{path}.deny[{index}]");
             let (patterns, listed) = match entry {
                 RawDeny::Path(text) => (vec![pattern(path.as_str(), &text, rules)?], None),
                 RawDeny::Rule(RawDenyRule { paths, collection, methods }) => {
-                    (covered(&path, paths.as_deref(), collection.as_deref(), &known, rules)?, methods)
+                    (covered(&path, paths.as_ref(), collection.as_deref(), &known, rules)?, methods)
                 }
             };
-            profile.deny.insert(&patterns, methods(&path, listed)?);
+            let methods = methods(&path, listed, around.methods)?;
+            profile.deny.insert(&patterns, Entry { methods: methods.clone(), ..Entry::default() });
+            restrictions.push(Restriction { path, patterns, methods });
         }
         for (index, text) in raw.source_cidrs.iter().enumerate() {
+            if text == ANY {
+                profile.source_networks.extend([IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())]);
+                continue;
+            }
             let network = parse_network(text)
                 .map_err(|expected| ConfigError::new(format!("{path}.source_cidrs[{index}]"), text, expected))?;
             profile.source_networks.push(network);
@@ -71,16 +106,44 @@ pub(super) fn compile(
     Ok(profiles)
 }
 
+/// Top-level `shadow` counts wherever the profile is not known yet, so that a profile of its own cannot enforce anything.
+fn enforced(path: &str, own: Option<Enforcement>, around: Enforcement) -> Result<Enforcement, ConfigError> {
+    match (own, around) {
+        (Some(Enforcement::Enforce), Enforcement::Shadow) => Err(ConfigError::new(
+            format!("{path}.enforcement"),
+            "enforce",
+            "no profile that enforces beside a top-level \"shadow\": a caller who does not say its profile is let through. \
+             Leave the top level at \"enforce\" and say \"shadow\" in the other profiles, or try the whole policy as a \"candidate\"",
+        )),
+        (own, around) => Ok(own.unwrap_or(around)),
+    }
+}
+
+fn unverified(
+    path: &str,
+    own: Option<UnverifiedAuthorization>,
+    mode: Mode,
+) -> Result<Option<UnverifiedAuthorization>, ConfigError> {
+    if own.is_some() && mode != Mode::Mtls {
+        return Err(ConfigError {
+            path: format!("{path}.unverified_authorization"),
+            problem: "found it in a profile that verifies tokens, expected it in profiles of mode mtls alone"
+                .to_owned(),
+        });
+    }
+    Ok(own)
+}
+
 /// The paths of a rule: its own, or those of a collection.
 fn covered(
     path: &str,
-    paths: Option<&[String]>,
+    paths: Option<&Distinct>,
     collection: Option<&str>,
     known: &Collections,
     rules: PathRules,
 ) -> Result<Vec<PathPattern>, ConfigError> {
     match (paths, collection) {
-        (Some(paths), None) => path_list(&format!("{path}.paths"), paths, rules),
+        (Some(Distinct(paths)), None) => path_list(&format!("{path}.paths"), paths, rules),
         (None, Some(name)) => known.get(name).cloned().ok_or_else(|| {
             let mut names: Vec<&str> = known.keys().map(String::as_str).collect();
             names.sort_unstable();
@@ -104,7 +167,7 @@ fn path_list(path: &str, texts: &[String], rules: PathRules) -> Result<Vec<PathP
     indexed.map(|(index, text)| pattern(format!("{path}[{index}]"), text, rules)).collect()
 }
 
-fn allow_rule(path: &str, raw: RawRule, mode: Mode) -> Result<AllowRule, ConfigError> {
+fn allow_rule(path: &str, raw: RawRule, mode: Mode, known: &Methods) -> Result<AllowRule, ConfigError> {
     for (index, scope) in raw.scopes.iter().enumerate() {
         let path = format!("{path}.scopes[{index}]");
         if scope.is_empty() || !scope.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\')) {
@@ -119,7 +182,7 @@ fn allow_rule(path: &str, raw: RawRule, mode: Mode) -> Result<AllowRule, ConfigE
         }
     }
     for (index, protocol) in raw.upgrades.iter().enumerate() {
-        let protocol_byte = |byte: u8| TOKEN.contains(byte) || byte == b'/';
+        let protocol_byte = |byte: u8| byte != b'*' && (TOKEN.contains(byte) || byte == b'/');
         if protocol.is_empty() || !protocol.bytes().all(protocol_byte) {
             return Err(ConfigError::new(
                 format!("{path}.upgrades[{index}]"),
@@ -128,10 +191,24 @@ fn allow_rule(path: &str, raw: RawRule, mode: Mode) -> Result<AllowRule, ConfigE
             ));
         }
     }
+    if raw.plain && raw.upgrades.is_empty() {
+        let problem = "found it without \"upgrades\", expected it beside them: a rule without upgrades allows plain requests anyway";
+        return Err(ConfigError { path: format!("{path}.plain"), problem: problem.to_owned() });
+    }
+    let methods = methods(path, raw.methods, known)?;
+    let hosts = hosts(path, &raw.hosts)?;
+    if hosts.is_empty() && methods.iter().any(|method| method == "CONNECT") {
+        return Err(ConfigError {
+            path: path.to_owned(),
+            problem: "found CONNECT without \"hosts\", expected the hosts that a tunnel may lead to, such as [\"db.example:5432\"]".to_owned(),
+        });
+    }
     Ok(AllowRule {
-        methods: methods(path, raw.methods)?,
+        methods,
         scopes: raw.scopes,
         upgrades: raw.upgrades.iter().map(|protocol| protocol.to_ascii_lowercase()).collect(),
+        plain: raw.plain,
+        hosts,
     })
 }
 

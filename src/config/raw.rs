@@ -9,13 +9,13 @@ use serde_json::value::RawValue;
 use super::certificate::RawForwarded;
 use super::fetch::RawFetch;
 use super::revocation::RawRevocation;
-use super::strict::{Entries, Object, Text, TextList, TextOr, given};
+use super::strict::{Distinct, Entries, Object, Text, TextList, TextOr, given, not_empty};
 
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
 use crate::json::StrictObject;
-use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress};
+use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress, UnverifiedAuthorization};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -36,17 +36,26 @@ pub(super) struct Raw {
     #[serde(rename = "clients")]
     pub _clients: (),
     pub profiles: Entries<Object<RawProfile>>,
-    pub collections: Entries<Vec<String>>,
+    pub collections: Entries<Distinct>,
     pub bypass: Vec<Object<RawBypass>>,
     pub binding: Object<RawBinding>,
     pub token: Object<RawToken>,
     pub revocation: RawRevocation,
     pub path: Object<RawPath>,
     pub source_address: SourceAddress,
+    pub methods: Object<RawMethods>,
+    pub unverified_authorization: UnverifiedAuthorization,
     pub upstream_headers: Object<RawUpstreamHeaders>,
     pub strip_headers: Vec<String>,
     pub override_headers: OverrideHeaders,
     pub audit: Object<RawAudit>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct RawMethods {
+    #[serde(deserialize_with = "not_empty")]
+    pub additional: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -72,6 +81,7 @@ pub(super) enum CertificateSource {
 pub(super) struct RawIdentity {
     #[serde(default, deserialize_with = "given")]
     pub precedence: Option<Vec<NameKind>>,
+    #[serde(deserialize_with = "not_empty")]
     pub trust_domains: Vec<String>,
     pub mappings: Vec<Object<RawMapping>>,
     pub allow_unregistered: bool,
@@ -129,6 +139,7 @@ pub(super) struct RawClient<'a> {
 pub(super) struct RawProfile {
     pub allow: Vec<Object<RawRule>>,
     pub deny: Vec<RawDeny>,
+    #[serde(deserialize_with = "not_empty")]
     pub source_cidrs: Vec<String>,
     #[serde(default, deserialize_with = "given")]
     pub rate_limit: Option<Object<RawRateLimit>>,
@@ -136,36 +147,43 @@ pub(super) struct RawProfile {
     pub mode: Option<Mode>,
     #[serde(default, deserialize_with = "given")]
     pub enforcement: Option<Enforcement>,
+    #[serde(default, deserialize_with = "given")]
+    pub unverified_authorization: Option<UnverifiedAuthorization>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawRule {
     #[serde(default, deserialize_with = "given")]
-    pub paths: Option<Vec<String>>,
+    pub paths: Option<Distinct>,
     #[serde(default, deserialize_with = "given")]
     pub collection: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    pub methods: Option<Vec<String>>,
+    pub methods: Option<Distinct>,
+    #[serde(deserialize_with = "not_empty")]
     pub scopes: Vec<String>,
+    #[serde(deserialize_with = "not_empty")]
     pub upgrades: Vec<String>,
+    pub plain: bool,
+    #[serde(deserialize_with = "not_empty")]
+    pub hosts: Vec<String>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum RawDeny {
     Path(String),
     Rule(RawDenyRule),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDenyRule {
     #[serde(default, deserialize_with = "given")]
-    pub paths: Option<Vec<String>>,
+    pub paths: Option<Distinct>,
     #[serde(default, deserialize_with = "given")]
     pub collection: Option<String>,
     #[serde(default, deserialize_with = "given")]
-    pub methods: Option<Vec<String>>,
+    pub methods: Option<Distinct>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -177,17 +195,24 @@ pub(super) struct RawRateLimit {
     pub burst: Option<u64>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawBypass {
     pub path: String,
     #[serde(default, deserialize_with = "given")]
-    pub methods: Option<Vec<String>>,
+    pub methods: Option<Distinct>,
+    #[serde(default, deserialize_with = "not_empty")]
+    pub hosts: Vec<String>,
+    #[serde(default)]
+    pub even_denied: bool,
+    #[serde(default, deserialize_with = "given")]
+    pub unverified_authorization: Option<UnverifiedAuthorization>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct RawBinding {
+    #[serde(deserialize_with = "not_empty")]
     pub required_paths: Vec<String>,
 }
 
@@ -204,20 +229,22 @@ pub(super) struct RawToken {
     #[serde(default, deserialize_with = "given")]
     pub providers: Option<Vec<Object<RawProvider>>>,
     #[serde(default, deserialize_with = "given")]
-    pub algorithms: Option<Vec<String>>,
+    pub algorithms: Option<Distinct>,
+    #[serde(deserialize_with = "not_empty")]
     pub issuers: Vec<String>,
+    #[serde(deserialize_with = "not_empty")]
     pub audiences: Vec<String>,
     #[serde(default, deserialize_with = "given")]
     pub leeway_seconds: Option<u32>,
     #[serde(default, deserialize_with = "given")]
-    pub client_id_claims: Option<Vec<String>>,
+    pub client_id_claims: Option<Distinct>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawProvider {
     pub issuer: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "not_empty")]
     pub audiences: Vec<String>,
     #[serde(default, deserialize_with = "given")]
     pub jwks: Option<StrictObject>,

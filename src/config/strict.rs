@@ -41,7 +41,7 @@ impl<'de, T: Deserialize<'de>, R> Visitor<'de> for TextOr<T, R> {
 }
 
 /// A JSON object with known keys. (What serde derives would also read an array of the values in order.)
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -130,6 +130,50 @@ impl<'de: 'a, 'a> Deserialize<'de> for TextList<'a> {
         }
 
         deserializer.deserialize_seq(ListVisitor)
+    }
+}
+
+/// A list of texts in which none stands twice: one of the two was meant to be another.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Distinct(pub Vec<String>);
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(DistinctVisitor { may_be_empty: true })
+    }
+}
+
+/// A list that restricts. Without it there is no restriction, so that an empty one could mean both "nothing" and "anything".
+pub(super) fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    deserializer.deserialize_seq(DistinctVisitor { may_be_empty: false }).map(|Distinct(list)| list)
+}
+
+struct DistinctVisitor {
+    may_be_empty: bool,
+}
+
+impl<'de> Visitor<'de> for DistinctVisitor {
+    type Value = Distinct;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a sequence")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Distinct, A::Error> {
+        let mut list = Vec::new();
+        let mut seen = HashSet::new();
+        while let Some(text) = sequence.next_element::<String>()? {
+            if !seen.insert(text.clone()) {
+                return Err(A::Error::custom(format_args!("found {text:?} again, expected each entry once")));
+            }
+            list.push(text);
+        }
+        match list.is_empty() && !self.may_be_empty {
+            false => Ok(Distinct(list)),
+            true => {
+                Err(A::Error::custom("found [], expected at least one entry; leave the key out for no restriction"))
+            }
+        }
     }
 }
 

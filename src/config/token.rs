@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
-use super::ConfigError;
 use super::fetch::{self, Defaults, RawFetch};
 use super::raw::{RawMetadata, RawProvider, RawToken, TokenSourceName};
-use super::strict::Object;
+use super::strict::{Distinct, Object};
+use super::{ConfigError, tolerance};
 use crate::json::StrictObject;
 use crate::token::{Algorithm, ClaimRules, KeySet, KeySource, Provider, TokenRules, TokenSource};
 
@@ -16,12 +16,17 @@ const MAX_PROVIDERS: usize = 16;
 const NAMESPACE: &str = "envoy.filters.http.jwt_authn";
 const METADATA_KEY: &str = "payload";
 
-pub(super) fn compile(mut raw: RawToken, needs_client_claim: bool) -> Result<TokenRules, ConfigError> {
-    let client_id_claims = raw.client_id_claims.unwrap_or_else(|| vec!["client_id".to_owned(), "azp".to_owned()]);
-    if client_id_claims.is_empty() && needs_client_claim {
+/// `is_enough`: can a token suffice without a certificate, for some client at least?
+pub(super) fn compile(mut raw: RawToken, is_enough: bool) -> Result<TokenRules, ConfigError> {
+    let client_id_claims = raw
+        .client_id_claims
+        .map(|Distinct(claims)| claims)
+        .unwrap_or_else(|| vec!["client_id".to_owned(), "azp".to_owned()]);
+    if client_id_claims.is_empty() && is_enough {
         let expected = "at least one claim: in mode bearer_plus_mtls_optional a token alone must name its client";
         return Err(ConfigError::new("token.client_id_claims", client_id_claims, expected));
     }
+    let leeway = tolerance("token.leeway_seconds", raw.leeway_seconds.unwrap_or(30))?;
     foreign(
         "token",
         raw.source,
@@ -33,6 +38,8 @@ pub(super) fn compile(mut raw: RawToken, needs_client_claim: bool) -> Result<Tok
         ],
     )?;
     let metadata = raw.metadata.map(|Object(metadata)| metadata).unwrap_or_default();
+    no_wildcard("token.issuers", &raw.issuers)?;
+    no_wildcard("token.audiences", &raw.audiences)?;
     let (source, providers) = if let Some(providers) = raw.providers.take() {
         let beside = [
             ("issuers", !raw.issuers.is_empty()),
@@ -60,17 +67,37 @@ pub(super) fn compile(mut raw: RawToken, needs_client_claim: bool) -> Result<Tok
         };
         (source, Vec::new())
     };
+    if is_enough {
+        for_whom(&raw.audiences, &providers)?;
+    }
     Ok(TokenRules {
         source,
-        algorithms: raw.algorithms.map_or_else(|| Ok(Algorithm::ALL.to_vec()), algorithms)?,
-        claims: ClaimRules {
-            issuers: raw.issuers,
-            audiences: raw.audiences,
-            leeway: i64::from(raw.leeway_seconds.unwrap_or(30)),
-            client_id_claims,
-        },
+        algorithms: raw.algorithms.map_or_else(|| Ok(Algorithm::ALL.to_vec()), |Distinct(names)| algorithms(names))?,
+        claims: ClaimRules { issuers: raw.issuers, audiences: raw.audiences, leeway, client_id_claims },
         providers,
     })
+}
+
+/// Issuers and audiences are compared whole.
+fn no_wildcard(path: &str, texts: &[String]) -> Result<(), ConfigError> {
+    match texts.iter().position(|text| text == "*") {
+        None => Ok(()),
+        Some(index) => {
+            Err(ConfigError::new(format!("{path}[{index}]"), "*", "a whole value; leave the key out for any"))
+        }
+    }
+}
+
+/// Where a token is enough, it must say that it is meant for this service: an ID token and a token for another service do not.
+fn for_whom(audiences: &[String], providers: &[Provider]) -> Result<(), ConfigError> {
+    let path = match providers.iter().position(|provider| provider.audiences.is_empty()) {
+        Some(index) => format!("token.providers[{index}].audiences"),
+        None if providers.is_empty() && audiences.is_empty() => "token.audiences".to_owned(),
+        None => return Ok(()),
+    };
+    let problem = "found none, expected at least one: in mode bearer_plus_mtls_optional a token alone is enough, and without an audience \
+                   ID tokens and tokens for other services would be";
+    Err(ConfigError { path, problem: problem.to_owned() })
 }
 
 fn namespace(configured: Option<String>) -> String {
@@ -144,6 +171,7 @@ fn several(
                 }
             }
         };
+        no_wildcard(&format!("{at}.audiences"), &raw.audiences)?;
         providers.push(Provider { issuer: raw.issuer, audiences: raw.audiences, place });
     }
     let source = match source {

@@ -10,7 +10,7 @@ use super::revocation::FeedType;
 use crate::certificate::{Format, Validation};
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
-use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress};
+use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress, UnverifiedAuthorization};
 use crate::revocation::OnStale;
 
 /// Reads one of the words of a type, as a string and in no other way.
@@ -72,6 +72,7 @@ words! {
     Ambiguous { "reject" => Reject, "keep" => Keep }
     LetterCase { "exact" => Exact, "ignore_case" => Ignore }
     SourceAddress { "direct" => Direct, "envoy" => Envoy }
+    UnverifiedAuthorization { "remove" => Remove, "keep" => Keep }
     FeedType { "json" => Json, "crl" => Crl }
     OnStale { "deny" => Deny, "allow" => Allow }
     OverrideHeaders { "refuse" => Refuse, "keep" => Keep }

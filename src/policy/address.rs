@@ -25,10 +25,17 @@ pub fn of_caller(source: SourceAddress, proxy: &dyn Proxy) -> Result<Option<IpAd
     Ok(proxy.property(property)?.as_deref().and_then(parse))
 }
 
-/// `10.0.0.1`, `10.0.0.1:443`, `::1` or `[::1]:443`. An IPv4 address mapped into IPv6 is that IPv4 address.
+/// `10.0.0.1`, `10.0.0.1:443`, `::1` or `[::1]:443`. An IPv4 address mapped into IPv6 is that IPv4 address. The zone of a link-local
+/// address (`fe80::1%eth0`, RFC 4007 section 11) is cut off: no network names one.
 fn parse(text: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(text).ok()?;
-    let address = text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip())).ok()?;
+    let address = match text.split_once('%') {
+        None => text.parse::<IpAddr>().or_else(|_| text.parse::<SocketAddr>().map(|socket| socket.ip())).ok()?,
+        Some((address, zone)) => {
+            let address = if zone.contains(']') { address.strip_prefix('[')? } else { address };
+            IpAddr::V6(address.parse().ok()?)
+        }
+    };
     Some(address.to_canonical())
 }
 
@@ -40,7 +47,7 @@ pub fn parse_network(text: &str) -> Result<IpNet, String> {
     let network = text
         .parse::<IpNet>()
         .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "a network such as 10.0.0.0/8 or 2001:db8::/32".to_owned())?;
+        .map_err(|_| "a network such as 10.0.0.0/8 or 2001:db8::/32 (any address of both families: any)".to_owned())?;
     if let IpNet::V6(network) = network
         && network.addr().to_ipv4_mapped().is_some()
     {
@@ -63,6 +70,10 @@ mod tests {
             ("[::1]:443", Some("::1")),
             ("::ffff:10.0.0.1", Some("10.0.0.1")),
             ("[::ffff:10.0.0.1]:443", Some("10.0.0.1")),
+            ("fe80::1%eth0", Some("fe80::1")),
+            ("[fe80::1%2]:443", Some("fe80::1")),
+            ("10.0.0.1%eth0", None),
+            ("%eth0", None),
             ("", None),
             ("/run/peer.sock", None),
             ("10.0.0.1, 10.0.0.2", None),

@@ -50,6 +50,10 @@ impl PathPattern {
         });
         segments.collect::<Result<_, _>>().map(Self)
     }
+
+    pub(super) fn segments(&self) -> &[Segment] {
+        &self.0
+    }
 }
 
 /// Patterns, each with a value: which rule it belongs to. By default they grant and are compared exactly.

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 
 use ipnet::IpNet;
 
-use super::entries::PathEntries;
+use super::entries::{PathEntries, Target, is_one_of};
+use super::host::HostPattern;
+use super::method::{self, covers};
 use super::mode::Mode;
-use super::path::CanonicalPath;
 use super::pattern::PatternSet;
 use super::rate_limit::RateLimit;
+use super::unverified::UnverifiedAuthorization;
 use crate::decision::{Deny, Enforcement, Reason, Remedy};
 
 /// A profile's place in [`Profiles`].
@@ -66,6 +68,8 @@ pub struct Profile {
     pub mode: Mode,
     /// Whether a refusal is carried out.
     pub enforcement: Enforcement,
+    /// In mode `mtls`: what becomes of a token that nobody looked at.
+    pub unverified: UnverifiedAuthorization,
 }
 
 /// What one entry of `allow` allows on its paths.
@@ -77,15 +81,17 @@ pub struct AllowRule {
     pub scopes: Vec<String>,
     /// Protocols that the connection may become, in lower case.
     pub upgrades: Vec<String>,
+    /// Beside `upgrades`: are requests allowed, too, that ask for no upgrade?
+    pub plain: bool,
+    /// Empty: every host.
+    pub hosts: Vec<HostPattern>,
 }
 
 /// What is asked for.
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
-    /// The method.
-    pub method: &'a str,
-    /// Where.
-    pub path: &'a CanonicalPath<'a>,
+    /// The method, the path and the host.
+    pub target: Target<'a>,
     /// The protocol that the connection is to become.
     pub upgrade: Option<&'a str>,
     /// The token's scopes.
@@ -93,56 +99,85 @@ pub struct Asked<'a> {
 }
 
 impl Profile {
+    /// Does any rule name a host?
+    pub fn names_hosts(&self) -> bool {
+        self.allow.iter().any(|rule| !rule.hosts.is_empty())
+    }
+
     /// Finds the rule that allows what is asked for, by its index in `allow`.
     ///
     /// # Errors
     /// 403 before 405: who may not know of a rule does not learn its methods.
     pub fn authorize(&self, asked: Asked<'_>, collections: &PatternSet) -> Result<usize, Deny> {
-        if self.deny.entry(asked.method, asked.path).is_some() {
+        let target = asked.target;
+        if self.deny.entry(target).is_some() {
             return Err(Reason::PathDenied.into());
         }
-        let matching = self.allow_paths.matches(asked.path);
+        let matching = self.allow_paths.matches(target.path);
         let rules = matching.iter().filter_map(|index| Some((*index, self.allow.get(*index)?)));
-        let rules = rules.filter(|(_, rule)| rule.allows_upgrade(asked));
-        let method_matches =
-            |(_, rule): &(usize, &AllowRule)| rule.methods.is_empty() || contains(&rule.methods, asked.method);
+        let here = rules.filter(|(_, rule)| is_one_of(&rule.hosts, target.host));
+        let rules = here.clone().filter(|(_, rule)| rule.allows_form(asked));
+        let method_matches = |(_, rule): &(usize, &AllowRule)| covers(&rule.methods, target.method);
         let scopes_suffice =
             |(_, rule): &(usize, &AllowRule)| rule.scopes.iter().all(|scope| contains(asked.scopes, scope));
         if let Some((index, _)) = rules.clone().filter(method_matches).find(scopes_suffice) {
             return Ok(index);
         }
-        if matching.is_empty() {
-            let reason = if collections.contains(asked.path) { Reason::CollectionDenied } else { Reason::PathDenied };
-            return Err(reason.into());
+        if here.clone().next().is_none() {
+            let reason = if collections.contains(target.path) { Reason::CollectionDenied } else { Reason::PathDenied };
+            return Err(match matching.is_empty() {
+                true => reason.into(),
+                false => Deny::new(reason).with_note("the rules that have this path are for other hosts"),
+            });
         }
         let Some(first) = rules.clone().next() else {
-            return Err(Reason::UpgradeDenied.into());
+            return Err(match asked.upgrade {
+                None if target.method != CONNECT => Deny::new(Reason::PathDenied)
+                    .with_note("the rules that have this path allow upgrades alone; \"plain\": true would allow plain requests, too"),
+                _ => Reason::UpgradeDenied.into(),
+            });
         };
         let by_method = rules.clone().find(method_matches);
         let lacking = by_method.or_else(|| match rules.clone().find(scopes_suffice) {
             Some(_) => None,
             None => Some(first),
         });
-        match lacking {
-            Some((_, rule)) => {
-                Err(Deny::new(Reason::InsufficientScope).with_remedy(Remedy::Scopes(rule.scopes.clone())))
-            }
-            None => {
-                let known = rules.filter(scopes_suffice);
-                let mut methods: Vec<String> = known.flat_map(|(_, rule)| rule.methods.iter().cloned()).collect();
-                methods.sort();
-                methods.dedup();
-                Err(Deny::new(Reason::MethodNotAllowed).with_remedy(Remedy::Methods(methods)))
-            }
+        if let Some((_, rule)) = lacking {
+            return Err(Deny::new(Reason::InsufficientScope).with_remedy(Remedy::Scopes(rule.scopes.clone())));
         }
+        let methods = self.allowed_methods(target, rules.filter(scopes_suffice).map(|(_, rule)| rule));
+        if methods.is_empty() {
+            return Err(Reason::PathDenied.into());
+        }
+        Err(Deny::new(Reason::MethodNotAllowed).with_remedy(Remedy::Methods(methods)))
+    }
+
+    /// Those of the methods of these rules that nothing denies here.
+    fn allowed_methods<'a>(&self, target: Target<'_>, rules: impl Iterator<Item = &'a AllowRule>) -> Vec<String> {
+        let listed = rules.flat_map(|rule| rule.methods.iter().map(String::as_str));
+        let with_head = listed.flat_map(|listed| [Some(listed), Some(method::HEAD).filter(|_| listed == method::GET)]);
+        let allowed = with_head.flatten().filter(|method| *method != CONNECT);
+        let allowed = allowed.filter(|method| self.deny.entry(Target { method, ..target }).is_none());
+        let mut methods: Vec<String> = allowed.map(str::to_owned).collect();
+        methods.sort();
+        methods.dedup();
+        methods
     }
 }
 
+const CONNECT: &str = "CONNECT";
+
 impl AllowRule {
-    /// Ordinary requests need no permission to stay what they are; tunnels and upgrades must be listed.
-    fn allows_upgrade(&self, asked: Asked<'_>) -> bool {
-        let tunnel = asked.method == "CONNECT" && !contains(&self.methods, "CONNECT");
-        !tunnel && asked.upgrade.is_none_or(|protocol| contains(&self.upgrades, protocol))
+    /// A tunnel must be listed by its method, an upgrade by its protocol; and a rule that lists upgrades is about them alone, unless
+    /// it says otherwise.
+    fn allows_form(&self, asked: Asked<'_>) -> bool {
+        if asked.target.method == CONNECT && !contains(&self.methods, CONNECT) {
+            return false;
+        }
+        match asked.upgrade {
+            Some(protocol) => contains(&self.upgrades, protocol),
+            None => self.upgrades.is_empty() || self.plain || asked.target.method == CONNECT,
+        }
     }
 }
 
@@ -153,7 +188,7 @@ fn contains(list: &[String], wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{LetterCase, PathPattern, PathRules};
+    use crate::policy::{CanonicalPath, Entry, LetterCase, PathPattern, PathRules};
 
     /// (path pattern, methods, scopes, upgrades)
     type RuleRow<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
@@ -173,8 +208,8 @@ mod tests {
     fn profile(rules: &[RuleRow<'_>]) -> Profile {
         let pattern = |text: &str| PathPattern::parse(text, PathRules::default()).unwrap();
         let mut deny = PathEntries::restricting(LetterCase::Exact);
-        deny.insert(&[pattern("/a/secret/**")], Vec::new());
-        deny.insert(&[pattern("/a/frozen")], strings(&["POST"]));
+        deny.insert(&[pattern("/a/secret/**")], Entry::default());
+        deny.insert(&[pattern("/a/frozen")], Entry { methods: strings(&["POST"]), ..Entry::default() });
         Profile {
             allow_paths: patterns(&rules.iter().map(|rule| rule.0).collect::<Vec<_>>()),
             allow: rules
@@ -183,6 +218,7 @@ mod tests {
                     methods: strings(methods),
                     scopes: strings(scopes),
                     upgrades: strings(upgrades),
+                    ..AllowRule::default()
                 })
                 .collect(),
             deny,
@@ -198,8 +234,11 @@ mod tests {
         scopes: &[&str],
     ) -> Result<usize, Reason> {
         let asked = Asked {
-            method,
-            path: &CanonicalPath::parse(path.as_bytes(), PathRules::default()).unwrap(),
+            target: Target {
+                method,
+                path: &CanonicalPath::parse(path.as_bytes(), PathRules::default()).unwrap(),
+                host: None,
+            },
             upgrade,
             scopes: &strings(scopes),
         };
@@ -250,12 +289,15 @@ mod tests {
     fn the_allow_header_lists_what_this_caller_may_do() {
         let profile = profile(&[("/a", &["PUT", "GET"], &[], &[]), ("/a", &["POST"], &["write"], &[])]);
         let asked = Asked {
-            method: "DELETE",
-            path: &CanonicalPath::parse(b"/a", PathRules::default()).unwrap(),
+            target: Target {
+                method: "DELETE",
+                path: &CanonicalPath::parse(b"/a", PathRules::default()).unwrap(),
+                host: None,
+            },
             upgrade: None,
             scopes: &[],
         };
         let deny = profile.authorize(asked, &PatternSet::default()).unwrap_err();
-        assert_eq!(deny.remedy, Remedy::Methods(strings(&["GET", "PUT"])));
+        assert_eq!(deny.remedy, Remedy::Methods(strings(&["GET", "HEAD", "PUT"])));
     }
 }

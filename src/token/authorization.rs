@@ -41,7 +41,7 @@ pub fn credentials<'a>(values: &Values<'a>) -> Result<Credentials<'a>, Deny> {
             }
             Ok(Credentials::Bearer(token))
         }
-        _ if names_bearer(value) => Err(misspelled()),
+        _ if names_scheme(value, b"bearer") => Err(misspelled()),
         _ => Ok(Credentials::Other),
     }
 }
@@ -55,12 +55,12 @@ pub fn token(credentials: &[u8]) -> Result<&str, Deny> {
     token.and_then(|token| std::str::from_utf8(token).ok()).ok_or_else(misspelled)
 }
 
-/// Does the word `bearer` occur, followed by anything that no token holds, or by nothing?
-fn names_bearer(value: &[u8]) -> bool {
-    const WORD: &[u8] = b"bearer";
-    value.windows(WORD.len()).enumerate().any(|(place, word)| {
-        let next = value.get(place + WORD.len());
-        word.eq_ignore_ascii_case(WORD) && next.is_none_or(|next| !TOKEN68.contains(*next))
+/// Does this scheme (in lower case) occur, in any letter case and at any place, followed by anything that no token holds, or by
+/// nothing?
+pub fn names_scheme(value: &[u8], scheme: &[u8]) -> bool {
+    value.windows(scheme.len()).enumerate().any(|(place, word)| {
+        let next = value.get(place + scheme.len());
+        word.eq_ignore_ascii_case(scheme) && next.is_none_or(|next| !TOKEN68.contains(*next))
     })
 }
 

@@ -15,7 +15,7 @@ mod provider;
 mod signature;
 
 pub use algorithm::{Algorithm, Family};
-pub use authorization::{Credentials, credentials};
+pub use authorization::{Credentials, credentials, names_scheme};
 pub use binding::Confirmation;
 pub use cache::TokenCache;
 pub use claims::{ClaimRules, Claims};

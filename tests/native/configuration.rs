@@ -25,7 +25,7 @@ fn with(pointer: &str, value: Value) -> String {
         },
         "clients": {"acme": {"identities": ["spiffe://td/a"], "issuers": ["CN=CA"], "profiles": ["partner"], "principal": "arn:x"}},
         "profiles": {"partner": {
-            "allow": [{"paths": ["/a/*"], "methods": ["GET"], "scopes": ["s"], "upgrades": ["websocket"]}],
+            "allow": [{"paths": ["/a/*"], "methods": ["GET"], "scopes": ["s"], "upgrades": ["websocket"], "plain": true, "hosts": ["api.example"]}],
             "deny": ["/b"],
             "source_cidrs": ["10.0.0.0/8"],
             "rate_limit": {"requests": 1, "per_seconds": 1, "burst": 1},
@@ -33,7 +33,7 @@ fn with(pointer: &str, value: Value) -> String {
             "enforcement": "enforce",
         }},
         "collections": {"all": ["/**"]},
-        "bypass": [{"path": "/health", "methods": ["GET"]}],
+        "bypass": [{"path": "/health", "methods": ["GET"], "hosts": ["*.example"], "even_denied": true, "unverified_authorization": "remove"}],
         "binding": {"required_paths": ["/a/**"]},
         "token": {"source": "jwt_authn", "metadata": {"namespace": "n", "key": "k"}, "issuers": ["i"], "audiences": ["a"],
                   "leeway_seconds": 1, "client_id_claims": ["client_id"]},
@@ -42,7 +42,9 @@ fn with(pointer: &str, value: Value) -> String {
         "require_client_headers": true,
         "upstream_headers": {"client_id": "x-caller", "identity": false, "principal": null, "client_cert": true},
         "audit": {"log": "all"},
-        "enforcement": "shadow",
+        "enforcement": "enforce",
+        "methods": {"additional": ["PURGE"]},
+        "unverified_authorization": "keep",
     });
     let (parent, key) = pointer.rsplit_once('/').unwrap();
     match json.pointer_mut(parent).unwrap() {
@@ -211,7 +213,7 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
             json!("get"),
             "profiles.partner.allow[0].methods[0]",
             "get",
-            "upper case",
+            "in capitals",
         ),
         ("/profiles/partner/allow/0/scopes/0", json!("a b"), "profiles.partner.allow[0].scopes[0]", "a b", "RFC 6749"),
         ("/profiles/partner/mode", json!("mtls"), "profiles.partner.allow[0].scopes[0]", "s", "mtls"),
@@ -240,8 +242,9 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
         ),
         ("/profiles/partner/rate_limit", json!({"requests": 1}), "profiles.partner.rate_limit", "", "per_seconds"),
         ("/collections/all/0", json!("**"), "collections.all[0]", "**", "path pattern"),
+        ("/bypass/0/even_denied", json!(1), "bypass[0].even_denied", "1", "boolean"),
         ("/bypass/0/path", json!("/health?"), "bypass[0].path", "/health?", "/health"),
-        ("/bypass/0/methods/0", json!("GE T"), "bypass[0].methods[0]", "GE T", "upper case"),
+        ("/bypass/0/methods/0", json!("GE T"), "bypass[0].methods[0]", "GE T", "in capitals"),
         ("/binding/required_paths/0", json!("x"), "binding.required_paths[0]", "\"x\"", "path pattern"),
         ("/token/source", json!("header"), "token.source", "header", "jwt_authn"),
         ("/token/jwks", json!({"keys": []}), "token.jwks", "another source", "\"source\": \"jwks\""),
@@ -363,6 +366,7 @@ fn optional_mode_needs_a_claim_that_names_the_client() {
 /// A configuration with this `certificate.forwarded`.
 fn forwarding(source: &str, forwarded: Value) -> String {
     let mut json: Value = serde_json::from_str(&with("/certificate/source", json!(source))).unwrap();
+    json["source_address"] = json!("envoy");
     if !forwarded.is_null() {
         json["certificate"]["forwarded"] = forwarded;
     }

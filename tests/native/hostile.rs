@@ -156,6 +156,7 @@ fn policies() -> Vec<Policy> {
         "bypass": [{"path": "/health"}],
         "path": {"encoded_slashes": "keep", "semicolons": "keep"},
         "upstream_headers": {"client_cert": true},
+        "token": {"audiences": ["api"]},
     });
     let mut policies = Vec::new();
     for mode in ["mtls", "bearer_plus_mtls_required", "bearer_plus_mtls_optional"] {
@@ -179,6 +180,7 @@ fn policies() -> Vec<Policy> {
         }
         let mut json = base.clone();
         json["mode"] = json!("mtls");
+        json["source_address"] = json!("envoy");
         json["certificate"] = json!({"source": source, "forwarded": forwarded});
         policies.push(Policy::from_json(json.to_string().as_bytes()).unwrap());
     }

@@ -88,14 +88,14 @@ fn a_spiffe_id_is_of_one_of_the_trust_domains_unless_none_is_listed() {
     let clients = json!({"mapped": {"identities": ["cn:mapped"], "profiles": ["partner"]}});
     let id = |domain: &str| Recipe::new().uri(&format!("spiffe://{domain}/a")).issue();
     for (domains, domain, expected) in [
-        (json!([]), "a.example", "identity_not_mapped"),
+        (Value::Null, "a.example", "identity_not_mapped"),
         (json!(["a.example"]), "a.example", "identity_not_mapped"),
         (json!(["b.example", "a.example"]), "a.example", "identity_not_mapped"),
         (json!(["b.example"]), "a.example", "identity_invalid"),
         (json!(["b.example", "c.example"]), "a.example", "identity_invalid"),
         (json!(["a.example"]), "a.example.b.example", "identity_invalid"),
     ] {
-        let identity = json!({"trust_domains": domains});
+        let identity = if domains.is_null() { json!({}) } else { json!({"trust_domains": domains}) };
         assert_eq!(who(&policy(clients.clone(), identity), &id(domain)), expected, "{domains} {domain}");
     }
 }

@@ -18,6 +18,7 @@ mod isolation;
 mod issuer;
 mod keys;
 mod limits;
+mod meaning;
 mod providers;
 mod proxy;
 mod reference;

@@ -230,7 +230,7 @@ fn several_issuers_are_configured_with_what_speaks_for_each_or_not_at_all() {
             "\"providers\": a list of {\"issuer\"",
         ),
         (json!({"issuers": [A, B]}), "token.issuers", "\"metadata_key\": the payload_in_metadata"),
-        (json!({"source": "jwks", "jwks": keys(), "issuers": [A, A]}), "token.issuers", "expected one"),
+        (json!({"source": "jwks", "jwks": keys(), "issuers": [A, A]}), "token.issuers", "each entry once"),
         (json!({"source": "jwks", "providers": many(17)}), "token.providers", "1 to 16"),
         (json!({"source": "jwks", "providers": []}), "token.providers", "1 to 16"),
         (json!({"source": "jwks", "providers": null}), "token.providers", "null"),

@@ -319,13 +319,16 @@ impl Chance {
             Cert::Good => (Named::Acme, ProfileHeader::Absent),
             _ => (Named::Globex, self.any(&[ProfileHeader::Partner, ProfileHeader::Auditor])),
         };
+        let shadow = self.mostly(false, &[false, true]);
         let setup = Setup {
             source: self.any(SOURCES),
             mode: self.any(MODES),
             partner_mode: self.mostly(None, PROFILE_MODES),
             auditor_mode: self.any(PROFILE_MODES),
-            shadow: self.mostly(false, &[false, true]),
-            partner_shadow: self.mostly(None, &[None, Some(false), Some(true)]),
+            shadow,
+            // "Top-level `shadow` beside a profile that says `enforce` is an error".
+            partner_shadow: self
+                .mostly(None, if shadow { &[None, Some(true)] } else { &[None, Some(false), Some(true)] }),
             tokens: self.any(TOKEN_SOURCES),
             client_headers_required: self.mostly(false, &[false, true]),
             partner_cidrs: self.mostly(false, &[false, true]),

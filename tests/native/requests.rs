@@ -1,6 +1,6 @@
 //! What is read in a request, and the answers to those that are refused.
 
-use mtls_authz::{Deny, Header, Reason, Remedy, Request, Response};
+use mtls_authz::{Deny, Header, Methods, Reason, Remedy, Request, Response};
 use serde_json::{Value, json};
 
 use crate::proxy::headers;
@@ -11,7 +11,7 @@ fn with(more: &'static [(&'static str, &'static str)]) -> Vec<Header<'static>> {
 
 fn method_of(method: &[u8]) -> Result<String, Reason> {
     let headers: [Header<'_>; 2] = [(b":method", method), (b":path", b"/")];
-    Request::new(&headers).method().map(str::to_owned).map_err(|deny| deny.reason)
+    Request::new(&headers).method(&Methods::default()).map(str::to_owned).map_err(|deny| deny.reason)
 }
 
 #[test]
@@ -32,7 +32,10 @@ fn a_method_is_one_token() {
     assert_eq!(method_of(b"G\xffT"), Err(Reason::RequestMalformed));
     let twice: [Header<'_>; 2] = [(b":method", b"GET"), (b":method", b"GET")];
     for headers in [&twice[..], &[]] {
-        assert_eq!(Request::new(headers).method().map_err(|deny| deny.reason), Err(Reason::RequestMalformed));
+        assert_eq!(
+            Request::new(headers).method(&Methods::default()).map_err(|deny| deny.reason),
+            Err(Reason::RequestMalformed)
+        );
     }
 }
 
@@ -63,8 +66,15 @@ fn a_token_in_the_query_is_found_wherever_readers_find_it() {
         ("/?access_toke=1", false),
         ("/?my_access_token=1", false),
         ("/?access_token2=1", false),
-        // What cannot be read could be it.
-        ("/?%zz=1", true),
+        // Classic ASP's escapes.
+        ("/?%u0061ccess_token=1", true),
+        ("/?%U0061ccess%5Ftoken=1", true),
+        // What is no escape stands for itself.
+        ("/?100%=x", false),
+        ("/?%zz=1", false),
+        ("/?a%&access_token=1", true),
+        ("/?access_token%=1", false),
+        ("/?%u0161ccess_token=1", false),
     ] {
         let headers = headers("GET", path, &[]);
         assert_eq!(Request::new(&headers).has_query_token(), expected, "{path}");

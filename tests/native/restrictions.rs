@@ -195,12 +195,13 @@ fn no_spelling_of_a_required_path_takes_a_token_without_its_certificate() {
     ] {
         let policy = compiled(&json!({
             "mode": "bearer_plus_mtls_optional",
+            "token": {"audiences": ["api"]},
             "clients": {"acme": {"identities": ["cn:acme"], "profiles": ["partner"]}},
             "profiles": {"partner": {"allow": [{"paths": ["/**"]}]}},
             "binding": {"required_paths": [pattern]},
             "path": settings,
         }));
-        let token = json!({"client_id": "acme", "exp": NOW + 60});
+        let token = json!({"client_id": "acme", "aud": "api", "exp": NOW + 60});
         assert_eq!(ask(&policy, &FakeProxy::new().verified(&token), "/open"), ALLOWED);
         for path in paths {
             assert_eq!(

@@ -36,7 +36,7 @@ fn refusal(policy: &Policy, proxy: &FakeProxy, headers: &[Header<'_>]) -> mtls_a
 }
 
 fn claims(leaf: Option<&Leaf>) -> Value {
-    let mut claims = json!({"client_id": "acme", "exp": NOW + 60});
+    let mut claims = json!({"client_id": "acme", "aud": "api", "exp": NOW + 60});
     if let Some(leaf) = leaf {
         claims["cnf"] = json!({"x5t#S256": leaf.thumbprint()});
     }
@@ -49,7 +49,8 @@ fn the_record_says_everything_that_was_found_out_and_nothing_else() {
     let thumbprint = leaf.thumbprint();
     let good = FakeProxy::new().presenting(&leaf).verified(&claims(Some(&leaf)));
     let alone = FakeProxy::new().verified(&claims(None));
-    let (optional, mtls) = (json!({"mode": "bearer_plus_mtls_optional"}), json!({"mode": "mtls"}));
+    let (optional, mtls) =
+        (json!({"mode": "bearer_plus_mtls_optional", "token": {"audiences": ["api"]}}), json!({"mode": "mtls"}));
     let id = [("x-request-id", "r-1")];
     for (name, changes, proxy, path, expected) in [
         (

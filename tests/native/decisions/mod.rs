@@ -32,6 +32,7 @@ fn policy() -> Value {
             "auditor": {"allow": [{"paths": ["/**"]}], "mode": "mtls"},
         },
         "bypass": [{"path": "/health", "methods": ["GET"]}],
+        "token": {"audiences": ["api"]},
     })
 }
 
@@ -55,7 +56,7 @@ fn verdict(decision: &Decision) -> Result<Rule, Reason> {
 
 /// A token of `client`, bound to `leaf` where there is one.
 fn token(client: &str, leaf: Option<&Leaf>) -> Value {
-    let mut payload = json!({"client_id": client, "exp": NOW + 60, "scope": "payments:write"});
+    let mut payload = json!({"client_id": client, "aud": "api", "exp": NOW + 60, "scope": "payments:write"});
     if let Some(leaf) = leaf {
         payload["cnf"] = json!({"x5t#S256": leaf.thumbprint()});
     }

@@ -113,7 +113,8 @@ fn without_a_certificate_a_token_names_one_client_or_nobody() {
         (json!({"client_id": "initech"}), Err(Reason::IdentityNotMapped), None),
         (json!({}), Err(Reason::IdentityNotMapped), None),
     ] {
-        let proxy = FakeProxy::new().verified(&with(claims.clone(), "exp", json!(NOW + 60)));
+        let claims = with(with(claims, "exp", json!(NOW + 60)), "aud", json!("api"));
+        let proxy = FakeProxy::new().verified(&claims);
         let decision = run(&optional, &proxy, &headers("GET", "/payments/1", &[]));
         assert_eq!((verdict(&decision), decision.caller.client_id()), (expected, client), "{claims}");
     }

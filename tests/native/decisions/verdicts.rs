@@ -122,7 +122,7 @@ fn every_refusal_has_its_reason() {
         ),
         (
             "nobody's token",
-            claims(json!({"exp": NOW + 60, "cnf": {"x5t#S256": leaf.thumbprint()}})),
+            claims(json!({"aud": "api", "exp": NOW + 60, "cnf": {"x5t#S256": leaf.thumbprint()}})),
             get(&[]),
             Err(Reason::ClientProfileMismatch),
         ),
@@ -400,7 +400,7 @@ fn the_answer_says_no_more_than_the_caller_may_know() {
     );
 
     let method = refused(&bound(), &headers("DELETE", "/payments/1", &[]));
-    assert_eq!((method.status, header(&method, "allow").as_deref()), (405, Some("GET")));
+    assert_eq!((method.status, header(&method, "allow").as_deref()), (405, Some("GET, HEAD")));
     assert_eq!(header(&method, "www-authenticate"), None);
 
     let proxy = FakeProxy::new().presenting(&leaf).verified(&with(token("acme", Some(&leaf)), "scope", json!("")));

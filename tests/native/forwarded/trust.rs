@@ -127,8 +127,9 @@ fn an_expired_proxy_at_an_unknown_address_is_nobody_and_makes_nobody_welcome() {
     for source in ["forwarded", "connection_or_forwarded"] {
         let mut json = json(source, trusted.clone());
         json["mode"] = json!("bearer_plus_mtls_optional");
+        json["token"] = json!({"audiences": ["api"]});
         let (policy, memory) = (compiled(&json), Memory::default());
-        let token = json!({"client_id": "acme", "exp": NOW + 60});
+        let token = json!({"client_id": "acme", "aud": "api", "exp": NOW + 60});
         let proxy = FakeProxy::new().presenting(&expired).verified(&token);
         for _ in 0..2 {
             let decision = ask(&policy, &memory, &proxy, "/payments/1", &[("client-cert", &value)]);
@@ -315,14 +316,15 @@ fn a_token_is_bound_to_the_forwarded_certificate() {
 fn in_optional_mode_a_strangers_header_makes_no_certificate() {
     let mut json = json("forwarded", haproxy());
     json["mode"] = json!("bearer_plus_mtls_optional");
+    json["token"] = json!({"audiences": ["api"]});
     let policy = compiled(&json);
     let client = acme();
     let value = written(Format::Haproxy, &client);
     let more = [("x-ssl-cert", value.as_str())];
-    let unbound = json!({"client_id": "globex", "exp": NOW + 60});
+    let unbound = json!({"client_id": "globex", "aud": "api", "exp": NOW + 60});
     let stranger = once(&policy, &from("192.0.2.1").verified(&unbound), &more);
     assert_eq!((outcome(&stranger), stranger.caller.thumbprint), (Ok("globex"), None));
-    let bound = json!({"client_id": "acme", "exp": NOW + 60, "cnf": {"x5t#S256": client.thumbprint()}});
+    let bound = json!({"client_id": "acme", "aud": "api", "exp": NOW + 60, "cnf": {"x5t#S256": client.thumbprint()}});
     assert_eq!(outcome(&once(&policy, &from("192.0.2.1").verified(&bound), &more)), Err(Reason::CertificateMissing));
     // Where nobody can tell whether the peer is a trusted proxy, nothing passes.
     assert_eq!(outcome(&once(&policy, &FakeProxy::new().verified(&unbound), &more)), Err(Reason::CertificateMissing));

@@ -134,7 +134,9 @@ fn verdict(s: &Situation) -> Result<Allowed, Reason> {
     let profile = profile(s, client)?;
 
     // "Source address outside `source_cidrs`: 403 `source_ip_denied`"; "Needed and not there: denied"
-    if profile == "partner" && s.setup.partner_cidrs && s.address != Address::Proxy {
+    // With forwarded certificates it is Envoy's word, which the scene has within them.
+    let is_direct = s.setup.source == Source::Connection;
+    if profile == "partner" && s.setup.partner_cidrs && is_direct && s.address != Address::Proxy {
         return Err(Reason::SourceIpDenied);
     }
 
@@ -471,8 +473,13 @@ fn rule(s: &Situation, profile: &str, scope: bool) -> Result<usize, Reason> {
     if s.method == Method::Upgrade {
         left.retain(|(_, rule)| rule.websocket);
     }
+    // "A rule with `upgrades` allows the upgrade only"
+    let is_plain = s.method != Method::Upgrade && s.method != Method::Connect;
+    if is_plain {
+        left.retain(|(_, rule)| !rule.websocket);
+    }
     if left.is_empty() {
-        return Err(Reason::UpgradeDenied);
+        return Err(if is_plain { Reason::PathDenied } else { Reason::UpgradeDenied });
     }
 
     // "Any rule that fits allows"

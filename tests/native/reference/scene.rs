@@ -380,6 +380,10 @@ fn policy(setup: Setup) -> Value {
     }
     if setup.partner_cidrs {
         json["profiles"]["partner"]["source_cidrs"] = json!(["10.0.0.0/8"]);
+        // "`source_cidrs` with forwarded certificates and `source_address: direct`" is an error.
+        if setup.source != Source::Connection {
+            json["source_address"] = json!("envoy");
+        }
     }
     json
 }
