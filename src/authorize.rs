@@ -12,6 +12,7 @@ use crate::presented::Asking;
 use crate::proxy::{Proxy, seconds};
 use crate::request::{Claimed, Request};
 use crate::token::{self, Claims, Credentials, PresentedToken};
+use crate::token_alone;
 
 /// Decides about one request.
 pub fn decide(policy: &Policy, memory: &Memory, request: &Request<'_>, proxy: &dyn Proxy) -> Decision {
@@ -90,7 +91,13 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
             })?;
             // Without a certificate a bound token is refused whatever else it says.
             claims.confirmation.check(None)?;
-            sole_client(&claims).and_then(|client_id| policy.identities.named(client_id))
+            let client = sole_client(&claims).and_then(|client_id| policy.identities.named(client_id));
+            if let Ok(client) = &client
+                && let Some(note) = token_alone::obstacle(policy, memory, &client.client_id, proxy)?
+            {
+                return Err(missing().with_note(note));
+            }
+            client
         }
     };
     let profile = client.as_ref().map_err(Deny::clone).and_then(|client| {

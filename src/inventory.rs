@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use crate::bounds;
 use crate::certificate::{Certificate, Thumbprint, Validity};
+use crate::config::Policy;
 use crate::fingerprint::fingerprint;
 use crate::line::Line;
-use crate::policy::Scope;
 use crate::proxy::{HostError, Proxy, Shared, Swap};
 
 /// Clients in an inventory.
@@ -34,8 +34,11 @@ pub struct Entry {
     /// The one that lasts longest.
     newest: [u8; 32],
     newest_not_after: i64,
+    /// Was that one found to be revoked when it was presented last?
+    newest_is_revoked: bool,
     /// The end of the one that ends first, of those that were seen on `soonest_day` or the day after.
     soonest_not_after: i64,
+    /// 0: none may be used.
     soonest_day: i64,
     /// When the last warning was given.
     warned_day: i64,
@@ -62,6 +65,17 @@ impl Event {
     }
 }
 
+/// A certificate that a client presents.
+#[derive(Debug, Clone, Copy)]
+pub struct Sighting<'a> {
+    /// The certificate.
+    pub certificate: &'a Certificate,
+    /// Is it revoked? Otherwise it is good.
+    pub is_revoked: bool,
+    /// Seconds since 1970.
+    pub now: i64,
+}
+
 /// What became of a sighting.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Noted {
@@ -72,20 +86,34 @@ pub enum Noted {
 }
 
 impl Entry {
-    /// Whole days until the first of the client's certificates ends; 0 once it has.
-    pub fn days_left(&self, now: i64) -> u64 {
-        days_left(self.soonest_not_after, now)
+    /// Whole days until the first of the client's certificates ends that may be used; 0 once it has.
+    pub fn days_left(&self, now: i64) -> Option<u64> {
+        (self.soonest_day != 0).then(|| days_left(self.soonest_not_after, now))
     }
 
-    fn new(client_id: &str, thumbprint: Thumbprint, validity: Validity, day: i64) -> Self {
+    /// The certificate that lasts longest, and whether it was found to be revoked when it was presented last.
+    pub fn newest(&self) -> (Thumbprint, bool) {
+        (Thumbprint::from(self.newest), self.newest_is_revoked)
+    }
+
+    fn new(client_id: &str) -> Self {
         Self {
             client_id: client_id.to_owned(),
-            newest: *thumbprint.hash(),
-            newest_not_after: validity.not_after,
-            soonest_not_after: validity.not_after,
-            soonest_day: day,
+            newest: [0; 32],
+            newest_not_after: i64::MIN,
+            newest_is_revoked: false,
+            soonest_not_after: i64::MAX,
+            soonest_day: 0,
             warned_day: 0,
         }
+    }
+
+    /// Takes note of a certificate that is revoked, of which nothing is to be told.
+    fn revoke(&mut self, thumbprint: Thumbprint, validity: Validity) {
+        if validity.not_after > self.newest_not_after {
+            (self.newest, self.newest_not_after) = (*thumbprint.hash(), validity.not_after);
+        }
+        self.newest_is_revoked |= self.newest == *thumbprint.hash();
     }
 
     /// Takes note of a certificate, and tells what is new about it.
@@ -95,12 +123,16 @@ impl Entry {
         if not_after <= self.soonest_not_after || !is_near(self.soonest_day, day) {
             (self.soonest_not_after, self.soonest_day) = (not_after, day);
         }
+        if self.newest == *thumbprint.hash() {
+            self.newest_is_revoked = false;
+        }
         if not_after <= self.newest_not_after {
             return None;
         }
-        let before = Thumbprint::from(std::mem::replace(&mut self.newest, *thumbprint.hash()));
-        self.newest_not_after = not_after;
-        Some(Event::Changed(before))
+        let before = std::mem::replace(&mut self.newest, *thumbprint.hash());
+        let is_first = std::mem::replace(&mut self.newest_not_after, not_after) == i64::MIN;
+        self.newest_is_revoked = false;
+        Some(if is_first { Event::Seen } else { Event::Changed(before.into()) })
     }
 
     fn warn(&mut self, validity: Validity, now: i64) -> Option<Event> {
@@ -116,16 +148,19 @@ impl Entry {
     fn write(&self) -> Vec<u8> {
         let numbers = [self.newest_not_after, self.soonest_not_after, self.soonest_day, self.warned_day];
         let numbers = numbers.map(i64::to_le_bytes);
-        [&self.newest, numbers.as_flattened(), self.client_id.as_bytes()].concat()
+        let is_revoked = [u8::from(self.newest_is_revoked)];
+        [&self.newest, numbers.as_flattened(), &is_revoked, self.client_id.as_bytes()].concat()
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let (newest, rest) = bytes.split_first_chunk()?;
-        let (numbers, client_id) = rest.split_at_checked(32)?;
+        let (numbers, rest) = rest.split_at_checked(32)?;
+        let (is_revoked, client_id) = rest.split_first()?;
         let mut numbers = numbers.as_chunks().0.iter().map(|number| i64::from_le_bytes(*number));
         Some(Self {
             newest: *newest,
             newest_not_after: numbers.next()?,
+            newest_is_revoked: *is_revoked != 0,
             soonest_not_after: numbers.next()?,
             soonest_day: numbers.next()?,
             warned_day: numbers.next()?,
@@ -135,11 +170,12 @@ impl Entry {
 }
 
 /// Names an inventory: that of a policy with a `policy_name`, or that of all others.
-pub fn table(scope: Option<Scope>) -> String {
+pub fn table(policy: Option<&Policy>) -> String {
+    let scope = policy.filter(|policy| policy.policy_name.is_some()).map(|policy| policy.scope);
     scope.map_or_else(|| "mtls_authz.certificate".to_owned(), |scope| format!("mtls_authz.certificate.{scope}"))
 }
 
-/// Takes note of a certificate that a client uses now (seconds since 1970). Of one whose end is unknown nothing is noted.
+/// Takes note of a certificate. Of one whose end is unknown nothing is noted.
 ///
 /// # Errors
 /// The shared slots cannot be read or changed.
@@ -147,14 +183,13 @@ pub fn note(
     proxy: &dyn Proxy,
     table: &str,
     client_id: &str,
-    certificate: &Certificate,
-    now: i64,
+    sighting: Sighting<'_>,
 ) -> Result<Option<Noted>, HostError> {
+    let Sighting { certificate, is_revoked, now } = sighting;
     let Some(validity) = certificate.validity else {
         return Ok(None);
     };
-    let first = fingerprint(client_id.as_bytes()) % SLOTS;
-    for slot in (first..first + PROBES).map(|slot| slot % SLOTS) {
+    for slot in slots_of(client_id) {
         let key = slot_name(table, slot);
         for _ in 0..ATTEMPTS {
             let shared = proxy.shared(&key)?;
@@ -163,13 +198,14 @@ pub fn note(
             let mut entry = match known {
                 Some(entry) if entry.client_id != client_id => break,
                 Some(entry) => entry,
-                None => {
-                    events.push(Event::Seen);
-                    Entry::new(client_id, certificate.thumbprint, validity, now / DAY)
-                }
+                None => Entry::new(client_id),
             };
-            events.extend(entry.take(certificate.thumbprint, validity, now));
-            events.extend(entry.warn(validity, now));
+            if is_revoked {
+                entry.revoke(certificate.thumbprint, validity);
+            } else {
+                events.extend(entry.take(certificate.thumbprint, validity, now));
+                events.extend(entry.warn(validity, now));
+            }
             let value = entry.write();
             let unchanged = shared.as_ref().is_some_and(|shared| shared.value == value);
             if unchanged || proxy.swap_shared(&key, &value, shared.map(|shared| shared.version))? == Swap::Done {
@@ -178,6 +214,22 @@ pub fn note(
         }
     }
     Ok(Some(Noted::Full))
+}
+
+/// What is known of a client.
+///
+/// # Errors
+/// A slot cannot be read.
+pub fn find(proxy: &dyn Proxy, table: &str, client_id: &str) -> Result<Option<Entry>, HostError> {
+    for slot in slots_of(client_id) {
+        let Some(entry) = proxy.shared(&slot_name(table, slot))?.and_then(|shared| Entry::read(&shared.value)) else {
+            return Ok(None);
+        };
+        if entry.client_id == client_id {
+            return Ok(Some(entry));
+        }
+    }
+    Ok(None)
 }
 
 /// Everything that is known.
@@ -222,6 +274,12 @@ const fn is_near(day: i64, today: i64) -> bool {
 
 fn days_left(not_after: i64, now: i64) -> u64 {
     u64::try_from(not_after.saturating_sub(now)).unwrap_or_default() / DAY.unsigned_abs()
+}
+
+/// The slots to which a client's name leads.
+fn slots_of(client_id: &str) -> impl Iterator<Item = u64> {
+    let first = fingerprint(client_id.as_bytes()) % SLOTS;
+    (first..first + PROBES).map(|slot| slot % SLOTS)
 }
 
 fn slot_name(table: &str, slot: u64) -> String {

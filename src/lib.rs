@@ -43,6 +43,7 @@ mod request;
 mod response;
 mod revocation;
 mod token;
+mod token_alone;
 mod upstream;
 
 #[cfg(target_arch = "wasm32")]

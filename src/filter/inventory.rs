@@ -11,7 +11,7 @@ use crate::certificate::Thumbprint;
 use crate::config::Policy;
 use crate::decision::{Decision, Reason};
 use crate::fingerprint::Numbers;
-use crate::inventory::{self, DAY, Event, Noted};
+use crate::inventory::{self, DAY, Entry, Event, Noted, Sighting};
 use crate::metrics::days_until_expiry;
 use crate::proxy::{HostError, Proxy, SECOND, seconds};
 
@@ -29,15 +29,15 @@ pub(super) struct Inventory {
     table: String,
     gauges: Gauges,
     published_at: Cell<Option<u64>>,
-    /// The day on which a certificate was noted last, by the beginning of its thumbprint.
-    noted: RefCell<LruCache<u64, i64, Numbers>>,
+    /// The day on which a certificate was noted last, and whether it was revoked, by the beginning of its thumbprint.
+    noted: RefCell<LruCache<u64, (i64, bool), Numbers>>,
 }
 
 impl Inventory {
     /// That of a policy.
     pub fn of(policy: Option<&Policy>) -> Self {
         Self {
-            table: inventory::table(policy.filter(|policy| policy.policy_name.is_some()).map(|policy| policy.scope)),
+            table: inventory::table(policy),
             gauges: Gauges::of(policy),
             published_at: Cell::default(),
             noted: RefCell::new(LruCache::with_hasher(MAX_NOTED, Numbers::default())),
@@ -51,14 +51,13 @@ impl Inventory {
         else {
             return true;
         };
-        // A certificate that may not be used is none that somebody should renew in time.
-        let revoked = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::CertificateRevoked);
-        if revoked || self.is_noted(certificate.thumbprint, now) {
+        let is_revoked = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::CertificateRevoked);
+        if self.is_noted(certificate.thumbprint, is_revoked, now) {
             return true;
         }
-        match inventory::note(&Host, &self.table, client_id, certificate, now) {
+        match inventory::note(&Host, &self.table, client_id, Sighting { certificate, is_revoked, now }) {
             Ok(Some(Noted::Entry(entry, events))) => {
-                self.gauges.set(days_until_expiry(client_id), entry.days_left(now));
+                self.show(&entry, now);
                 let identity = decision.caller.identity.as_deref();
                 for event in events {
                     let line = inventory::line(event, client_id, identity, certificate, now);
@@ -79,17 +78,23 @@ impl Inventory {
         }
     }
 
-    /// Was it noted today? It is from now on.
-    fn is_noted(&self, thumbprint: Thumbprint, now: i64) -> bool {
+    /// Was it noted today, as it is? It is from now on.
+    fn is_noted(&self, thumbprint: Thumbprint, is_revoked: bool, now: i64) -> bool {
         let beginning = thumbprint.hash().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        let today = now / DAY;
+        let sighting = (now / DAY, is_revoked);
         let mut noted = self.noted.borrow_mut();
         match noted.get_mut(&beginning) {
-            Some(day) => std::mem::replace(day, today) == today,
+            Some(before) => std::mem::replace(before, sighting) == sighting,
             None => {
-                noted.put(beginning, today);
+                noted.put(beginning, sighting);
                 false
             }
+        }
+    }
+
+    fn show(&self, entry: &Entry, now: i64) {
+        if let Some(days) = entry.days_left(now) {
+            self.gauges.set(days_until_expiry(&entry.client_id), days);
         }
     }
 
@@ -111,8 +116,7 @@ impl Inventory {
     fn publish(&self) -> Result<(), HostError> {
         let now = seconds(Host.now()?);
         for entry in inventory::entries(&Host, &self.table) {
-            let entry = entry?;
-            self.gauges.set(days_until_expiry(&entry.client_id), entry.days_left(now));
+            self.show(&entry?, now);
         }
         Ok(())
     }

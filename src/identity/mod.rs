@@ -16,8 +16,8 @@ pub use mapping::{Mapped, Mapping, Matcher};
 pub use name::{NameKind, Names};
 pub use pattern::NamePattern;
 pub use proxies::TrustedProxies;
-pub use registry::Registry;
-use registry::{Client, Kinds};
+use registry::Kinds;
+pub use registry::{Client, Registry};
 pub use spiffe::{SpiffeId, is_trust_domain};
 pub use template::{CaptureName, Template};
 
@@ -107,6 +107,12 @@ impl Identities {
         self.registry.by_id(client_id).map(Recognised::from).map(Rc::new).ok_or_else(|| {
             Deny::new(Reason::IdentityNotMapped).with_note("the token names a client that is not registered")
         })
+    }
+
+    /// Can a mapping name this client and give it a profile or a principal that its entry in `clients` does not?
+    pub fn is_limited_by_mapping(&self, client_id: &str) -> bool {
+        let limits = |mapping: &Mapping| mapping.profile_id.is_some() || mapping.principal.is_some();
+        self.mappings.iter().any(|mapping| limits(mapping) && mapping.client_id.may_make(client_id))
     }
 
     /// The one registered client to which any identity of the certificate belongs, and that identity.

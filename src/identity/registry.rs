@@ -75,7 +75,7 @@ impl Registry {
     }
 
     fn client(&self, number: usize) -> Option<Client<'_>> {
-        Some(Client { registry: self, entry: self.clients.get(number)?, next: self.clients.get(number + 1) })
+        Some(Client { registry: self, number, entry: self.clients.get(number)?, next: self.clients.get(number + 1) })
     }
 }
 
@@ -83,6 +83,7 @@ impl Registry {
 #[derive(Debug, Clone, Copy)]
 pub struct Client<'a> {
     registry: &'a Registry,
+    number: usize,
     entry: &'a Entry,
     next: Option<&'a Entry>,
 }
@@ -96,6 +97,16 @@ impl<'a> Client<'a> {
     /// Its canonical ARN.
     pub fn principal(self) -> Option<&'a str> {
         self.entry.principal.map(|place| self.registry.texts.get(place))
+    }
+
+    /// Its typed identities, in the spelling in which they are looked up. They stand together, in the order of the clients.
+    pub fn identities(self) -> impl Iterator<Item = &'a str> {
+        let (registry, number) = (self.registry, self.number);
+        let first = registry.identities.partition_point(|identity| identity.client < number);
+        let from_first = registry.identities.iter().skip(first);
+        from_first
+            .take_while(move |identity| identity.client == number)
+            .map(|identity| registry.texts.get(identity.text))
     }
 
     /// The profiles it may use.

@@ -110,6 +110,21 @@ impl Template {
         }
     }
 
+    /// May it make this text, for some certificate? What stands between its first and its last part is not looked at.
+    pub fn may_make(&self, text: &str) -> bool {
+        let fits = |part: Option<&Part>, fits: fn(&str, &str) -> bool| match part {
+            Some(Part::Literal(literal)) => fits(text, literal),
+            _ => true,
+        };
+        match self.literal() {
+            Some(literal) => literal == text,
+            None => {
+                fits(self.parts.first(), |text, literal| text.starts_with(literal))
+                    && fits(self.parts.last(), |text, literal| text.ends_with(literal))
+            }
+        }
+    }
+
     /// Bytes that every text has that is made of it.
     pub fn literal_len(&self) -> usize {
         let literals = self.parts.iter().map(|part| if let Part::Literal(text) = part { text.len() } else { 0 });

@@ -126,6 +126,12 @@ impl List {
         Ok(is_listed.then_some(Kind::Serial))
     }
 
+    /// Does it list this name, or this thumbprint?
+    pub fn has(&self, name: &FoldedName, thumbprint: Option<Thumbprint>) -> bool {
+        self.identities.contains(name.as_bytes())
+            || thumbprint.is_some_and(|thumbprint| self.thumbprints.contains(thumbprint.hash()))
+    }
+
     /// Adds it in a form that other workers can [`read`](Self::read).
     pub fn write(&self, to: &mut Vec<u8>) {
         for entries in [&self.thumbprints, &self.serials, &self.identities] {

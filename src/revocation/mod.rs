@@ -13,7 +13,7 @@ pub use list::{Draft, Full, IssuerName, Kind, List, Matched};
 
 use std::cell::Cell;
 
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, FoldedName, Thumbprint};
 use crate::decision::{Deny, Reason};
 use list::{Asked, Partial};
 
@@ -49,7 +49,7 @@ impl Revocation {
         checked: &Checked,
         now: i64,
     ) -> Result<(), Deny> {
-        if self.list.is_empty() && self.feeds.is_empty() {
+        if self.is_empty() {
             return Ok(());
         }
         let finding = match checked.0.get() {
@@ -80,6 +80,22 @@ impl Revocation {
             Some((index, _)) => Err(Deny::new(Reason::RevocationUnavailable)
                 .with_note(format!("revocation.feeds[{index}] has never come or is too old; earlier lines say why"))),
         }
+    }
+
+    /// Can it revoke nothing?
+    pub fn is_empty(&self) -> bool {
+        self.list.is_empty() && self.feeds.is_empty()
+    }
+
+    /// Does any list name this typed identity: a name, or the thumbprint of a certificate?
+    pub fn lists_identity(&self, in_force: &InForce, identity: &str) -> bool {
+        let thumbprint = identity.strip_prefix("sha256:").and_then(Thumbprint::from_hex);
+        let Some(name) = FoldedName::identity(identity) else {
+            return false;
+        };
+        let has = |list: &List| list.has(&name, thumbprint);
+        let mut fetched = (0..self.feeds.len()).filter_map(|feed| in_force.current(feed));
+        has(&self.list) || fetched.any(|current| has(&current.list))
     }
 
     fn find(&self, in_force: &InForce, certificate: &Certificate) -> Finding {

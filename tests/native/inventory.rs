@@ -1,7 +1,7 @@
 //! The inventory of certificates that were seen at work.
 
 use mtls_authz::Certificate;
-use mtls_authz::inventory::{Event, Noted, SLOTS, entries, line, note, table};
+use mtls_authz::inventory::{Event, Noted, SLOTS, Sighting, entries, find, line, note, table};
 use rcgen::DnType;
 use serde_json::Value;
 
@@ -16,10 +16,14 @@ fn ending_in(days: i64) -> Certificate {
     Certificate::from_der(&leaf.der).unwrap()
 }
 
+fn good(certificate: &Certificate) -> Sighting<'_> {
+    Sighting { certificate, is_revoked: false, now: NOW }
+}
+
 /// What is told about a sighting, and the days that are left.
 fn told(proxy: &FakeProxy, certificate: &Certificate, now: i64) -> (Vec<Event>, u64) {
-    match note(proxy, &table(None), "acme", certificate, now).unwrap().unwrap() {
-        Noted::Entry(entry, events) => (events, entry.days_left(now)),
+    match note(proxy, &table(None), "acme", Sighting { certificate, is_revoked: false, now }).unwrap().unwrap() {
+        Noted::Entry(entry, events) => (events, entry.days_left(now).unwrap()),
         Noted::Full => panic!("there is room"),
     }
 }
@@ -42,6 +46,32 @@ fn a_rotation_is_announced_once_and_the_old_certificate_counts_while_it_is_used(
     assert_eq!(told(&proxy, &old, NOW), (vec![], 40), "another replica has not changed yet");
     assert_eq!(told(&proxy, &new, NOW + DAY), (vec![], 39));
     assert_eq!(told(&proxy, &new, NOW + 2 * DAY), (vec![], 398), "the old one was not seen for a day");
+}
+
+#[test]
+fn a_revoked_certificate_is_told_by_nothing_but_itself() {
+    let (proxy, table) = (FakeProxy::new(), table(None));
+    let (old, new) = (ending_in(20), ending_in(400));
+    let newest = || find(&proxy, &table, "acme").unwrap().map(|entry| entry.newest());
+    let revoked = |certificate| {
+        let sighting = Sighting { certificate, is_revoked: true, now: NOW };
+        match note(&proxy, &table, "acme", sighting).unwrap().unwrap() {
+            Noted::Entry(entry, events) => (events, entry.days_left(NOW)),
+            Noted::Full => panic!("there is room"),
+        }
+    };
+    assert_eq!(newest(), None);
+    assert_eq!(revoked(&old), (vec![], None), "nothing is there to be renewed");
+    assert_eq!(newest(), Some((old.thumbprint, true)));
+    assert_eq!(told(&proxy, &new, NOW), (vec![Event::Changed(old.thumbprint)], 400));
+    assert_eq!(newest(), Some((new.thumbprint, false)));
+    assert_eq!(revoked(&old), (vec![], Some(400)), "the new one is good");
+    assert_eq!(newest(), Some((new.thumbprint, false)));
+    assert_eq!(revoked(&new), (vec![], Some(400)));
+    assert_eq!(newest(), Some((new.thumbprint, true)));
+    assert_eq!(told(&proxy, &new, NOW).0, [], "the list has let it go");
+    assert_eq!(newest(), Some((new.thumbprint, false)));
+    assert_eq!(find(&proxy, &table, "globex").unwrap(), None);
 }
 
 #[test]
@@ -74,7 +104,7 @@ fn ten_thousand_clients_are_not_ten_thousand_entries() {
     let certificate = ending_in(90);
     let full = (0..10_000)
         .filter(|number| {
-            note(&proxy, &table(None), &format!("client-{number}"), &certificate, NOW).unwrap() == Some(Noted::Full)
+            note(&proxy, &table(None), &format!("client-{number}"), good(&certificate)).unwrap() == Some(Noted::Full)
         })
         .count();
     let known = entries(&proxy, &table(None)).map(Result::unwrap).count();
@@ -96,7 +126,7 @@ fn what_another_program_left_in_a_slot_is_replaced() {
 #[test]
 fn a_certificate_of_which_only_properties_are_known_has_no_end_to_be_noted() {
     let certificate = Certificate { validity: None, ..ending_in(90) };
-    assert_eq!(note(&FakeProxy::new(), &table(None), "acme", &certificate, NOW).unwrap(), None);
+    assert_eq!(note(&FakeProxy::new(), &table(None), "acme", good(&certificate)).unwrap(), None);
 }
 
 #[test]

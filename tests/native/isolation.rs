@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mtls_authz::inventory::{Noted, SLOTS, entries, note, table};
+use mtls_authz::inventory::{Noted, SLOTS, Sighting, entries, note, table};
 use mtls_authz::{Certificate, Memory, Policy, Reason, Request, decide, of_policy};
 use serde_json::{Value, json};
 
@@ -81,9 +81,9 @@ fn all_workers_count_for_the_same_policy_whichever_form_it_has() {
 
 #[test]
 fn a_rate_is_that_of_a_clock_that_is_never_set() {
-    let (proxy, policy) = (presenting(&acme()), policy(&json!({"certificate": {"clock_skew_seconds": 100_000}})));
+    let (proxy, policy) = (presenting(&acme()), policy(&json!({})));
     assert_eq!([(); 3].map(|()| reason(&policy, &proxy)), SPENT);
-    for set_by in [3_600, -3_600, 0] {
+    for set_by in [1_800, -1_800, 0] {
         proxy.set_by.set(set_by);
         assert_eq!(reason(&policy, &proxy), Some(Reason::RateLimited), "{set_by}");
     }
@@ -95,9 +95,12 @@ fn a_rate_is_that_of_a_clock_that_is_never_set() {
 fn no_policy_with_a_name_takes_the_inventory_of_another() {
     let proxy = FakeProxy::new();
     let certificate = Certificate::from_der(&acme().der).unwrap();
-    let tables =
-        [json!({"policy_name": "a"}), json!({"policy_name": "b"})].map(|more| table(Some(policy(&more).scope)));
-    let note = |table: &str, client: &str| note(&proxy, table, client, &certificate, NOW).unwrap().unwrap();
+    let tables = [json!({"policy_name": "a"}), json!({"policy_name": "b"})].map(|more| table(Some(&policy(&more))));
+    let note = |table: &str, client: &str| {
+        note(&proxy, table, client, Sighting { certificate: &certificate, is_revoked: false, now: NOW })
+            .unwrap()
+            .unwrap()
+    };
     for number in 0..3 * SLOTS {
         note(&tables[0], &format!("client-{number}"));
     }

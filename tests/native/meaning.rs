@@ -2,6 +2,7 @@
 
 mod refused;
 mod rules;
+mod token_alone;
 
 use mtls_authz::{Decision, Memory, Policy, Proxy, Reason, Request, Rule, decide};
 use serde_json::{Value, json};
