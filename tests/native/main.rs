@@ -7,6 +7,7 @@ mod certificates;
 mod configuration;
 mod crl;
 mod decisions;
+mod documentation;
 mod foreign_headers;
 mod formats;
 mod forwarded;
