@@ -318,6 +318,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_documentation_names_every_header_that_names_a_method_or_a_target() {
+        let page = include_str!("../docs/configuration/upstream.md").to_ascii_lowercase();
+        for (name, meaning) in KNOWN {
+            assert!(!matches!(meaning, Method | Target) || page.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+
+    #[test]
     fn the_table_is_in_order_and_no_family_holds_an_entry() {
         let names: Vec<&str> = KNOWN.iter().map(|(name, _)| name.trim_end_matches('*')).collect();
         assert!(names.is_sorted_by(|one, next| one < next), "{names:?}");

@@ -51,6 +51,19 @@ def test_a_candidate_fetches_for_itself_and_no_request_waits_for_it() -> None:
     assert [line for _, line in vm.log if "candidate.token.jwks_uri: new keys are in force" in line]
 
 
+def test_a_candidate_fetches_its_lists_and_no_request_waits_for_them() -> None:
+    feed = {"type": "json", "cluster": "lists", "authority": "lists.example", "path": "/"}
+    vm, token = scene.start(_with_candidate(revocation={"feeds": [feed]})), scene.token()
+    vm.tick(100)
+    (call,) = vm.http_calls
+    stream = vm.request(scene.headers(bearer=token), scene.connection())
+    assert stream.passed
+    assert stream.record["candidate"]["reason"] == "revocation_unavailable"
+    vm.answer(call, [(b":status", b"200")], b'{"sha256": []}')
+    assert vm.request(scene.headers(bearer=token), scene.connection()).record["candidate"] is None
+    assert not [name for name in vm.counters if name.startswith("mtls_fetch_total.source.feed")]
+
+
 def test_a_key_that_a_candidate_does_not_know_is_looked_for() -> None:
     uri = {"cluster": "issuer", "authority": "auth.example", "path": "/jwks.json"}
     vm, token = scene.start(_with_candidate(token={"source": "jwks", "jwks_uri": uri})), scene.token()

@@ -69,6 +69,15 @@ fn a_candidate_says_what_it_would_have_done_where_that_differs() {
         json["clients"] = json!({"acme-2": {"identities": [ID], "profiles": ["partner"]}});
     });
     let other_principal = changed(|json| json["clients"]["acme"]["principal"] = json!("arn:other"));
+    let other_profile = changed(|json| {
+        json["clients"]["acme"]["profiles"] = json!(["partner-2"]);
+        json["profiles"] = json!({"partner-2": {"allow": [{"paths": ["/payments/**"]}]}});
+    });
+    // The leaf has a Common Name, too.
+    let other_identity = changed(|json| {
+        json["identity"] = json!({"precedence": ["subject_cn", "uri_san"]});
+        json["clients"]["acme"]["identities"] = json!([ID, "cn:acme"]);
+    });
     let unknown = changed(|json| json["clients"] = json!({}));
     for (name, candidate, path, outcome, reason) in [
         ("the same", json(), "/payments/1", Same, None),
@@ -79,6 +88,8 @@ fn a_candidate_says_what_it_would_have_done_where_that_differs() {
         ("a client less", unknown, "/payments/1", WouldDeny, Some(Reason::IdentityNotMapped)),
         ("what it would not carry out", shadowed(rules(json!(["/x"]))), "/payments/1", OtherReason, None),
         ("another client", other_client, "/payments/1", OtherReason, None),
+        ("another profile", other_profile, "/payments/1", OtherReason, None),
+        ("another identity", other_identity, "/payments/1", OtherReason, None),
         ("another principal", other_principal, "/payments/1", OtherReason, None),
         ("the rule has another place", rules(json!(["/x", "/payments/**"])), "/payments/1", Same, None),
         ("nothing is asked of it", rules(json!(["/x"])), "/health", Same, None),

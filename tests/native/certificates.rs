@@ -133,6 +133,7 @@ fn a_leaf_says_what_was_put_into_it() {
 fn a_certificate_is_checked_at_every_request() {
     let ca = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let cert_sign = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    let list_sign = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::CrlSign];
     let server = |params: &mut CertificateParams| {
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     };
@@ -146,6 +147,7 @@ fn a_certificate_is_checked_at_every_request() {
         ("no extended key usage", Recipe::new().with(|params| params.extended_key_usages.clear()).issue(), Ok(())),
         ("a CA", Recipe::new().with(ca).issue(), Err(Reason::CertificateUnsuitable)),
         ("may sign certificates", Recipe::new().with(cert_sign).issue(), Err(Reason::CertificateUnsuitable)),
+        ("may sign lists", Recipe::new().with(list_sign).issue(), Err(Reason::CertificateUnsuitable)),
         ("for servers", Recipe::new().with(server).issue(), Err(Reason::CertificateUnsuitable)),
         ("unknown critical extension", Recipe::new().with(critical).issue(), Err(Reason::CertificateUnsuitable)),
         ("ends now", Recipe::new().with(|params| params.not_after = at(0)).issue(), Ok(())),
@@ -162,6 +164,10 @@ fn a_certificate_is_checked_at_every_request() {
 fn the_skew_counts_at_both_ends() {
     let leaf = Recipe::new().with(|params| params.not_after = at(-30)).issue();
     let certificate = Certificate::from_der(&leaf.der).unwrap();
+    assert!(certificate.check(NOW, 30).is_ok());
+    assert!(certificate.check(NOW, 29).is_err());
+    let early = Recipe::new().with(|params| params.not_before = at(30)).issue();
+    let certificate = Certificate::from_der(&early.der).unwrap();
     assert!(certificate.check(NOW, 30).is_ok());
     assert!(certificate.check(NOW, 29).is_err());
 }

@@ -2,6 +2,7 @@
 
 mod bundles;
 mod names;
+mod size;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

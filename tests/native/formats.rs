@@ -270,6 +270,7 @@ fn an_element_says_one_thing_or_is_refused() {
         format!("Hash={};Cert=\"{}\"", hex(&other), escaped(&leaf.pem)),
         format!("Hash=;Cert=\"{}\"", escaped(&leaf.pem)),
         format!("Hash={}", hex(&leaf)),
+        format!("Cert=\"{}\"", escaped(&leaf.pem)),
         format!("Chain=\"{}\"", escaped(&leaf.pem)),
         "Cert=\"\"".to_owned(),
         "Cert=".to_owned(),

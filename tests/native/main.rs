@@ -20,6 +20,7 @@ mod issuer;
 mod keys;
 mod limits;
 mod meaning;
+mod properties;
 mod providers;
 mod proxy;
 mod reference;

@@ -65,6 +65,20 @@ fn what_the_upstream_is_told_differs_where_the_certificates_differ() {
 }
 
 #[test]
+fn a_certificate_without_a_name_of_the_precedence_is_known_by_the_identity_that_is_registered() {
+    let policy = json!({
+        "mode": "mtls",
+        "clients": {"acme": {"identities": ["email:ops@acme.example"], "profiles": ["any"]}},
+        "profiles": {"any": {"allow": [{"paths": ["/**"]}]}},
+    });
+    let email = rcgen::SanType::Rfc822Name("ops@acme.example".try_into().unwrap());
+    let leaf = Recipe::new().with(|params| params.subject_alt_names.push(email)).issue();
+    let decision = run(&policy, &FakeProxy::new().presenting(&leaf), &headers("GET", "/", &[]));
+    assert_eq!(verdict(&decision), Ok(Rule::Profile(0)));
+    assert_eq!(decision.caller.identity.as_deref(), Some("email:ops@acme.example"));
+}
+
+#[test]
 fn before_envoy_1_38_a_forwarded_certificate_counts_only_by_its_hash() {
     let listener = changed(|json| json["certificate"] = json!({"validation": "listener"}));
     let leaf = acme();

@@ -331,6 +331,20 @@ fn in_optional_mode_a_strangers_header_makes_no_certificate() {
 }
 
 #[test]
+fn a_mode_that_needs_no_certificate_works_where_a_trusted_proxy_forwards_none() {
+    for source in ["forwarded", "connection_or_forwarded"] {
+        let mut json = json(source, haproxy());
+        json["mode"] = json!("bearer_plus_mtls_optional");
+        let unbound = json!({"client_id": "globex", "exp": NOW + 60});
+        for more in [&[][..], &[("x-ssl-cert", "")]] {
+            let proxy = from(PROXY_ADDRESS).presenting(&edge()).verified(&unbound);
+            let decision = once(&compiled(&json), &proxy, more);
+            assert_eq!((outcome(&decision), decision.caller.thumbprint), (Ok("globex"), None), "{source} {more:?}");
+        }
+    }
+}
+
+#[test]
 fn a_request_that_is_refused_before_its_certificate_counts_is_not_asked_about_it() {
     let policy = policy("connection_or_forwarded", haproxy());
     for (path, looked) in [("/payments;x", ForwardedCert::Unknown), ("/payments/1", ForwardedCert::Ignored)] {

@@ -3,6 +3,7 @@
 mod feeds;
 mod lists;
 mod names;
+mod order;
 mod shared;
 
 use mtls_authz::{

@@ -109,6 +109,8 @@ fn a_list_revokes_every_spelling_that_is_the_same_name_to_tls_dns_or_mail_and_no
         ("a DNS name's letters", identity("dns:API.example"), with_dns("Api.Example"), true),
         ("a dot behind a DNS name", identity("dns:api.example."), with_dns("api.example"), true),
         ("a dot behind a certificate's DNS name", identity("dns:api.example"), with_dns("api.example."), true),
+        ("a DNS name in Unicode", identity("dns:münchen.example"), with_dns("xn--mnchen-3ya.example"), false),
+        ("a decomposed letter", identity("cn:e\u{301}"), with_subject("x", "\u{e9}"), false),
         ("another DNS name", identity("dns:api.example"), with_dns("api2.example"), false),
         ("a name of another kind", identity("cn:api.example"), with_dns("api.example"), false),
     ] {
@@ -151,6 +153,8 @@ fn where_only_properties_are_known_another_spelling_of_a_known_name_revokes_and_
 #[test]
 fn what_grants_takes_a_name_in_its_own_spelling_only() {
     let email = || with_email("user@example.com");
+    // Without a name that would come before it.
+    let dns = |name: &str| Recipe::new().dns(name).issue();
     let lab = || of_lab("Lab", "Lab CA");
     let client = |identity: &str| json!({"acme": {"identities": [identity], "profiles": ["all"]}});
     let pinned =
@@ -162,7 +166,8 @@ fn what_grants_takes_a_name_in_its_own_spelling_only() {
         ("an address", client("email:user@example.com"), none(), email(), true),
         ("the host of an address", client("email:user@Example.com"), none(), email(), false),
         ("a dot behind the host", client("email:user@example.com."), none(), email(), false),
-        ("a dot behind a DNS name", client("dns:api.example."), none(), with_dns("api.example"), false),
+        ("a DNS name's letters", client("dns:API.example"), none(), dns("Api.Example"), true),
+        ("a dot behind a DNS name", client("dns:api.example."), none(), dns("api.example"), false),
         ("a subject", client("subject:CN=a b,O=x"), none(), with_subject("x", "a b"), true),
         ("a subject's spaces", client("subject:CN=a  b,O=x"), none(), with_subject("x", "a b"), false),
         ("a subject's letters", client("subject:CN=A b,O=x"), none(), with_subject("x", "a b"), false),

@@ -8,6 +8,8 @@
 //! - `json record`: some members of a decision record.
 //! - `text`: a message, behind `json refused`.
 
+mod headers;
+
 use mtls_authz::Policy;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::{Map, Value, json};
@@ -111,7 +113,7 @@ fn every_example_of_a_configuration_is_accepted_or_refused_with_the_message_belo
             }
             "json record" => {
                 let schema: Value =
-                    serde_json::from_str(include_str!("../../docs/decision-record.schema.json")).unwrap();
+                    serde_json::from_str(include_str!("../../../docs/decision-record.schema.json")).unwrap();
                 assert_members(place, &Value::Object(members(text)), &schema);
             }
             "text" => (),
