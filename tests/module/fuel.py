@@ -118,7 +118,7 @@ def large(clients: int, rules: int = 1) -> scene.Config:
     # The rule that allows stands last.
     others = [{"paths": [f"/other/{number}/*"], "methods": ["GET"]} for number in range(rules - 1)]
     allow = others + config["profiles"]["partner"]["allow"]
-    config["profiles"]["partner"]["allow"] = [{"scopes": []} | rule for rule in allow]
+    config["profiles"]["partner"]["allow"] = allow
     return config
 
 

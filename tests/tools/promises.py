@@ -1,6 +1,6 @@
 """Which test holds each sentence of docs/configuration/ true.
 
-`tests/docs/PAGE.txt` lists the sentences of `docs/configuration/PAGE.md` in their order. Under each, indented, are the tests that fail where
+`tests/docs/NAME.txt` lists the sentences of the page of that name in docs/configuration/ in their order. Under each, indented, are the tests that fail where
 it is false, or one word of NO_PROMISE that says why there is none. After a change of a page:
 
     python3 tests/tools/promises.py --missing    # what the lists lack, as entries; what no page has any more

@@ -49,6 +49,27 @@ pub fn naming(name: &str) -> String {
 }
 
 #[test]
+fn at_the_start_certificates_wait_for_every_list_and_then_for_those_of_feeds_that_deny() {
+    let second = 1_000_000_000;
+    for (on_stale, at_last) in [("deny", Some(Reason::RevocationUnavailable)), ("allow", None)] {
+        let policy = with_feed(&json!({"on_stale": on_stale, "timeout_ms": 2_000}));
+        let (worker, proxy) = (worker(), FakeProxy::new().presenting(&acme()));
+        let watch = worker.watch(&policy, &proxy);
+        let ask = || (reason(&policy, &worker.memory, &proxy), watch.is_missing());
+        worker.memory.revoked.begin(START);
+        for after in [0, second, 2 * second - 1] {
+            watch.take_over(START + after).unwrap();
+            assert_eq!(ask(), (Some(Reason::RevocationUnavailable), true), "{on_stale} {after}");
+        }
+        watch.take_over(START + 2 * second).unwrap();
+        assert_eq!(ask(), (at_last, at_last.is_some()), "{on_stale}");
+        worker.memory.revoked.begin(START);
+        take(&worker, &policy, &proxy, answer("200", naming("cn:other").as_bytes()), START + 1).unwrap();
+        assert_eq!(ask(), (None, false), "{on_stale}: it has come");
+    }
+}
+
+#[test]
 fn one_worker_fetches_and_all_of_them_refuse_on_their_next_request() {
     let connection = FakeProxy::new().presenting(&acme());
     let (policy, proxy) = (with_feed(&json!({})), connection);
