@@ -42,7 +42,7 @@ use crate::upstream::UpstreamHeaders;
 use clients::Clients;
 use profiles::{Around, Restriction};
 use raw::{OverrideHeaders, Raw, RawBypass, RawIdentity};
-use strict::{Distinct, Object};
+use strict::{Distinct, Object, Seen};
 
 /// A whole configuration, checked and compiled.
 #[derive(Debug)]
@@ -243,7 +243,7 @@ fn identities(
             "at least one of uri_san, dns_san, subject_cn",
         ));
     }
-    distinct("identity.precedence", &precedence)?;
+    distinct("identity.precedence", &precedence, |_| "")?;
     for (index, domain) in raw.trust_domains.iter().enumerate() {
         if !is_trust_domain(domain) {
             let path = format!("identity.trust_domains[{index}]");
@@ -275,7 +275,7 @@ fn bypass(
     around: &Around<'_>,
     restrictions: &[Restriction],
 ) -> Result<PathEntries, ConfigError> {
-    distinct("bypass", &raw)?;
+    distinct("bypass", &raw, |Object(entry)| &entry.path)?;
     let mut bypass = PathEntries::default();
     for (index, Object(raw)) in raw.into_iter().enumerate() {
         let path = format!("bypass[{index}]");
@@ -328,16 +328,16 @@ fn tolerance(path: &str, seconds: u32) -> Result<i64, ConfigError> {
     Ok(i64::from(seconds))
 }
 
-/// No entry equals an earlier one.
-fn distinct<T: PartialEq>(path: &str, list: &[T]) -> Result<(), ConfigError> {
-    let again = list.iter().enumerate().find(|(index, entry)| list.iter().take(*index).any(|other| other == *entry));
-    match again {
-        None => Ok(()),
-        Some((index, _)) => Err(ConfigError {
-            path: format!("{path}[{index}]"),
-            problem: "found an entry again, expected each once".to_owned(),
-        }),
+/// No entry equals an earlier one. Only entries with the same text are compared, because lists can be long.
+fn distinct<T: PartialEq>(path: &str, list: &[T], text: fn(&T) -> &str) -> Result<(), ConfigError> {
+    let mut seen = Seen::default();
+    for (index, entry) in list.iter().enumerate() {
+        if seen.has(text(entry)) && list.iter().take(index).any(|other| other == entry) {
+            let problem = "found an entry again, expected each once".to_owned();
+            return Err(ConfigError { path: format!("{path}[{index}]"), problem });
+        }
     }
+    Ok(())
 }
 
 /// A name or an ARN: it stands in headers, records and metrics.

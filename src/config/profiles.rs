@@ -1,7 +1,5 @@
 //! `profiles` and `collections`.
 
-use std::collections::HashMap;
-
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::raw::{RawDeny, RawDenyRule, RawProfile, RawRateLimit, RawRule};
@@ -18,8 +16,8 @@ use crate::request::TOKEN;
 /// An entry of `source_cidrs`: every address of both families.
 const ANY: &str = "any";
 
-/// The path patterns of each collection.
-type Collections = HashMap<String, Vec<PathPattern>>;
+/// The path patterns of each collection, in the order of the configuration.
+type Collections = Vec<(String, Vec<PathPattern>)>;
 
 /// What profiles take from the settings around them.
 pub(super) struct Around<'a> {
@@ -55,7 +53,7 @@ pub(super) fn compile(
         for pattern in &patterns {
             profiles.collections.insert(pattern, 0);
         }
-        known.insert(name, patterns);
+        known.push((name, patterns));
     }
     for (name, Object(raw)) in raw.0 {
         let path = format!("profiles.{name}");
@@ -70,8 +68,8 @@ pub(super) fn compile(
             name,
             ..Profile::default()
         };
-        distinct(&format!("{path}.allow"), &raw.allow)?;
-        distinct(&format!("{path}.deny"), &raw.deny)?;
+        distinct(&format!("{path}.allow"), &raw.allow, |Object(rule)| rule.text())?;
+        distinct(&format!("{path}.deny"), &raw.deny, RawDeny::text)?;
         for (index, Object(rule)) in raw.allow.into_iter().enumerate() {
             let path = format!("{path}.allow[{index}]");
             let patterns = covered(&path, rule.paths.as_ref(), rule.collection.as_deref(), &known, rules)?;
@@ -144,11 +142,13 @@ fn covered(
 ) -> Result<Vec<PathPattern>, ConfigError> {
     match (paths, collection) {
         (Some(Distinct(paths)), None) => path_list(&format!("{path}.paths"), paths, rules),
-        (None, Some(name)) => known.get(name).cloned().ok_or_else(|| {
-            let mut names: Vec<&str> = known.keys().map(String::as_str).collect();
-            names.sort_unstable();
-            ConfigError::new(format!("{path}.collection"), name, one_of("collection", names.into_iter()))
-        }),
+        (None, Some(name)) => match known.iter().find(|(known, _)| known == name) {
+            Some((_, patterns)) => Ok(patterns.clone()),
+            None => {
+                let names = known.iter().map(|(name, _)| name.as_str());
+                Err(ConfigError::new(format!("{path}.collection"), name, one_of("collection", names)))
+            }
+        },
         (paths, _) => Err(ConfigError {
             path: path.to_owned(),
             problem: format!(

@@ -175,6 +175,27 @@ pub(super) enum RawDeny {
     Rule(RawDenyRule),
 }
 
+impl RawRule {
+    /// Its first path, or its collection.
+    pub fn text(&self) -> &str {
+        first(self.paths.as_ref(), self.collection.as_deref())
+    }
+}
+
+impl RawDeny {
+    /// Likewise.
+    pub fn text(&self) -> &str {
+        match self {
+            Self::Path(text) => text,
+            Self::Rule(rule) => first(rule.paths.as_ref(), rule.collection.as_deref()),
+        }
+    }
+}
+
+fn first<'a>(paths: Option<&'a Distinct>, collection: Option<&'a str>) -> &'a str {
+    paths.and_then(|Distinct(paths)| paths.first()).map(String::as_str).or(collection).unwrap_or_default()
+}
+
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct RawDenyRule {

@@ -10,6 +10,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// A key that may be absent. One that is `null` is not: a template that left a value unset must not lift a restriction.
+#[inline(never)]
 pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
@@ -45,6 +46,7 @@ impl<'de, T: Deserialize<'de>, R> Visitor<'de> for TextOr<T, R> {
 pub(super) struct Object<T>(pub T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    #[inline(never)]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct ObjectVisitor<T>(PhantomData<T>);
 
@@ -133,17 +135,31 @@ impl<'de: 'a, 'a> Deserialize<'de> for TextList<'a> {
     }
 }
 
+/// Texts that stand once.
+#[derive(Default)]
+pub(super) struct Seen(HashSet<String>);
+
+impl Seen {
+    /// Was it there already?
+    #[inline(never)]
+    pub fn has(&mut self, text: &str) -> bool {
+        !self.0.insert(text.to_owned())
+    }
+}
+
 /// A list of texts in which none stands twice: one of the two was meant to be another.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Distinct(pub Vec<String>);
 
 impl<'de> Deserialize<'de> for Distinct {
+    #[inline(never)]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_seq(DistinctVisitor { may_be_empty: true })
     }
 }
 
 /// A list that restricts. Without it there is no restriction, so that an empty one could mean both "nothing" and "anything".
+#[inline(never)]
 pub(super) fn not_empty<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
     deserializer.deserialize_seq(DistinctVisitor { may_be_empty: false }).map(|Distinct(list)| list)
 }
@@ -161,9 +177,9 @@ impl<'de> Visitor<'de> for DistinctVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Distinct, A::Error> {
         let mut list = Vec::new();
-        let mut seen = HashSet::new();
+        let mut seen = Seen::default();
         while let Some(text) = sequence.next_element::<String>()? {
-            if !seen.insert(text.clone()) {
+            if seen.has(&text) {
                 return Err(A::Error::custom(format_args!("found {text:?} again, expected each entry once")));
             }
             list.push(text);
@@ -189,6 +205,7 @@ impl<T> Default for Entries<T> {
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
+    #[inline(never)]
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct EntriesVisitor<T>(PhantomData<T>);
 
@@ -201,9 +218,9 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
                 let mut entries = Vec::new();
-                let mut seen = HashSet::new();
+                let mut seen = Seen::default();
                 while let Some(key) = map.next_key::<String>()? {
-                    if !seen.insert(key.clone()) {
+                    if seen.has(&key) {
                         return Err(A::Error::custom(format!("the key {key:?} stands twice")));
                     }
                     let value = map.next_value()?;

@@ -13,31 +13,47 @@ use crate::identity::NameKind;
 use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress, UnverifiedAuthorization};
 use crate::revocation::OnStale;
 
-/// Reads one of the words of a type, as a string and in no other way.
-struct Words<T: 'static>(&'static [(&'static str, T)]);
+/// Reads one of these words, as a string and in no other way: which it is.
+struct Words(&'static [&'static str]);
 
-impl<T: Copy> Visitor<'_> for Words<T> {
-    type Value = T;
+impl Words {
+    // Once in the module, and not for each list.
+    #[inline(never)]
+    fn find<E: Error>(&self, text: &str) -> Result<usize, E> {
+        let place = self.0.iter().position(|word| *word == text);
+        place.ok_or_else(|| E::invalid_value(Unexpected::Str(text), self))
+    }
+}
+
+impl Visitor<'_> for Words {
+    type Value = usize;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, (word, _)) in self.0.iter().enumerate() {
+        for (index, word) in self.0.iter().enumerate() {
             let separator = if index == 0 { "" } else { " or " };
             write!(f, "{separator}\"{word}\"")?;
         }
         Ok(())
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
-        let word = self.0.iter().find(|(word, _)| *word == text);
-        word.map(|(_, value)| *value).ok_or_else(|| E::invalid_value(Unexpected::Str(text), &self))
+    fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
+        self.find(text)
     }
 }
 
+#[inline(never)]
+fn word<'de, D: Deserializer<'de>>(deserializer: D, words: &'static [&'static str]) -> Result<usize, D::Error> {
+    deserializer.deserialize_str(Words(words))
+}
+
 macro_rules! words {
-    ($($kind:ident { $($word:literal => $variant:ident),* })*) => {
+    ($($kind:ident { $first:literal => $default:ident $(, $word:literal => $variant:ident)* })*) => {
         $(impl<'de> Deserialize<'de> for $kind {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                deserializer.deserialize_str(Words(&[$(($word, Self::$variant)),*]))
+                const KINDS: &[$kind] = &[$kind::$default $(, $kind::$variant)*];
+                let place = word(deserializer, &[$first $(, $word)*])?;
+                // There is one for each word.
+                Ok(KINDS.get(place).copied().unwrap_or($kind::$default))
             }
         })*
     };

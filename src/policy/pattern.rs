@@ -121,11 +121,11 @@ impl PatternSet {
     /// The values of all patterns that match, ascending and each once.
     pub fn matches(&self, path: &CanonicalPath<'_>) -> Vec<usize> {
         let mut values = Vec::new();
-        self.each_match(path, &mut |value| values.push(value));
-        if values.len() > 1 {
-            values.sort_unstable();
-            values.dedup();
-        }
+        self.each_match(path, &mut |value| {
+            if let Err(place) = values.binary_search(&value) {
+                values.insert(place, value);
+            }
+        });
         values
     }
 

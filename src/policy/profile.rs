@@ -158,9 +158,12 @@ impl Profile {
         let with_head = listed.flat_map(|listed| [Some(listed), Some(method::HEAD).filter(|_| listed == method::GET)]);
         let allowed = with_head.flatten().filter(|method| *method != CONNECT);
         let allowed = allowed.filter(|method| self.deny.entry(Target { method, ..target }).is_none());
-        let mut methods: Vec<String> = allowed.map(str::to_owned).collect();
-        methods.sort();
-        methods.dedup();
+        let mut methods: Vec<String> = Vec::new();
+        for method in allowed {
+            if !contains(&methods, method) {
+                methods.push(method.to_owned());
+            }
+        }
         methods
     }
 }
@@ -298,6 +301,6 @@ mod tests {
             scopes: &[],
         };
         let deny = profile.authorize(asked, &PatternSet::default()).unwrap_err();
-        assert_eq!(deny.remedy, Remedy::Methods(strings(&["GET", "HEAD", "PUT"])));
+        assert_eq!(deny.remedy, Remedy::Methods(strings(&["PUT", "GET", "HEAD"])));
     }
 }

@@ -335,7 +335,8 @@ fn a_mode_that_needs_no_certificate_works_where_a_trusted_proxy_forwards_none() 
     for source in ["forwarded", "connection_or_forwarded"] {
         let mut json = json(source, haproxy());
         json["mode"] = json!("bearer_plus_mtls_optional");
-        let unbound = json!({"client_id": "globex", "exp": NOW + 60});
+        json["token"] = json!({"audiences": ["api"]});
+        let unbound = json!({"client_id": "globex", "aud": "api", "exp": NOW + 60});
         for more in [&[][..], &[("x-ssl-cert", "")]] {
             let proxy = from(PROXY_ADDRESS).presenting(&edge()).verified(&unbound);
             let decision = once(&compiled(&json), &proxy, more);
