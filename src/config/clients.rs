@@ -21,6 +21,8 @@ use crate::identity::{Draft, NameKind, Registry, SpiffeId};
 use crate::policy::Profiles;
 
 const CLIENTS: &str = "clients";
+/// An empty list would silently hand the client over to mappings.
+const NO_IDENTITIES: &str = "at least one identity; leave the key out if mappings alone name the client, and say \"profiles\": [] to disable it";
 pub(super) const DN_EXPECTED: &str =
     "an RFC 4514 name such as CN=acme,O=Example (as `openssl x509 -noout -subject -nameopt RFC2253` prints it)";
 
@@ -138,22 +140,41 @@ impl Clients {
             let problem = format!("the key {id:?} stands twice");
             return Err(ConfigError { path: format!("clients.{id}"), problem });
         }
-        if client.profiles.is_empty() && !client.identities.is_empty() {
+        for (key, list, expected) in [
+            ("identities", &client.identities, NO_IDENTITIES),
+            ("issuers", &client.issuers, "at least one name; leave the key out for any issuer"),
+        ] {
+            if list.is_given && list.is_empty() {
+                let none: [&str; 0] = [];
+                return Err(ConfigError::new(format!("clients.{id}.{key}"), none, expected));
+            }
+        }
+        if client.mappings {
+            self.draft.allow_mappings();
+        }
+        if !client.profiles.is_given && !client.identities.is_empty() {
             self.without_profile.get_or_insert_with(|| id.to_owned());
         }
-        for name in client.profiles.iter() {
-            self.draft.add_profile(name);
+        for (index, name) in client.profiles.iter().enumerate() {
+            if !self.draft.add_profile(name) {
+                return Err(ConfigError::new(path("profiles", index), name, "each profile only once"));
+            }
         }
         for (index, text) in client.issuers.iter().enumerate() {
             let issuer = DistinguishedName::parse(text)
                 .ok_or_else(|| ConfigError::new(path("issuers", index), text, DN_EXPECTED))?;
-            self.draft.add_issuer(&spelled(text, issuer.to_string()));
+            if !self.draft.add_issuer(&spelled(text, issuer.to_string())) {
+                return Err(ConfigError::new(path("issuers", index), text, "each issuer only once"));
+            }
         }
         for (index, text) in client.identities.iter().enumerate() {
             let identity =
                 canonical(text).map_err(|expected| ConfigError::new(path("identities", index), text, expected))?;
             self.draft.add_identity(&identity).map_err(|owner| {
-                let expected = format!("an identity that no other client has; client {owner:?} has it");
+                let expected = match owner == id {
+                    true => format!("each identity only once; this is {identity:?} again"),
+                    false => format!("an identity that no other client has; client {owner:?} has it"),
+                };
                 ConfigError::new(path("identities", index), text, expected)
             })?;
         }
@@ -170,8 +191,8 @@ impl Clients {
     ) -> Result<Registry, ConfigError> {
         let one_of_profiles = || one_of("profile", profiles.iter().map(|profile| profile.name.as_str()));
         if let Some(id) = self.without_profile {
-            let none: [&str; 0] = [];
-            return Err(ConfigError::new(format!("clients.{id}.profiles"), none, one_of_profiles()));
+            let problem = format!("found no such key, expected {}; [] if it may do nothing", one_of_profiles());
+            return Err(ConfigError { path: format!("clients.{id}.profiles"), problem });
         }
         let draft = self.draft;
         let mut known = Vec::new();
@@ -269,6 +290,7 @@ mod tests {
         id: String,
         identities: Vec<String>,
         profiles: Vec<usize>,
+        mappings: bool,
         principal: Option<String>,
         escaped: bool,
     }
@@ -284,14 +306,16 @@ mod tests {
         let parts = (
             "[a-e]{1,2}",
             prop::collection::vec(identity, 0..3),
-            prop::collection::vec(0..3_usize, 1..4),
+            prop::collection::vec(0..3_usize, 0..4),
+            any::<bool>(),
             prop::option::of("[a-c]{1,3}"),
             any::<bool>(),
         );
-        parts.prop_map(|(id, identities, profiles, principal, escaped)| Made {
+        parts.prop_map(|(id, identities, profiles, mappings, principal, escaped)| Made {
             id,
             identities,
             profiles,
+            mappings,
             principal,
             escaped,
         })
@@ -317,11 +341,14 @@ mod tests {
         let written = clients.iter().map(|client| {
             let escaped = client.escaped;
             let principal = client.principal.as_ref().map(|text| format!(r#","principal":{}"#, string(text, escaped)));
+            let identities = list(client.identities.iter().cloned(), escaped);
+            let identities = format!(r#","identities":{identities}"#);
             format!(
-                r#"{}:{{"profiles":{},"identities":{}{}}}"#,
+                r#"{}:{{"mappings":{},"profiles":{}{}{}}}"#,
                 string(&client.id, escaped),
+                client.mappings,
                 list(client.profiles.iter().map(|number| format!("p{number}")), escaped),
-                list(client.identities.iter().cloned(), escaped),
+                if client.identities.is_empty() { "" } else { &identities },
                 principal.unwrap_or_default(),
             )
         });
@@ -348,9 +375,13 @@ mod tests {
                 if by_id.insert(client.id.clone(), client.clone()).is_some() {
                     wrong = wrong.or(Some(format!("clients.{}", client.id)));
                 }
+                for (index, profile) in client.profiles.iter().enumerate() {
+                    if client.profiles[..index].contains(profile) {
+                        wrong = wrong.or(Some(format!("clients.{}.profiles[{index}]", client.id)));
+                    }
+                }
                 for (index, identity) in client.identities.iter().enumerate() {
-                    let owner = owners.entry(canonical(identity)).or_insert_with(|| client.id.clone());
-                    if *owner != client.id {
+                    if owners.insert(canonical(identity), client.id.clone()).is_some() {
                         wrong = wrong.or(Some(format!("clients.{}.identities[{index}]", client.id)));
                     }
                 }
@@ -368,6 +399,7 @@ mod tests {
                 let named = |number: &usize| policy.profiles.by_name(&format!("p{number}")).unwrap();
                 prop_assert_eq!((client.id(), client.principal()), (id.as_str(), made.principal.as_deref()));
                 prop_assert!(client.profiles().eq(made.profiles.iter().map(named)));
+                prop_assert_eq!(client.may_be_mapped(), made.mappings || made.identities.is_empty());
             }
             for (identity, owner) in &owners {
                 prop_assert_eq!(registry.by_identity(identity).unwrap().id(), owner);

@@ -132,6 +132,7 @@ pub(super) struct RawClient<'a> {
     pub profiles: TextList<'a>,
     #[serde(borrow, default, deserialize_with = "given")]
     pub principal: Option<Text<'a>>,
+    pub mappings: bool,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -97,6 +97,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
 /// A list of texts. Most have one, which is kept without an allocation.
 #[derive(Debug, Default)]
 pub(super) struct TextList<'a> {
+    /// Is the key there, be the list empty?
+    pub is_given: bool,
     first: Option<Text<'a>>,
     rest: Vec<Text<'a>>,
 }
@@ -123,7 +125,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for TextList<'a> {
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<TextList<'de>, A::Error> {
-                let mut list = TextList { first: sequence.next_element()?, rest: Vec::new() };
+                let mut list = TextList { is_given: true, first: sequence.next_element()?, rest: Vec::new() };
                 while let Some(text) = sequence.next_element()? {
                     list.rest.push(text);
                 }

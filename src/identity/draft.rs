@@ -1,5 +1,6 @@
 //! A registry that is being written, while the profiles are not known yet but by name.
 
+use std::mem;
 use std::rc::Rc;
 
 use super::index::Index;
@@ -16,7 +17,11 @@ pub struct Draft {
     registry: Registry,
     /// What the registry's numbers of profiles stand for.
     profiles: Vec<Place>,
+    /// The client that named each of them last.
+    named_by: Vec<usize>,
     by_profile: Index,
+    /// The issuers of the client that was added last.
+    by_issuer: Index,
 }
 
 impl Draft {
@@ -35,7 +40,13 @@ impl Draft {
             by_identity: Index::with_capacity(clients),
             ..Registry::default()
         };
-        Self { registry, profiles: Vec::new(), by_profile: Index::default() }
+        Self {
+            registry,
+            profiles: Vec::new(),
+            named_by: Vec::new(),
+            by_profile: Index::default(),
+            by_issuer: Index::default(),
+        }
     }
 
     /// Adds a client, unless there is one of this name: `false`. What is added next is this client's.
@@ -44,6 +55,9 @@ impl Draft {
         let id_of = |number: usize| clients.get(number).map_or("", |client| texts.get(client.id));
         if by_id.insert(id, clients.len(), &id_of).is_some() {
             return false;
+        }
+        if clients.last().is_some_and(|last| last.first_issuer < issuers.len()) {
+            self.by_issuer = Index::default();
         }
         clients.push(Entry {
             id: texts.keep(id),
@@ -54,8 +68,9 @@ impl Draft {
         true
     }
 
-    /// The client may use the profile of this name.
-    pub fn add_profile(&mut self, name: &str) {
+    /// The client may use the profile of this name. `false`: that was said before.
+    pub fn add_profile(&mut self, name: &str) -> bool {
+        let client = self.client();
         let (texts, names) = (&mut self.registry.texts, &mut self.profiles);
         let name_of = |number: usize| names.get(number).map_or("", |place| texts.get(*place));
         let (next, named) = (names.len(), &mut self.registry.profiles);
@@ -66,24 +81,48 @@ impl Draft {
             next
         });
         named.push(number);
+        match self.named_by.get_mut(number) {
+            Some(last) => mem::replace(last, client) != client,
+            None => {
+                self.named_by.push(client);
+                true
+            }
+        }
     }
 
-    /// Certificates of this issuer are the client's, and others are not. The name is printed as certificates' are.
-    pub fn add_issuer(&mut self, issuer: &str) {
-        let place = self.registry.texts.keep(issuer);
-        self.registry.issuers.push(place);
+    /// Mappings may name the client though it has identities.
+    pub fn allow_mappings(&mut self) {
+        let client = self.client();
+        self.registry.mapped.push(client);
+    }
+
+    /// The number of the client that was added last.
+    fn client(&self) -> usize {
+        self.registry.clients.len().saturating_sub(1)
+    }
+
+    /// Certificates of this issuer are the client's, and others are not. The name is printed as certificates' are. `false`:
+    /// that was said before.
+    pub fn add_issuer(&mut self, issuer: &str) -> bool {
+        let Registry { texts, issuers, .. } = &mut self.registry;
+        let text_of = |number: usize| issuers.get(number).map_or("", |place| texts.get(*place));
+        if self.by_issuer.insert(issuer, issuers.len(), &text_of).is_some() {
+            return false;
+        }
+        issuers.push(texts.keep(issuer));
+        true
     }
 
     /// The client has this identity, in its canonical spelling.
     ///
     /// # Errors
-    /// The name of another client that has it.
+    /// The name of the client that has it already, which may be this one.
     pub fn add_identity(&mut self, identity: &str) -> Result<(), &str> {
+        let client = self.client();
         let Registry { texts, clients, identities, by_identity, kinds, .. } = &mut self.registry;
-        let client = clients.len().saturating_sub(1);
         let text_of = |number: usize| identities.get(number).map_or("", |known| texts.get(known.text));
         let known = by_identity.insert(identity, identities.len(), &text_of);
-        if let Some(owner) = known.and_then(|number| identities.get(number)).filter(|known| known.client != client) {
+        if let Some(owner) = known.and_then(|number| identities.get(number)) {
             return Err(clients.get(owner.client).map_or("", |owner| texts.get(owner.id)));
         }
         kinds.add(identity);

@@ -16,6 +16,8 @@ pub struct Registry {
     pub(super) known_profiles: Vec<ProfileId>,
     /// The issuers of the first client, and so on.
     pub(super) issuers: Vec<Place>,
+    /// The clients that mappings may name though they have identities, in order.
+    pub(super) mapped: Vec<usize>,
     pub(super) by_id: Index,
     pub(super) by_identity: Index,
     pub(super) kinds: Kinds,
@@ -107,6 +109,11 @@ impl<'a> Client<'a> {
         from_first
             .take_while(move |identity| identity.client == number)
             .map(|identity| registry.texts.get(identity.text))
+    }
+
+    /// May a mapping name it?
+    pub fn may_be_mapped(self) -> bool {
+        self.registry.mapped.binary_search(&self.number).is_ok() || self.identities().next().is_none()
     }
 
     /// The profiles it may use.

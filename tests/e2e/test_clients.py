@@ -24,6 +24,7 @@ POLICY: Config = {
         "acme": {"identities": ["cn:acme"], "profiles": ["partner"]},
         "several": {"identities": ["cn:several"], "profiles": ["partner", "reporter"]},
         "hushed": {"identities": ["cn:hushed"], "profiles": ["secret"]},
+        "disabled": {"identities": ["cn:disabled"], "profiles": []},
     },
     "profiles": {"partner": ANYTHING, "reporter": ANYTHING, "secret": ANYTHING},
 }
@@ -101,6 +102,18 @@ def test_a_client_of_several_profiles_must_name_one(
     envoy: Envoy, several: Credential, http: Client, headers: Sequence[Header], verdict: str
 ) -> None:
     with http(envoy.port("main"), ClientTls(several)) as client:
+        assert who(client.request("GET", "/", headers)) == verdict
+
+
+@pytest.mark.parametrize(("headers", "verdict"), [
+    ([], "profile_required"),
+    ([(CLIENT, "disabled")], "profile_required"),
+    ([(PROFILE, "partner")], "client_profile_mismatch"),
+])
+def test_a_client_with_an_empty_list_of_profiles_may_do_nothing(
+    envoy: Envoy, issuer: Authority, http: Client, headers: Sequence[Header], verdict: str
+) -> None:
+    with http(envoy.port("main"), ClientTls(issuer.issue([("CN", "disabled")]))) as client:
         assert who(client.request("GET", "/", headers)) == verdict
 
 

@@ -23,7 +23,9 @@ fn with(pointer: &str, value: Value) -> String {
             "trust_domains": ["td"],
             "mappings": [{"match": {"subject": {"O": "{org}"}, "issuer": {"CN": "CA"}}, "client_id": "acme", "profile_id": "partner"}],
         },
-        "clients": {"acme": {"identities": ["spiffe://td/a"], "issuers": ["CN=CA"], "profiles": ["partner"], "principal": "arn:x"}},
+        "clients": {"acme": {
+            "identities": ["spiffe://td/a"], "issuers": ["CN=CA"], "profiles": ["partner"], "principal": "arn:x", "mappings": true,
+        }},
         "profiles": {"partner": {
             "allow": [{"paths": ["/a/*"], "methods": ["GET"], "scopes": ["s"], "upgrades": ["websocket"], "plain": true, "hosts": ["api.example"]}],
             "deny": ["/b"],
@@ -131,7 +133,7 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
         ),
         ("/identity/mappings/0/profile_id", json!("nothing"), "identity.mappings[0].profile_id", "nothing", "partner"),
         ("/identity/mappings/0/principal", json!("a\nb"), "identity.mappings[0].principal", "a\\nb", "visible ASCII"),
-        ("/clients/b", json!({"identities": ["spiffe://td/b"]}), "clients.b.profiles", "[]", "partner"),
+        ("/clients/b", json!({"identities": ["spiffe://td/b"]}), "clients.b.profiles", "no such key", "partner; []"),
         (
             "/clients/b",
             json!({"identities": ["spiffe://td/a"], "profiles": ["partner"]}),
@@ -148,7 +150,7 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
         ("/clients/b", json!({"principal": null}), "clients.b.principal", "null", "a string"),
         (
             "/clients/b",
-            json!({"identities": ["cn:b", "cn:b", "spiffe://other/b"], "profiles": ["partner"]}),
+            json!({"identities": ["cn:b", "cn:c", "spiffe://other/b"], "profiles": ["partner"]}),
             "clients.b.identities[2]",
             "spiffe://other/b",
             "trust_domains",
@@ -455,7 +457,10 @@ fn where_nobody_verifies_certificates_they_are_known_by_their_thumbprints_alone(
         json!({
             "certificate": {"source": "forwarded", "forwarded": forwarded},
             "identity": {"mappings": mappings},
-            "clients": {"acme": {"identities": identities, "profiles": ["partner"]}},
+            "clients": {
+                "acme": {"identities": identities, "profiles": ["partner"]},
+                "family": {"profiles": ["partner"]},
+            },
             "profiles": {"partner": {}},
         })
         .to_string()
@@ -465,12 +470,10 @@ fn where_nobody_verifies_certificates_they_are_known_by_their_thumbprints_alone(
     let renamed = json!({"format": "azure", "header": "x-own", "trusted_proxies": proxies});
     let by_header = json!({"format": "base64_der", "header": "X-ARR-ClientCert", "trusted_proxies": proxies});
     let hash = HASH.trim_start_matches("sha256:");
-    let pinned = json!([{"match": {"sha256": hash, "subject": {"O": "{org}"}}, "client_id": "acme"}]);
-    let named = json!([pinned[0], {"match": {"subject": {"O": "{org}"}}, "client_id": "acme"}]);
+    let pinned = json!([{"match": {"sha256": hash, "subject": {"O": "{org}"}}, "client_id": "family"}]);
+    let named = json!([pinned[0], {"match": {"subject": {"O": "{org}"}}, "client_id": "family"}]);
     for forwarded in [by_format, renamed, by_header] {
-        for (identities, mappings) in
-            [(json!([HASH]), json!([])), (json!([HASH]), pinned.clone()), (json!([]), json!([]))]
-        {
+        for (identities, mappings) in [(json!([HASH]), json!([])), (json!([HASH]), pinned.clone())] {
             assert!(Policy::from_json(azure(forwarded.clone(), identities, mappings)).is_ok(), "{forwarded}");
         }
         for name in ["cn:acme", "dns:acme.example", "spiffe://td/a", "email:a@b", "subject:CN=acme"] {
@@ -478,7 +481,7 @@ fn where_nobody_verifies_certificates_they_are_known_by_their_thumbprints_alone(
             assert_eq!(problem.path, "clients.acme.identities[1]");
             assert!(problem.to_string().contains("sha256: and the thumbprint"), "{problem}");
         }
-        let problem = refused(&azure(forwarded.clone(), json!([]), named.clone()));
+        let problem = refused(&azure(forwarded.clone(), json!([HASH]), named.clone()));
         assert_eq!(problem.path, "identity.mappings[1].match");
         assert!(problem.to_string().contains("verifies none"), "{problem}");
     }

@@ -106,7 +106,7 @@ fn a_list_of_the_wrong_type_is_refused_with_what_was_expected() {
         (json!({"revocation": {"serials": 1}}).to_string(), "expected a list of objects with issuer and serial"),
         (json!({"revocation": {"serials": [{"issuer": 1}]}}).to_string(), "expected a string"),
         (json!({"revocation": {"serials": [{"serial": 1}]}}).to_string(), "expected a string"),
-        (json!({"clients": {"a": {"identities": []}}, "profiles": 1}).to_string(), "expected an object"),
+        (json!({"clients": {"a": {"profiles": []}}, "profiles": 1}).to_string(), "expected an object"),
         (json!({"collections": []}).to_string(), "expected an object"),
         (twice(r#""issuer": "CN=A", "serial": "1", "issuer": "CN=B""#), "issuer"),
         (twice(r#""issuer": "CN=A", "serial": "1", "serial": "2""#), "serial"),
