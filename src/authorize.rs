@@ -173,7 +173,7 @@ fn choose_profile(policy: &Policy, client: &Recognised, claimed: Claimed<'_>) ->
         (Some(named), _) => named,
         (None, [only]) => Ok(*only),
         (None, []) => Err(Deny::new(Reason::ProfileRequired)
-            .with_note("the client has no profile: add one to clients.<client>.profiles or to its mapping")),
+            .with_note("the client may use no profile: clients.<id>.profiles is empty or absent, or an unregistered client's mapping has no profile_id")),
         (None, _) => Err(Reason::ProfileRequired.into()),
     }
 }

@@ -25,7 +25,7 @@ pub fn obstacle(
     if client.issuers().len() > 0 {
         return Ok(Some("the client has issuers, so that a token alone is not enough for it"));
     }
-    if policy.identities.is_limited_by_mapping(client_id) {
+    if client.may_be_mapped() && policy.identities.is_limited_by_mapping(client_id) {
         return Ok(Some(
             "a mapping with profile_id or principal can name the client, so that a token alone is not enough for it",
         ));

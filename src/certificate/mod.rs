@@ -18,7 +18,7 @@ pub use encoding::pem as decode_pem;
 pub use forwarded::{Format, Forwarded};
 pub use key_kind::{EC, ED25519, KeyKind, P256, P384, RSA};
 pub use leaf::{Malformed, explicit, implicit, key_info, name, seconds, serial};
-pub use names::FoldedName;
+pub use names::{FoldedName, folded_address, folded_host, folded_text, folded_uri};
 pub use thumbprint::Thumbprint;
 pub use xfcc::{Element, Pair, parse as parse_xfcc};
 

@@ -1,8 +1,10 @@
 //! When two names are the same, and when they are identical. Nothing else compares names of certificates.
 //!
-//! - A rule that **grants** (a client's identities and issuers, a mapping, a trusted proxy) needs identical names: `==` of
+//! - A rule that **grants** (a client's identities and issuers, a trusted proxy) needs identical names: `==` of
 //!   [`DistinguishedName`] and of typed identities, byte for byte. Otherwise a rule would grant more than it says. DNS names are
 //!   in lower case on both sides, since they are read.
+//! - The literals of a **mapping** take every spelling of a name: a mapping in front of a laxer one restricts, too. Only the order
+//!   of an issuer's relative names counts. The values that a mapping captures stay as the certificate has them.
 //! - A rule that **revokes** (a list of the configuration, a feed, a CRL and its issuer) takes names that are the same to TLS, DNS
 //!   and mail: [`FoldedName`]. Otherwise another spelling of a revoked name would pass.
 
@@ -33,11 +35,15 @@ pub struct FoldedName(String);
 impl FoldedName {
     /// A distinguished name.
     pub fn distinguished(name: &DistinguishedName) -> Self {
-        let mut relative: Vec<String> =
-            name.relative_names().iter().map(|attributes| attributes_of(attributes)).collect();
+        let mut relative = relative_names_of(name);
         let forwards = relative.join(NEXT);
         relative.reverse();
         Self(forwards.min(relative.join(NEXT)))
+    }
+
+    /// A distinguished name of which the direction counts.
+    pub fn directed(name: &DistinguishedName) -> Self {
+        Self(relative_names_of(name).join(NEXT))
     }
 
     /// A subject's name.
@@ -47,31 +53,22 @@ impl FoldedName {
 
     /// A Common Name; `None` if it is not text: no list can name it.
     pub fn common_name(value: &Value) -> Option<Self> {
-        text_of(value).map(|text| Self(format!("cn:{}", fold(&text))))
+        folded_text(value).map(|text| Self(format!("cn:{text}")))
     }
 
     /// A DNS name.
     pub fn dns(name: &str) -> Self {
-        Self(format!("dns:{}", host(name)))
+        Self(format!("dns:{}", folded_host(name)))
     }
 
     /// An email address.
     pub fn email(address: &str) -> Self {
-        Self(match address.rsplit_once('@') {
-            Some((local, domain)) => format!("email:{local}@{}", host(domain)),
-            None => format!("email:{address}"),
-        })
+        Self(format!("email:{}", folded_address(address)))
     }
 
     /// A URI.
     pub fn uri(uri: &str) -> Self {
-        let Some((scheme, rest)) = uri.split_once("://") else {
-            return Self(uri.to_owned());
-        };
-        let (authority, path) =
-            rest.split_at_checked(rest.find(['/', '?', '#']).unwrap_or(rest.len())).unwrap_or_default();
-        let (user, host) = authority.split_at_checked(authority.rfind('@').unwrap_or_default()).unwrap_or_default();
-        Self(format!("{}://{user}{}{path}", scheme.to_ascii_lowercase(), host.to_ascii_lowercase()))
+        Self(folded_uri(uri))
     }
 
     /// A typed identity as the configuration writes it; `None` where it is `subject:` and no distinguished name.
@@ -92,12 +89,60 @@ impl FoldedName {
     }
 }
 
+/// The host of a DNS name or an address: in small letters, without a dot at the end.
+pub fn folded_host(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// An email address with its host folded. It is cut at the same places as the address itself.
+pub fn folded_address(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((local, domain)) => format!("{local}@{}", folded_host(domain)),
+        None => address.to_owned(),
+    }
+}
+
+/// A URI with scheme and host in small letters. Every other byte stays in its place.
+pub fn folded_uri(uri: &str) -> String {
+    let mut folded = uri.to_owned();
+    let mut lower = |start: usize, end: usize| {
+        if let Some(part) = folded.get_mut(start..end) {
+            part.make_ascii_lowercase();
+        }
+    };
+    let bytes = uri.as_bytes();
+    let ends = |byte: &u8| matches!(byte, b'/' | b'?' | b'#');
+    let Some(scheme) = bytes.iter().position(|byte| *byte == b':' || ends(byte)) else {
+        return folded;
+    };
+    if bytes.get(scheme) == Some(&b':') {
+        lower(0, scheme);
+        let start = scheme + "://".len();
+        if bytes.get(scheme..start) == Some(b"://") {
+            let authority = bytes.get(start..).unwrap_or_default();
+            let length = authority.iter().position(ends).unwrap_or(authority.len());
+            let user = authority.iter().take(length).rposition(|byte| *byte == b'@').unwrap_or_default();
+            lower(start + user, start + length);
+        }
+    }
+    folded
+}
+
+/// The value of an attribute as names compare it; `None` if it is not text.
+pub fn folded_text(value: &Value) -> Option<String> {
+    text_of(value).map(|text| fold(&text))
+}
+
+fn relative_names_of(name: &DistinguishedName) -> Vec<String> {
+    name.relative_names().iter().map(|attributes| attributes_of(attributes)).collect()
+}
+
 /// The attributes of one relative name: a set.
 fn attributes_of(attributes: &[Attribute]) -> String {
     let mut set = Vec::<String>::with_capacity(attributes.len());
     for Attribute { kind, value } in attributes {
-        let attribute = match text_of(value) {
-            Some(text) => format!("{kind}={}", fold(&text)),
+        let attribute = match folded_text(value) {
+            Some(text) => format!("{kind}={text}"),
             None => format!("{kind}={DER}{value}"),
         };
         if let Err(place) = set.binary_search(&attribute) {
@@ -137,10 +182,6 @@ const TELETEX_STRING: u8 = 0x14;
 const IA5_STRING: u8 = 0x16;
 const VISIBLE_STRING: u8 = 0x1a;
 const UNIVERSAL_STRING: u8 = 0x1c;
-
-fn host(name: &str) -> String {
-    name.trim_end_matches('.').to_ascii_lowercase()
-}
 
 #[cfg(test)]
 mod tests {
@@ -218,6 +259,7 @@ mod tests {
             ("https://example.org?Q", "https://EXAMPLE.org?Q", true),
             ("https://example.org?Q", "https://example.org?q", false),
             ("urn:x:A", "urn:x:a", false),
+            ("URN:x:a", "urn:x:a", true),
         ] {
             assert_eq!(FoldedName::uri(one) == FoldedName::uri(other), same, "{one} {other}");
         }

@@ -7,8 +7,12 @@ use super::strict::{Entries, Object};
 use super::{ConfigError, one_of};
 use crate::bounds;
 use crate::certificate::canonical_kind;
-use crate::identity::{CaptureName, Mapping, Matcher, NamePattern, Registry, Template};
-use crate::policy::Profiles;
+use crate::identity::{CaptureName, Mapping, Matcher, NO_WILDCARD, NamePattern, PatternKind, Registry, Template};
+use crate::policy::{ProfileId, Profiles};
+
+/// Of a client that is known by its own identities.
+const NOT_MAPPED: &str = "a client without `identities`, or one that says \"mappings\": true beside them: otherwise a mapping \
+    would add certificates to a client that lists its own";
 
 pub(super) fn compile(
     raw: Vec<Object<RawMapping>>,
@@ -30,9 +34,16 @@ pub(super) fn compile(
                 .map_err(|expected| ConfigError::new(format!("{path}.{key}"), text, expected))
         };
         let client_id = template("client_id", &raw.client_id)?;
-        if let Some(id) = client_id.literal().filter(|id| !allow_unregistered && registry.by_id(id).is_none()) {
-            let expected = "the name of a client that `clients` lists (or identity.allow_unregistered: true)";
-            return Err(ConfigError::new(format!("{path}.client_id"), id, expected));
+        let client = client_id.literal().and_then(|id| registry.by_id(id));
+        let unusable = match (client_id.literal(), client) {
+            (Some(_), None) if !allow_unregistered => {
+                Some("the name of a client that `clients` lists (or identity.allow_unregistered: true)")
+            }
+            (Some(_), Some(client)) if !client.may_be_mapped() => Some(NOT_MAPPED),
+            _ => None,
+        };
+        if let Some(expected) = unusable {
+            return Err(ConfigError::new(format!("{path}.client_id"), raw.client_id, expected));
         }
         let profile_id = raw.profile_id.map(|text| template("profile_id", &text)).transpose()?;
         if let Some(name) =
@@ -41,12 +52,23 @@ pub(super) fn compile(
             let expected = one_of("profile", profiles.iter().map(|profile| profile.name.as_str()));
             return Err(ConfigError::new(format!("{path}.profile_id"), name, expected));
         }
-        mappings.push(Mapping {
-            matchers,
-            client_id,
-            profile_id,
-            principal: raw.principal.map(|text| template("principal", &text)).transpose()?,
-        });
+        if let (Some(client), Some(name)) = (client, profile_id.as_ref().and_then(Template::literal)) {
+            let is_its_own = |profile: ProfileId| client.profiles().any(|own| own == profile);
+            if !profiles.by_name(name).is_some_and(is_its_own) {
+                let expected = format!("a profile that clients.{}.profiles lists", client.id());
+                return Err(ConfigError::new(format!("{path}.profile_id"), name, expected));
+            }
+        }
+        let principal = raw.principal.map(|text| template("principal", &text)).transpose()?;
+        let mapping = Mapping { matchers, client_id, profile_id, principal };
+        if let Some(earlier) = mappings.iter().position(|earlier: &Mapping| earlier.shadows(&mapping)) {
+            let problem = format!(
+                "found a match that is never reached, because identity.mappings[{earlier}] matches or refuses every \
+                 certificate that this one matches; expected the narrower mapping first, and each match once"
+            );
+            return Err(ConfigError { path: format!("{path}.match"), problem });
+        }
+        mappings.push(mapping);
     }
     Ok(mappings)
 }
@@ -67,19 +89,21 @@ pub(super) fn check_thumbprints(mappings: &[Mapping]) -> Result<(), ConfigError>
 fn matchers(path: &str, raw: RawMatch) -> Result<Vec<Matcher>, ConfigError> {
     let mut matchers = Vec::new();
     if let Some(text) = raw.uri_san {
-        matchers.push(Matcher::UriSan(pattern(format!("{path}.uri_san"), &text, Some('/'))?));
+        matchers.push(Matcher::UriSan(pattern(format!("{path}.uri_san"), &text, PatternKind::Uri)?));
     }
     if let Some(text) = raw.dns_san {
-        // DNS names have no case; the certificate's are read in lower case.
-        matchers.push(Matcher::DnsSan(pattern(format!("{path}.dns_san"), &lower_case_literals(&text), Some('.'))?));
+        matchers.push(Matcher::DnsSan(pattern(format!("{path}.dns_san"), &text, PatternKind::Dns)?));
     }
     if let Some(text) = raw.email_san {
-        matchers.push(Matcher::EmailSan(pattern(format!("{path}.email_san"), &text, Some('@'))?));
+        matchers.push(Matcher::EmailSan(pattern(format!("{path}.email_san"), &text, PatternKind::Email)?));
     }
     matchers.extend(attributes(&format!("{path}.subject"), raw.subject, Matcher::Subject)?);
     match raw.issuer {
         Some(RawIssuer::Name(text)) => {
-            matchers.push(Matcher::Issuer(distinguished_name(format!("{path}.issuer"), &text)?))
+            if text.contains('*') {
+                return Err(ConfigError::new(format!("{path}.issuer"), text, NO_WILDCARD));
+            }
+            matchers.push(Matcher::Issuer(distinguished_name(format!("{path}.issuer"), &text)?));
         }
         Some(RawIssuer::Attributes(raw)) => {
             matchers.extend(attributes(&format!("{path}.issuer"), raw, Matcher::IssuerAttribute)?);
@@ -107,25 +131,21 @@ fn attributes(
     matcher: fn(String, NamePattern) -> Matcher,
 ) -> Result<Vec<Matcher>, ConfigError> {
     let mut matchers = Vec::new();
+    let mut kinds = Vec::new();
     for (key, text) in raw.0 {
         let kind = canonical_kind(&key)
             .ok_or_else(|| ConfigError::new(path, &key, "an attribute type such as CN, O, OU, or a dotted OID"))?;
-        matchers.push(matcher(kind, pattern(format!("{path}.{key}"), &text, None)?));
+        if kinds.contains(&kind) {
+            return Err(ConfigError::new(path, &key, "each attribute only once"));
+        }
+        kinds.push(kind.clone());
+        matchers.push(matcher(kind, pattern(format!("{path}.{key}"), &text, PatternKind::Attribute)?));
     }
     Ok(matchers)
 }
 
-fn pattern(path: String, text: &str, separator: Option<char>) -> Result<NamePattern, ConfigError> {
-    NamePattern::parse(text, separator).map_err(|expected| ConfigError::new(path, text, expected))
-}
-
-/// Lower case, but for the names of captures.
-fn lower_case_literals(text: &str) -> String {
-    let labels = text.split_inclusive('.').map(|label| match label.starts_with('{') {
-        true => label.to_owned(),
-        false => label.to_ascii_lowercase(),
-    });
-    labels.collect()
+fn pattern(path: String, text: &str, kind: PatternKind) -> Result<NamePattern, ConfigError> {
+    NamePattern::parse(text, kind).map_err(|expected| ConfigError::new(path, text, expected))
 }
 
 /// A name that two patterns capture would leave open which value is meant.

@@ -5,6 +5,7 @@ mod index;
 mod mapping;
 mod name;
 mod pattern;
+mod pattern_kind;
 mod proxies;
 mod registry;
 mod spiffe;
@@ -14,7 +15,8 @@ mod texts;
 pub use draft::Draft;
 pub use mapping::{Mapped, Mapping, Matcher};
 pub use name::{NameKind, Names};
-pub use pattern::NamePattern;
+pub use pattern::{NO_WILDCARD, NamePattern};
+pub use pattern_kind::PatternKind;
 pub use proxies::TrustedProxies;
 use registry::Kinds;
 pub use registry::{Client, Registry};
@@ -68,7 +70,8 @@ impl Identities {
     /// Finds the client of a certificate.
     ///
     /// # Errors
-    /// 401 `identity_invalid` or `identity_missing`: the certificate itself is at fault. That it belongs to no client is
+    /// 401 `identity_invalid` or `identity_missing`: the certificate itself is at fault, or a mapping cannot tell whether it
+    /// is meant. That it belongs to no client is
     /// no error here, because a 403 comes after whatever is wrong with the token.
     pub fn resolve(&self, certificate: &Certificate, profiles: &Profiles) -> Result<Resolved, Deny> {
         let names = Names::of(certificate, &self.precedence, &self.trust_domains)?;
@@ -79,8 +82,12 @@ impl Identities {
             let client = pinned(client, certificate).map(|()| Rc::new(Recognised::from(client)));
             return Ok(Resolved { identity: identity.into(), client });
         }
-        let mapped = self.mappings.iter().find_map(|mapping| mapping.apply(certificate, names.spiffe.as_ref()));
-        if let Some(mapped) = mapped {
+        let mut outcomes = self.mappings.iter().enumerate().filter_map(|(index, mapping)| {
+            let outcome = mapping.apply(certificate, names.spiffe.as_ref()).transpose()?;
+            Some(outcome.map_err(|unclear| format!("identity.mappings[{index}].{unclear}")))
+        });
+        if let Some(outcome) = outcomes.next() {
+            let mapped = outcome.map_err(|unclear| Deny::new(Reason::IdentityInvalid).with_note(unclear))?;
             if !mapped.is_bounded() {
                 return Err(Deny::new(Reason::IdentityInvalid).with_note(
                     "a mapping makes a client_id, profile_id or principal of more than 256 bytes of this certificate",
@@ -137,6 +144,11 @@ impl Identities {
 
     fn mapped(&self, mapped: Mapped, certificate: &Certificate, profiles: &Profiles) -> Result<Recognised, Deny> {
         let mut client = match self.registry.by_id(&mapped.client_id) {
+            Some(client) if !client.may_be_mapped() => {
+                return Err(Deny::new(Reason::IdentityNotMapped).with_note(
+                    "the mapping names a client that is known by its own identities (clients.<id>.mappings is false)",
+                ));
+            }
             Some(client) => {
                 pinned(client, certificate)?;
                 Recognised::from(client)
@@ -153,10 +165,10 @@ impl Identities {
         if let Some(name) = mapped.profile_id {
             let bound = profiles
                 .by_name(&name)
-                .filter(|profile| client.profiles.is_empty() || client.profiles.contains(profile))
+                .filter(|profile| !client.registered || client.profiles.contains(profile))
                 .ok_or_else(|| {
                     Deny::new(Reason::ClientProfileMismatch)
-                        .with_note("the mapping names a profile that is unknown or not one of the client's")
+                        .with_note("the mapping names a profile that is unknown or not one of clients.<id>.profiles")
                 })?;
             client.profiles = vec![bound];
         }

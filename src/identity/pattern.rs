@@ -2,14 +2,26 @@
 //!
 //! A name is cut into pieces: a URI at `/`, a DNS name at `.`, an e-mail address at `@`; the value of a DN attribute is
 //! one piece. A piece of a pattern is literal, `{name}` (exactly one piece) or `{name...}` (one or more, once in a pattern).
-//! Everything else is literal: `.`, `*` and `[` mean themselves.
+//! Everything else is literal: `.` and `[` mean themselves. A `*` is refused, since its writer means a capture.
+//!
+//! A literal takes every spelling of its name ([`FoldedName`](crate::certificate::FoldedName)); a captured value stays as the
+//! certificate has it.
 
+use super::pattern_kind::PatternKind;
 use super::template::{CaptureName, Captured, Captures};
+use crate::certificate::{DistinguishedName, Value, folded_text};
+
+/// What comes of comparing a condition with a certificate: no match, or a match and what it captures.
+///
+/// # Errors
+/// It cannot be told: a value is there several times, empty, absent or no text. The certificate is refused then, because
+/// otherwise it would choose by such a value which mapping it belongs to.
+pub type Outcome<T> = Result<Option<T>, &'static str>;
 
 /// A compiled pattern.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamePattern {
-    separator: Option<char>,
+    kind: PatternKind,
     /// Pieces before `{name...}`, or all of them.
     head: Vec<Piece>,
     /// `{name...}` and the pieces behind it.
@@ -18,24 +30,40 @@ pub struct NamePattern {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Piece {
+    /// Folded.
     Literal(String),
     Capture(String),
 }
 
+impl Piece {
+    /// Does it match whatever the other piece matches, or a piece that can be anything?
+    fn covers(&self, other: Option<&Self>) -> bool {
+        match (self, other) {
+            (Self::Capture(_), _) => true,
+            (Self::Literal(own), Some(Self::Literal(other))) => own == other,
+            (Self::Literal(_), _) => false,
+        }
+    }
+}
+
 impl NamePattern {
-    /// Reads a pattern over pieces between `separator`, or over a whole value.
+    /// Reads a pattern.
     ///
     /// # Errors
     /// What was expected instead.
-    pub fn parse(text: &str, separator: Option<char>) -> Result<Self, &'static str> {
+    pub fn parse(text: &str, kind: PatternKind) -> Result<Self, &'static str> {
+        let text = kind.trimmed(text);
         if text.is_empty() {
             return Err("a pattern that is not empty");
         }
-        let pieces = pieces(text, separator);
+        let pieces = pieces(text, kind.separator());
+        if kind == PatternKind::Uri && matches!(pieces.as_slice(), [first, _, ..] if first.starts_with('{')) {
+            return Err("a pattern that begins with the scheme of the URI, such as https://");
+        }
         let (mut head, mut tail, mut several) = (Vec::new(), Vec::new(), None);
-        for piece in pieces {
+        for (index, piece) in pieces.iter().enumerate() {
             if let Some(name) = piece.strip_prefix('{').and_then(|inner| inner.strip_suffix("...}")) {
-                if several.is_some() || separator.is_none() {
+                if several.is_some() || kind == PatternKind::Attribute {
                     return Err("{name...} at most once, and only in a URI, DNS or e-mail name");
                 }
                 several = Some(capture_name(name)?);
@@ -46,11 +74,17 @@ impl NamePattern {
                 None if piece.contains(['{', '}']) => {
                     return Err("{name} to stand for a whole segment, label or value");
                 }
-                None => Piece::Literal(piece.to_owned()),
+                None if piece.contains('*') => return Err(NO_WILDCARD),
+                None => match kind.folded_literal(&pieces, index) {
+                    empty if kind == PatternKind::Attribute && empty.is_empty() => {
+                        return Err("a value that is not empty");
+                    }
+                    literal => Piece::Literal(literal),
+                },
             };
             if several.is_some() { &mut tail } else { &mut head }.push(parsed);
         }
-        Ok(Self { separator, head, rest: several.map(|name| (name, tail)) })
+        Ok(Self { kind, head, rest: several.map(|name| (name, tail)) })
     }
 
     /// The names that a match captures.
@@ -66,12 +100,54 @@ impl NamePattern {
         single.chain(several).map(|(name, several)| CaptureName { name: name.clone(), several })
     }
 
-    /// Matches a whole name.
-    pub fn captures(&self, name: &str) -> Option<Captures> {
-        let pieces: Vec<&str> = match self.separator {
-            Some(separator) => name.split(separator).collect(),
-            None => vec![name],
+    /// Compares a whole name.
+    pub fn compare(&self, name: &str) -> Outcome<Captures> {
+        let name = self.kind.trimmed(name);
+        self.matches(name, &self.kind.folded(name))
+    }
+
+    /// Compares all values that a name has of an attribute.
+    pub fn compare_attribute(&self, name: &DistinguishedName, kind: &str) -> Outcome<Captures> {
+        let (mut outcome, mut count, mut is_met) = (Ok(None), 0, false);
+        for value in name.values(kind) {
+            outcome = self.compare_value(value);
+            is_met |= !matches!(outcome, Ok(None));
+            count += 1;
+        }
+        match count {
+            0 if self.is_capture() => Err("the certificate does not have the attribute"),
+            0 | 1 => outcome,
+            _ if is_met => Err("the certificate has the attribute several times"),
+            _ => Ok(None),
+        }
+    }
+
+    fn compare_value(&self, value: &Value) -> Outcome<Captures> {
+        match (value, folded_text(value)) {
+            (Value::Text(text), Some(folded)) => self.matches(text, &folded),
+            (Value::Der(_), Some(folded)) if !self.is_capture() => self.matches("", &folded),
+            _ => Err("the attribute is no text that can be read"),
+        }
+    }
+
+    /// Is it one capture and nothing else?
+    pub fn is_capture(&self) -> bool {
+        matches!((self.head.as_slice(), &self.rest), ([Piece::Capture(_)], None))
+    }
+
+    /// Compares a name as it is written with captures, and as it is compared with literals. Both are cut at the same places.
+    fn matches(&self, written: &str, folded: &str) -> Outcome<Captures> {
+        let pieces: Vec<_> = match self.kind.separator() {
+            Some(separator) => written.split(separator).zip(folded.split(separator)).collect(),
+            None => vec![(written, folded)],
         };
+        match self.captures(&pieces) {
+            Some(captures) if captures.has_empty() => Err("what is to be captured is empty"),
+            captures => Ok(captures),
+        }
+    }
+
+    fn captures(&self, pieces: &[(&str, &str)]) -> Option<Captures> {
         let mut captures = Captures::default();
         let (head, behind) = pieces.split_at_checked(self.head.len())?;
         match &self.rest {
@@ -79,25 +155,52 @@ impl NamePattern {
             None => return None,
             Some((name, tail)) => {
                 let (several, end) = behind.split_at_checked(behind.len().checked_sub(tail.len())?)?;
-                if several.is_empty() || several.iter().any(|piece| piece.is_empty()) {
+                if several.is_empty() {
                     return None;
                 }
                 match_pieces(tail, end, &mut captures)?;
-                let values = several.iter().map(|piece| (*piece).to_owned()).collect();
-                captures.insert(name, Captured::Several(values, self.separator?));
+                let values = several.iter().map(|(written, _)| (*written).to_owned()).collect();
+                captures.insert(name, Captured::Several(values, self.kind.separator()?));
             }
         }
         match_pieces(&self.head, head, &mut captures)?;
         Some(captures)
     }
+
+    /// Does it match every name that the other one matches, or at least refuse it because something in it is empty?
+    pub fn covers(&self, other: &Self) -> bool {
+        let fits = match (&self.rest, &other.rest) {
+            (None, None) => self.shortest() == other.shortest(),
+            (None, Some(_)) => false,
+            (Some(_), _) => self.shortest() <= other.shortest(),
+        };
+        // Where the other has `{name...}`, any piece may stand.
+        let from_the_front = || self.head.iter().enumerate().all(|(index, piece)| piece.covers(other.head.get(index)));
+        let from_the_back = || {
+            let last = other.tail().iter().rev();
+            self.rest.is_none()
+                || self.tail().iter().rev().enumerate().all(|(index, piece)| piece.covers(last.clone().nth(index)))
+        };
+        self.kind == other.kind && fits && from_the_front() && from_the_back()
+    }
+
+    /// The pieces at its end: those behind `{name...}`, or all of them.
+    fn tail(&self) -> &[Piece] {
+        self.rest.as_ref().map_or(&self.head, |(_, tail)| tail)
+    }
+
+    /// The pieces of the shortest name that it matches.
+    fn shortest(&self) -> usize {
+        self.head.len() + self.rest.as_ref().map_or(0, |(_, tail)| tail.len() + 1)
+    }
 }
 
-fn match_pieces(pattern: &[Piece], pieces: &[&str], captures: &mut Captures) -> Option<()> {
-    for (expected, piece) in pattern.iter().zip(pieces) {
+fn match_pieces(pattern: &[Piece], pieces: &[(&str, &str)], captures: &mut Captures) -> Option<()> {
+    for (expected, (written, folded)) in pattern.iter().zip(pieces) {
         match expected {
-            Piece::Literal(literal) if literal == piece => {}
-            Piece::Capture(name) if !piece.is_empty() => captures.insert(name, Captured::One((*piece).to_owned())),
-            _ => return None,
+            Piece::Literal(literal) if literal == folded => {}
+            Piece::Capture(name) => captures.insert(name, Captured::One((*written).to_owned())),
+            Piece::Literal(_) => return None,
         }
     }
     Some(())
@@ -117,6 +220,10 @@ fn pieces(text: &str, separator: Option<char>) -> Vec<&str> {
     .collect()
 }
 
+/// Of a literal with a `*`. Registered identities are literal throughout.
+pub const NO_WILDCARD: &str =
+    "{name} for any one segment, label or value (a name that holds a * itself can be one of clients.<id>.identities)";
+
 fn capture_name(name: &str) -> Result<String, &'static str> {
     let fits = !name.is_empty()
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
@@ -126,39 +233,122 @@ fn capture_name(name: &str) -> Result<String, &'static str> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    fn matches(pattern: &str, separator: char, name: &str) -> bool {
-        NamePattern::parse(pattern, Some(separator)).unwrap().captures(name).is_some()
+    const URI: PatternKind = PatternKind::Uri;
+    const DNS: PatternKind = PatternKind::Dns;
+    const EMAIL: PatternKind = PatternKind::Email;
+    const ATTRIBUTE: PatternKind = PatternKind::Attribute;
+
+    fn pattern(text: &str, kind: PatternKind) -> NamePattern {
+        NamePattern::parse(text, kind).unwrap()
     }
 
     #[test]
     fn a_capture_is_one_piece_and_the_rest_is_literal() {
-        for (pattern, separator, name, expected) in [
-            ("spiffe://td/ns/{ns}/sa/{sa}", '/', "spiffe://td/ns/pay/sa/api", true),
-            ("spiffe://td/ns/{ns}/sa/{sa}", '/', "spiffe://td/ns/pay/sa/api/x", false),
-            ("spiffe://td/ns/{ns}/sa/{sa}", '/', "spiffe://td/ns//sa/api", false),
-            ("spiffe://td/{rest...}", '/', "spiffe://td/a/b/c", true),
-            ("spiffe://td/{rest...}", '/', "spiffe://td/", false),
-            ("spiffe://td/{rest...}/end", '/', "spiffe://td/a/b/end", true),
-            ("spiffe://td/{rest...}/end", '/', "spiffe://td/end", false),
-            ("{name}.clients.example", '.', "acme.clients.example", true),
-            ("{name}.clients.example", '.', "x.acme.clients.example", false),
-            ("{name}.clients.example", '.', "acme.clientsxexample", false),
-            ("{sub...}.example", '.', "a.b.example", true),
-            ("*.example", '.', "a.example", false),
-            ("{user}@example.com", '@', "bob@example.com", true),
-            ("{user}@example.com", '@', "bob@evil@example.com", false),
+        for (written, kind, name, expected) in [
+            ("spiffe://td/ns/{ns}/sa/{sa}", URI, "spiffe://td/ns/pay/sa/api", Some(true)),
+            ("spiffe://td/ns/{ns}/sa/{sa}", URI, "spiffe://td/ns/pay/sa/api/x", Some(false)),
+            ("spiffe://td/ns/{ns}/sa/{sa}", URI, "spiffe://td/ns//sa/api", None),
+            ("spiffe://td/{rest...}", URI, "spiffe://td/a/b/c", Some(true)),
+            ("spiffe://td/{rest...}", URI, "spiffe://td/", None),
+            ("spiffe://td/{rest...}/end", URI, "spiffe://td/a/b/end", Some(true)),
+            ("spiffe://td/{rest...}/end", URI, "spiffe://td/end", Some(false)),
+            ("{name}.clients.example", DNS, "acme.clients.example", Some(true)),
+            ("{name}.clients.example", DNS, "x.acme.clients.example", Some(false)),
+            ("{name}.clients.example", DNS, "acme.clientsxexample", Some(false)),
+            ("{sub...}.example", DNS, "a.b.example", Some(true)),
+            ("{user}@example.com", EMAIL, "bob@example.com", Some(true)),
+            ("{user}@example.com", EMAIL, "bob@evil@example.com", Some(false)),
         ] {
-            assert_eq!(matches(pattern, separator, name), expected, "{pattern} on {name}");
+            let outcome = pattern(written, kind).compare(name).map(|captures| captures.is_some());
+            assert_eq!(outcome.ok(), expected, "{written} on {name}");
         }
     }
 
     #[test]
     fn an_unusable_pattern_is_refused() {
-        for pattern in ["", "a/{", "a/{}", "a/{x}y", "{a...}/{b...}", "{1}", "{a-b}", "a/}"] {
-            assert!(NamePattern::parse(pattern, Some('/')).is_err(), "{pattern}");
+        let literals = ["", "a/{", "a/{}", "a/{x}y", "a/{b...}/{c...}", "{1}", "{a-b}", "a/}", "https://a/*", "a/b*"];
+        for written in literals.into_iter().chain(["{scheme}//host", "{rest...}/a"]) {
+            assert!(NamePattern::parse(written, URI).is_err(), "{written}");
         }
-        assert!(NamePattern::parse("{rest...}", None).is_err());
+        for (written, kind) in [
+            ("{rest...}", ATTRIBUTE),
+            ("*", ATTRIBUTE),
+            (" ", ATTRIBUTE),
+            (".", DNS),
+            ("*.example", DNS),
+            ("*@a", EMAIL),
+        ] {
+            assert!(NamePattern::parse(written, kind).is_err(), "{written}");
+        }
+    }
+
+    /// Few pieces, so that many patterns and names meet.
+    fn made(piece: &'static str) -> impl Strategy<Value = (PatternKind, Vec<String>)> {
+        let kind = prop::sample::select(&[URI, DNS, EMAIL, ATTRIBUTE][..]);
+        (kind, prop::collection::vec(piece, 1..5))
+    }
+
+    fn joined(kind: PatternKind, pieces: &[String]) -> String {
+        match kind.separator() {
+            Some(separator) => pieces.join(&separator.to_string()),
+            None => pieces.concat(),
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 4096, ..ProptestConfig::default() })]
+
+        #[test]
+        fn what_a_pattern_covers_it_never_lets_pass(
+            (kind, one) in made("[ab]|A|b:|\\{x\\}|\\{x\\.\\.\\.\\}"),
+            (_, other) in made("[ab]|A|b:|\\{y\\}|\\{y\\.\\.\\.\\}"),
+            names in prop::collection::vec(prop::collection::vec("[ab]|[ABc]|b:", 1..6), 8),
+        ) {
+            let parse = |pieces: &[String]| NamePattern::parse(&joined(kind, pieces), kind);
+            let written = joined(kind, &one);
+            let (Ok(one), Ok(other)) = (parse(&one), parse(&other)) else {
+                return Ok(());
+            };
+            prop_assert!(one.covers(&one));
+            prop_assert!(written.contains('{') || matches!(one.compare(&written), Ok(Some(_))), "{written}");
+            for name in names {
+                let name = joined(kind, &name);
+                let is_matched = matches!(other.compare(&name), Ok(Some(_)));
+                if one.covers(&other) {
+                    prop_assert!(!is_matched || one.compare(&name) != Ok(None), "{name}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_one_whose_names_it_all_matches_and_no_other() {
+        for (kind, one, other, covers) in [
+            (URI, "a:/{x}", "a:/b", true),
+            (URI, "a:/b", "a:/{x}", false),
+            (URI, "a:/b", "A:/b", true),
+            (URI, "a:/{x...}", "a:/{y}/{z}", true),
+            (URI, "a:/{x...}", "a:/{y...}", true),
+            (URI, "a:/{x...}", "a:", false),
+            (URI, "a:/{x}", "a:/{y...}", false),
+            (URI, "a:/{x...}/c", "a:/b/c", true),
+            (URI, "a:/{x...}/c", "a:/c", false),
+            (URI, "a:/{x...}/c", "a:/b/{y...}/c", true),
+            (URI, "a:/b/{x...}", "a:/{y...}/c", false),
+            (URI, "a:/{x}/{z...}", "a:/{y...}/c", true),
+            (URI, "a:/{x}/b/{z...}", "a:/{y...}/b/c", false),
+            (URI, "a:/{x...}/{z}", "a:/{y...}", false),
+            (DNS, "{x}.a", "b.A.", true),
+            (ATTRIBUTE, "{x}", "b", true),
+            (ATTRIBUTE, "B  c", "b C", true),
+            (ATTRIBUTE, "b", "c", false),
+        ] {
+            assert_eq!(pattern(one, kind).covers(&pattern(other, kind)), covers, "{one} {other}");
+        }
+        assert!(!pattern("{x}", ATTRIBUTE).covers(&pattern("{x}", DNS)));
     }
 }

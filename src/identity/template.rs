@@ -35,6 +35,14 @@ impl Captures {
         self.0.extend(other.0);
     }
 
+    /// Is any value, or a segment of one, empty?
+    pub fn has_empty(&self) -> bool {
+        self.0.iter().any(|(_, value)| match value {
+            Captured::One(value) => value.is_empty(),
+            Captured::Several(values, _) => values.iter().any(String::is_empty),
+        })
+    }
+
     fn value(&self, name: &str) -> Option<&Captured> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }

@@ -59,6 +59,10 @@ WRONG: list[tuple[str, Any, str]] = [
     ("bad_bypass", {**POLICY, "bypass": [{"path": "health"}]}, "bypass[0].path"),
     ("bad_template", mapping(client_id="{name}"), "identity.mappings[0].client_id"),
     ("open_template", mapping(client_id="{subject.CN"), "identity.mappings[0].client_id"),
+    ("client_of_its_own_identities", mapping(client_id="acme"), "identity.mappings[0].client_id"),
+    ("star_in_a_match", mapping(match={"subject": {"O": "*"}}), "identity.mappings[0].match.subject.O"),
+    ("repeated_profile", acme_is(profiles=["partner", "partner"]), "clients.acme.profiles[1]"),
+    ("no_identity", acme_is(identities=[]), "clients.acme.identities"),
     ("bad_header_name", {**POLICY, "upstream_headers": {"client_id": "a b"}}, "upstream_headers.client_id"),
     ("unfinished_source", {**POLICY, "certificate": {"source": "somewhere"}}, "certificate.source"),
     ("one_identity_of_two_clients", {**POLICY, "clients": {

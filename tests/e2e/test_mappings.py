@@ -5,7 +5,10 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 import pytest
+from cryptography import x509
 from cryptography.x509 import GeneralName
+from cryptography.x509.name import _ASN1Type as StringType
+from cryptography.x509.oid import NameOID
 
 from conftest import Client, StartEnvoy
 from harness import pki, verdicts
@@ -46,8 +49,10 @@ PAIR = mapping({"subject": {"O": "Pair", "OU": "{unit}"}, "issuer": "CN=Example 
 @pytest.fixture(scope="module")
 def envoy(start_envoy: StartEnvoy) -> Envoy:
     registered: Config = {
-        "acme": {"identities": ["cn:registered"], "profiles": ["partner"], "principal": "arn:registered"},
-        "several": {"identities": [], "profiles": ["partner", "reporter"]},
+        "acme": {"identities": ["cn:registered"], "profiles": ["partner"], "principal": "arn:registered", "mappings": True},
+        "several": {"profiles": ["partner", "reporter"]},
+        "spiffe-only": {"identities": ["spiffe://example.org/spiffe-only"], "profiles": ["partner"]},
+        "disabled": {"profiles": []},
     }
     return start_envoy(
         Listener("kinds", policy(URI, REST, PATH, DNS, DEEP, EMAIL, EDGE, PAIR)),
@@ -61,6 +66,12 @@ def envoy(start_envoy: StartEnvoy) -> Envoy:
             mapping({"subject": {"CN": "both", "OU": "first"}}, "first"),
             mapping({"subject": {"CN": "both"}}, "second"),
             mapping({"subject": {"CN": "{name}"}}, "third"),
+        )),
+        Listener("strict", policy(
+            mapping({"subject": {"O": "ExampleCorp", "OU": "restricted"}}, "{subject.CN}", "reporter"),
+            mapping({"uri_san": "https://example.org/restricted/{name}"}, "{name}", "reporter"),
+            mapping({"subject": {"O": "ExampleCorp"}}, "{subject.CN}", "partner"),
+            mapping({"uri_san": "https://example.org/{any...}"}, "anybody", "partner"),
         )),
     )
 
@@ -89,10 +100,12 @@ def who(response: Response) -> str:
     ([("CN", "x")], [pki.email("ops@evil.acme.example")], "identity_not_mapped"),
     ([("CN", "acme"), ("OU", "partner"), ("O", "ExampleCorp")], [], "acme/partner"),
     ([("CN", "acme"), ("OU", "reporter"), ("O", "ExampleCorp")], [], "acme/reporter"),
-    ([("CN", "acme"), ("OU", "partner"), ("O", "examplecorp")], [], "identity_not_mapped"),
-    ([("CN", "acme"), ("O", "ExampleCorp")], [], "identity_not_mapped"),
-    ([("CN", "acme"), ("OU", "partner"), ("O", "ExampleCorp"), ("O", "ExampleCorp")], [], "identity_not_mapped"),
-    ([("CN", "acme"), ("OU", "partner"), ("OU", "reporter"), ("O", "ExampleCorp")], [], "identity_not_mapped"),
+    ([("CN", "acme"), ("OU", "partner"), ("O", " EXAMPLECORP ")], [], "acme/partner"),
+    ([("CN", "acme"), ("OU", "partner"), ("O", "Example Corp")], [], "identity_not_mapped"),
+    ([("CN", "acme"), ("O", "ExampleCorp")], [], "identity_invalid"),
+    ([("CN", "acme"), ("OU", "partner"), ("O", "ExampleCorp"), ("O", "ExampleCorp")], [], "identity_invalid"),
+    ([("CN", "acme"), ("OU", "partner"), ("OU", "reporter"), ("O", "ExampleCorp")], [], "identity_invalid"),
+    ([], [pki.dns("a.clients.example"), pki.dns("b.clients.example")], "identity_invalid"),
     ([("CN", "web"), ("OU", "pay"), ("O", "Pair")], [], "pay.web/partner"),
 ])
 def test_a_mapping_matches_whole_names_and_captures_their_parts(
@@ -155,10 +168,10 @@ def test_different_names_never_make_the_same_client_by_one_template(
 
 
 @pytest.mark.parametrize("name", [".", ".."])
-def test_a_value_that_would_be_a_dot_segment_does_not_match(envoy: Envoy, issuer: Authority, name: str) -> None:
+def test_a_value_that_would_be_a_dot_segment_is_refused(envoy: Envoy, issuer: Authority, name: str) -> None:
     leaf = issuer.issue([("CN", name), ("OU", "partner"), ("O", "ExampleCorp")])
     with Http1(envoy.port("kinds"), ClientTls(leaf)) as client:
-        verdicts.refused(client.request(), "identity_not_mapped")
+        verdicts.refused(client.request(), "identity_invalid")
 
 
 @pytest.mark.parametrize("name", [" acme", "acme ", " "])
@@ -203,9 +216,63 @@ def test_the_first_mapping_that_matches_decides(
     ([("CN", "several"), ("O", "Bare")], [], "profile_required"),
     ([("CN", "several"), ("O", "Bare")], [("x-profile-id", "reporter")], "several/reporter"),
     ([("CN", "ACME"), ("O", "Bare")], [], "identity_not_mapped"),
+    # Of a client that lists its identities, and of one that may do nothing.
+    ([("CN", "spiffe-only"), ("OU", "partner"), ("O", "Named")], [], "identity_not_mapped"),
+    ([("CN", "spiffe-only"), ("O", "Bare")], [], "identity_not_mapped"),
+    ([("CN", "disabled"), ("OU", "partner"), ("O", "Named")], [], "client_profile_mismatch"),
+    ([("CN", "disabled"), ("O", "Bare")], [], "profile_required"),
 ])
 def test_a_mapping_names_only_registered_clients_unless_the_policy_allows_others(
     envoy: Envoy, issuer: Authority, subject: DN, headers: list[tuple[str, str]], verdict: str
 ) -> None:
     with Http1(envoy.port("registered"), ClientTls(issuer.issue(subject))) as client:
         assert who(client.request("GET", "/", headers)) == verdict
+
+
+CORP = ("O", "ExampleCorp")
+RESTRICTED = ("OU", "restricted")
+RESTRICTED_URI = "https://example.org/restricted/acme"
+
+
+@pytest.mark.parametrize(("subject", "sans", "verdict"), [
+    ([("CN", "acme"), RESTRICTED, CORP], [], "acme/reporter"),
+    ([("CN", "acme"), CORP], [], "acme/partner"),
+    ([("CN", "acme"), ("OU", "other"), CORP], [], "acme/partner"),
+    ([("CN", "acme"), ("OU", "Restricted"), CORP], [], "acme/reporter"),
+    ([("CN", "acme"), ("OU", " restricted "), ("O", "EXAMPLECORP")], [], "acme/reporter"),
+    ([("CN", "acme"), RESTRICTED, ("OU", "other"), CORP], [], "identity_invalid"),
+    ([("CN", "acme"), ("OU", "other"), ("OU", "RESTRICTED"), CORP], [], "identity_invalid"),
+    ([("CN", "acme"), RESTRICTED, RESTRICTED, CORP], [], "identity_invalid"),
+    ([RESTRICTED, CORP], [pki.dns("acme.example")], "identity_invalid"),
+    ([], [pki.uri(RESTRICTED_URI)], "acme/reporter"),
+    ([], [pki.uri("HTTPS://Example.ORG/restricted/acme")], "acme/reporter"),
+    ([], [pki.uri("https://example.org/restricted/")], "identity_invalid"),
+    ([], [pki.uri(RESTRICTED_URI), pki.uri(f"{RESTRICTED_URI}2")], "identity_invalid"),
+    ([], [pki.uri("https://example.org/open")], "anybody/partner"),
+])
+def test_a_certificate_of_a_stricter_mapping_never_comes_to_a_laxer_one(
+    envoy: Envoy, issuer: Authority, subject: DN, sans: list[GeneralName], verdict: str
+) -> None:
+    with Http1(envoy.port("strict"), ClientTls(issuer.issue(subject, sans=sans))) as client:
+        assert who(client.request()) == verdict
+
+
+@pytest.mark.parametrize("kind", [
+    StringType.UTF8String, StringType.PrintableString, StringType.BMPString, StringType.T61String])
+def test_another_string_type_makes_no_other_value_of_a_literal(
+    envoy: Envoy, issuer: Authority, kind: StringType
+) -> None:
+    unit = x509.NameAttribute(NameOID.ORGANIZATIONAL_UNIT_NAME, "Restricted", kind)
+    subject = x509.Name([*pki.distinguished_name([("CN", "acme"), CORP]), unit])
+    with Http1(envoy.port("strict"), ClientTls(issuer.issue(subject))) as client:
+        assert who(client.request()) == "acme/reporter"
+
+
+def test_the_log_says_which_condition_of_which_mapping_cannot_be_told(envoy: Envoy, issuer: Authority) -> None:
+    leaf = issuer.issue([("CN", "acme"), RESTRICTED, ("OU", "secret value"), CORP])
+    with Http1(envoy.port("strict"), ClientTls(leaf)) as client:
+        verdicts.refused(client.request("GET", "/", [("x-request-id", "near-miss")]), "identity_invalid")
+    envoy.record("strict", "near-miss")
+    line, = (line for line in envoy.log().splitlines() if "wasm log" in line and "near-miss" in line)
+    assert "(identity.mappings[0].match.subject.OU: the certificate has the attribute several times)" in line
+    assert "secret value" not in line

@@ -110,7 +110,9 @@ def test_a_client_has_the_names_that_it_is_registered_with_in_that_spelling_only
         (spaced, {"identities": ["cn:one"], "issuers": [LAB]}, False),
         (user, {"identities": ["cn:one"], "issuers": ["O=Lab,CN=Lab CA"]}, False),
     ]
-    mapped: list[tuple[Credential, str, bool]] = [(spaced, "CN=Lab  CA,O=Lab", True), (spaced, LAB, False)]
+    # A mapping restricts, too, and compares its issuer as names are compared; only the direction counts.
+    mapped: list[tuple[Credential, str, bool]] = [
+        (spaced, "CN=Lab  CA,O=Lab", True), (spaced, LAB, True), (spaced, "CN=lab ca,O=LAB", True), (spaced, "O=Lab,CN=Lab CA", False)]
     registered = [Listener(f"client{number}", policy(
         identity={}, revocation={}, clients={"one": {**client, "profiles": ["partner"]}}))
         for number, (_, client, _) in enumerate(cases)]

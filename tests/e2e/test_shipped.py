@@ -144,6 +144,16 @@ def test_the_shipped_policy_decides_alike_in_envoy_and_in_istio(
         assert response.echo().values("authorization") == []
 
 
+def test_a_certificate_that_names_a_client_of_another_kind_is_not_that_client(
+    envoy: Shipped, folder: Folder, http_over_tcp: Client
+) -> None:
+    folder.certs.run("issue", "named-mobile", "--cn", "acme-mobile", "--o", "ExampleCorp", "--ou", "partner")
+    named = folder.credential("named-mobile")
+    token = folder.token("acme-mobile", "named-mobile", "payments:read")
+    with http_over_tcp(envoy.port("mtls"), ClientTls(named)) as client:
+        verdicts.refused(client.request("GET", "/payments/42", [token]), "identity_not_mapped")
+
+
 def test_a_certificate_that_nobody_vouches_for_ends_the_handshake(
     envoy: Shipped, people: dict[str, Credential], http_over_tcp: Client
 ) -> None:

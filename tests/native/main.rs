@@ -19,6 +19,7 @@ mod isolation;
 mod issuer;
 mod keys;
 mod limits;
+mod mappings;
 mod meaning;
 mod properties;
 mod providers;

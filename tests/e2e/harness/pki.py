@@ -40,8 +40,10 @@ _ATTRIBUTES = {
 _file_numbers = itertools.count()
 
 
-def distinguished_name(attributes: Sequence[tuple[str, str]]) -> x509.Name:
-    """A name from `[("CN", "acme"), ("OU", "prod")]`, in that order, repetitions kept."""
+def distinguished_name(attributes: Sequence[tuple[str, str]] | x509.Name) -> x509.Name:
+    """A name from `[("CN", "acme"), ("OU", "prod")]`, in that order, repetitions kept; or the name itself."""
+    if isinstance(attributes, x509.Name):
+        return attributes
     return x509.Name([x509.NameAttribute(_ATTRIBUTES[key], value) for key, value in attributes])
 
 
@@ -149,7 +151,7 @@ class Authority:
 
     def issue(
         self,
-        subject: Sequence[tuple[str, str]] = (("CN", "client"),),
+        subject: Sequence[tuple[str, str]] | x509.Name = (("CN", "client"),),
         *,
         sans: Sequence[x509.GeneralName] = (),
         extended_key_usage: Sequence[ObjectIdentifier] | None = (CLIENT_AUTH,),
@@ -224,7 +226,7 @@ def _sign(
 
 
 def _leaf_builder(
-    subject: Sequence[tuple[str, str]],
+    subject: Sequence[tuple[str, str]] | x509.Name,
     sans: Sequence[x509.GeneralName],
     extended_key_usage: Sequence[ObjectIdentifier] | None,
     key_usage: x509.KeyUsage | None,

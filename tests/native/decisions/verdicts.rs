@@ -281,8 +281,8 @@ fn a_mapping_turns_names_into_clients_and_profiles() {
         (example("initech", "auditor"), Ok(("initech", "auditor", None))),
         (example("a/b:*", "auditor"), Ok(("a%2Fb%3A%2A", "auditor", None))),
         (example("initech", "nothing"), Err(Reason::ClientProfileMismatch)),
-        // The registry knows acme, and as a partner only.
-        (example("acme", "auditor"), Err(Reason::ClientProfileMismatch)),
+        // The registry knows acme by its own identities, and no mapping may name it.
+        (example("acme", "partner"), Err(Reason::IdentityNotMapped)),
         (
             Recipe::new().uri("spiffe://mesh.example/ns/pay/sa/api").issue(),
             Ok(("pay-api", "auditor", Some("arn:mesh:mesh.example/ns/pay/sa/api"))),

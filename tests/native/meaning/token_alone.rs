@@ -84,6 +84,13 @@ fn a_client_that_a_mapping_can_limit_is_not_reached() {
             assert_eq!(ask(&policy, &token_of(client), &[]), expected, "{mapping} {client}");
         }
     }
+    // A mapping cannot limit a client that it may not name.
+    let own = |mappings| json!({"identities": ["cn:acme"], "profiles": ["open"], "mappings": mappings});
+    let mapping = json!({"match": {"subject": {"O": "{org}"}}, "client_id": "{subject.CN}", "profile_id": "open"});
+    for (mappings, expected) in [(false, REACHED), (true, NOT_REACHED)] {
+        let policy = acme(own(mappings), json!({"identity": {"mappings": [mapping]}}));
+        assert_eq!(ask(&policy, &token_of("acme"), &[]), expected, "{mappings}");
+    }
 }
 
 #[test]
