@@ -45,6 +45,7 @@ mod revocation;
 mod token;
 mod token_alone;
 mod upstream;
+mod x509_signature;
 
 #[cfg(target_arch = "wasm32")]
 mod filter;
@@ -65,6 +66,6 @@ pub use response::Response;
 pub use revocation::{Feed, FeedKind, InForce, List, Matched};
 pub use token::{
     Algorithm, Family, Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable, verify as verify_token,
-    verify_signature, verify_x509_signature,
+    verify_pss_signature, verify_signature, verify_x509_signature,
 };
 pub use upstream::{Change as UpstreamChange, headers as upstream_headers, trailers as upstream_trailers};

@@ -6,9 +6,9 @@ use der::Tag;
 
 use super::list::{Draft, IssuerName, List};
 use crate::certificate::reader::{Oid, Values};
-use crate::certificate::{self, Certificate, KeyUsage, Malformed, Unsuitable, explicit, implicit};
-use crate::proxy::{Hash, Proxy};
-use crate::token::{Family, Material, verify_x509_signature};
+use crate::certificate::{self, KeyUsage, Malformed, explicit, implicit};
+use crate::proxy::Proxy;
+use crate::x509_signature::{Authority, AuthorityKey, Fault, Signed, members};
 
 /// The most signatures that are verified in a bundle. One takes up to a millisecond, and a server can send as many lists with the
 /// issuer's name as the longest body holds.
@@ -24,16 +24,6 @@ const DELTA_INDICATOR: Oid = Oid::new_unwrap("2.5.29.27");
 const ISSUING_DISTRIBUTION_POINT: Oid = Oid::new_unwrap("2.5.29.28");
 const CERTIFICATE_ISSUER: Oid = Oid::new_unwrap("2.5.29.29");
 
-/// The signature algorithms of RFC 4055, RFC 5758 and RFC 8410: the keys that serve them, and what they hash with.
-const ALGORITHMS: &[(Oid, &[Family], Hash)] = &[
-    (Oid::new_unwrap("1.2.840.113549.1.1.11"), &[Family::Rsa], Hash::Sha256),
-    (Oid::new_unwrap("1.2.840.113549.1.1.12"), &[Family::Rsa], Hash::Sha384),
-    (Oid::new_unwrap("1.2.840.113549.1.1.13"), &[Family::Rsa], Hash::Sha512),
-    (Oid::new_unwrap("1.2.840.10045.4.3.2"), &[Family::P256, Family::P384], Hash::Sha256),
-    (Oid::new_unwrap("1.2.840.10045.4.3.3"), &[Family::P256, Family::P384], Hash::Sha384),
-    (Oid::new_unwrap("1.2.840.10045.4.3.4"), &[Family::P256, Family::P384], Hash::Sha512),
-    (certificate::ED25519, &[Family::Ed25519], Hash::Sha512),
-];
 /// Octets of a number (RFC 5280 section 5.2.3).
 const MAX_NUMBER: usize = 20;
 
@@ -54,6 +44,8 @@ pub enum Unusable {
     TooManyOfIssuer,
     /// Not signed by the configured issuer's key.
     Signature,
+    /// Signed with P-521, and the proxy cannot verify that.
+    Host,
     /// It does not say when the next one comes.
     NextUpdate,
     /// It is from the future.
@@ -79,12 +71,13 @@ impl Unusable {
             Self::Malformed => "it is not an X.509 certificate revocation list in DER or PEM",
             Self::Version => "it is of version 1; version 2 is expected (RFC 5280 section 5.1.2.1)",
             Self::Algorithm => {
-                "it is signed neither with RSA (PKCS #1 v1.5) nor ECDSA, with SHA-256, SHA-384 or SHA-512, nor with Ed25519"
+                "it is signed neither with RSA (PKCS #1 v1.5 or PSS) nor ECDSA, with SHA-256, SHA-384 or SHA-512, nor with Ed25519"
             }
             Self::Several => "it holds several lists that the key of issuer_certificate has signed; one is expected",
             Self::TooManyOfIssuer => "it holds more than 16 lists of the issuer of issuer_certificate; one is expected",
             Self::Issuer => "its issuer is not the subject of issuer_certificate",
             Self::Signature => "its signature is not by the key of issuer_certificate",
+            Self::Host => "it is signed on P-521, and Envoy's verify_signature did not answer",
             Self::NextUpdate => "it has no nextUpdate, so nobody could tell when it is too old",
             Self::FromTheFuture => "its thisUpdate is in the future; compare the clocks",
             Self::Delta => "it is a delta CRL; a complete one is expected",
@@ -100,6 +93,16 @@ impl Unusable {
     }
 }
 
+impl From<Fault> for Unusable {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Algorithm => Self::Algorithm,
+            Fault::Signature => Self::Signature,
+            Fault::Host => Self::Host,
+        }
+    }
+}
+
 impl From<Malformed> for Unusable {
     fn from(_: Malformed) -> Self {
         Self::Malformed
@@ -110,7 +113,7 @@ impl From<Malformed> for Unusable {
 #[derive(Debug, Clone)]
 pub struct Issuer {
     name: IssuerName,
-    key: Material,
+    key: AuthorityKey,
 }
 
 impl Issuer {
@@ -119,20 +122,8 @@ impl Issuer {
     /// # Errors
     /// What was expected instead.
     pub fn from_pem(pem: &str) -> Result<Self, &'static str> {
-        let der = certificate::decode_pem(pem.as_bytes());
-        let decoded = der.as_ref().and_then(|der| Certificate::from_der(der).ok());
-        let (der, decoded) = der.zip(decoded).ok_or("the PEM of exactly one X.509 certificate")?;
-        if decoded.unsuitable != Some(Unsuitable::Authority) {
-            return Err("the certificate of the authority that signs the list");
-        }
-        if decoded.key_usage.is_some_and(|usage| !usage.includes(KeyUsage::LISTS)) {
-            return Err(
-                "the certificate of an authority that may sign lists; the key usage of this one has no cRLSign (RFC 5280 section 6.3.3)",
-            );
-        }
-        let key = certificate::key_info(&der).ok().and_then(|info| Material::from_spki(info).ok());
-        let key = key.ok_or("a certificate with an RSA key of 2048 to 4096 bits, or one on P-256, P-384 or Ed25519")?;
-        Ok(Self { name: IssuerName::of(&decoded.subject), key })
+        let Authority { subject, key } = Authority::from_pem(pem, KeyUsage::LISTS)?;
+        Ok(Self { name: IssuerName::of(&subject), key })
     }
 }
 
@@ -199,11 +190,10 @@ impl Crl {
     }
 
     fn from_der(der: &[u8], issuer: &Issuer, proxy: &dyn Proxy, now: i64) -> Result<Self, Unusable> {
-        let (signed, algorithm, signature) =
-            Values::read_list(der, |parts| Ok((parts.whole()?, parts.whole()?, parts.octets()?)))?;
-        let mut fields = members(signed)?;
+        let signed = Signed::read(der)?;
+        let mut fields = signed.fields()?;
         let version = fields.optional(Tag::Integer)?;
-        let signed_algorithm = fields.whole()?;
+        let algorithm = fields.whole()?;
         if IssuerName::of(&certificate::name(&mut fields)?) != issuer.name {
             return Err(Unusable::Issuer);
         }
@@ -212,16 +202,7 @@ impl Crl {
             None => return Err(Unusable::Version),
             Some(_) => return Err(Unusable::Malformed),
         }
-        // What is signed says the same (RFC 5280 section 5.1.1.2).
-        if signed_algorithm != algorithm {
-            return Err(Unusable::Algorithm);
-        }
-        let (oid, _) = Values::read(algorithm, Values::algorithm)?;
-        let known = ALGORITHMS.iter().find(|(known, ..)| *known == oid).ok_or(Unusable::Algorithm)?;
-        let (_, keys, hash) = *known;
-        if !keys.contains(&issuer.key.family()) || !verify_x509_signature(proxy, hash, &issuer.key, signed, signature) {
-            return Err(Unusable::Signature);
-        }
+        signed.verify(algorithm, &issuer.key, proxy)?;
         Self::signed(fields, issuer, now)
     }
 
@@ -251,11 +232,6 @@ impl Crl {
         }
         Ok(Self { list: list.finish(), edition: Edition { this_update, number, next_update } })
     }
-}
-
-/// The members of the one SEQUENCE that these bytes are.
-fn members(der: &[u8]) -> Result<Values<'_>, Malformed> {
-    Values::new(Values::read(der, |value| value.required(Tag::Sequence))?)
 }
 
 /// The lists that PEM armor holds. Text around them may be what `openssl crl -text` says of them.

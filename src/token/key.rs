@@ -56,6 +56,11 @@ impl Material {
         }
     }
 
+    /// Is it the same key?
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.family() == other.family() && self.bytes() == other.bytes()
+    }
+
     /// Everything of it, in the form that its kind has.
     fn bytes(&self) -> &[u8] {
         match self {
@@ -154,10 +159,7 @@ impl Key {
 
     /// Is it the same key, by the same name and for the same algorithms?
     fn is_same(&self, other: &Self) -> bool {
-        self.id == other.id
-            && self.algorithm == other.algorithm
-            && self.material.family() == other.material.family()
-            && self.material.bytes() == other.material.bytes()
+        self.id == other.id && self.algorithm == other.algorithm && self.material.is_same(&other.material)
     }
 
     /// May it verify this algorithm?

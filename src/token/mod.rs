@@ -12,6 +12,7 @@ mod key;
 mod metadata;
 mod presented;
 mod provider;
+mod pss;
 mod signature;
 
 pub use algorithm::{Algorithm, Family};
@@ -24,7 +25,10 @@ pub use key::{Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable}
 pub use metadata::Payload;
 pub use presented::PresentedToken;
 pub use provider::Provider;
-pub use signature::{is_valid as verify_signature, is_valid_x509 as verify_x509_signature};
+pub use pss::is_valid as verify_pss_signature;
+pub use signature::{
+    is_valid as verify_signature, is_valid_p521 as verify_p521_signature, is_valid_x509 as verify_x509_signature,
+};
 
 use std::rc::Rc;
 

@@ -1,12 +1,13 @@
 //! Signatures: Envoy's BoringSSL where it serves, pure Rust otherwise, with the same verdict.
 
-use rsa::signature::Verifier;
+use rsa::Pkcs1v15Sign;
 use rsa::signature::hazmat::PrehashVerifier;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::algorithm::Algorithm;
 use super::der;
 use super::key::Material;
+use super::pss;
 use crate::certificate::Malformed;
 use crate::certificate::reader::Values;
 use crate::proxy::{Hash, Proxy, SignatureCheck};
@@ -21,9 +22,7 @@ pub fn is_valid(proxy: &dyn Proxy, algorithm: Algorithm, key: &Material, message
     };
     match (algorithm, key) {
         (Algorithm::Ps256, Material::Rsa(key, _)) => {
-            let verifying = rsa::pss::VerifyingKey::<Sha256>::new(key.clone());
-            let signature = rsa::pss::Signature::try_from(signature);
-            signature.is_ok_and(|signature| verifying.verify(message, &signature).is_ok())
+            pss::is_valid(hash, Sha256::output_size(), key, message, signature)
         }
         _ if algorithm.family() == key.family() => is_good(proxy, hash, key, message, signature),
         _ => false,
@@ -41,6 +40,15 @@ pub fn is_valid_x509(proxy: &dyn Proxy, hash: Hash, key: &Material, message: &[u
     }
 }
 
+/// Is this the ECDSA-Sig-Value with a P-521 key, given as its SubjectPublicKeyInfo? `None` where the proxy cannot verify it: it is
+/// not verified here.
+pub fn is_valid_p521(proxy: &dyn Proxy, hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Option<bool> {
+    match Values::read_list(signature, |numbers| halves(numbers, 66)) {
+        Ok(signature) => ask(proxy, hash, key, message, &encode(&signature)),
+        Err(_) => Some(false),
+    }
+}
+
 fn is_good(proxy: &dyn Proxy, hash: Hash, key: &Material, message: &[u8], signature: &[u8]) -> bool {
     match key {
         // An RSA signature is as long as the modulus (RFC 8017 section 8.2.2).
@@ -51,11 +59,11 @@ fn is_good(proxy: &dyn Proxy, hash: Hash, key: &Material, message: &[u8], signat
         // Reading it refuses r and s that are zero or not below the order.
         Material::P256(key, spki) => p256::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
             ask(proxy, hash, spki, message, &encode(signature))
-                .unwrap_or_else(|| key.verify_prehash(&digest(hash, message), &parsed).is_ok())
+                .unwrap_or_else(|| key.verify_prehash(&digest(hash, &[message]), &parsed).is_ok())
         }),
         Material::P384(key, spki) => p384::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
             ask(proxy, hash, spki, message, &encode(signature))
-                .unwrap_or_else(|| key.verify_prehash(&digest(hash, message), &parsed).is_ok())
+                .unwrap_or_else(|| key.verify_prehash(&digest(hash, &[message]), &parsed).is_ok())
         }),
         Material::Ed25519(key) => {
             let signature = ed25519_dalek::Signature::from_slice(signature);
@@ -86,24 +94,28 @@ fn halves(numbers: &mut Values<'_>, width: usize) -> Result<Vec<u8>, Malformed> 
     Ok(signature)
 }
 
-fn digest(hash: Hash, message: &[u8]) -> Vec<u8> {
+/// The hash of these bytes, one after the other.
+pub(super) fn digest(hash: Hash, parts: &[&[u8]]) -> Vec<u8> {
     match hash {
-        Hash::Sha256 => Sha256::digest(message).to_vec(),
-        Hash::Sha384 => Sha384::digest(message).to_vec(),
-        Hash::Sha512 => Sha512::digest(message).to_vec(),
+        Hash::Sha256 => digest_with::<Sha256>(parts),
+        Hash::Sha384 => digest_with::<Sha384>(parts),
+        Hash::Sha512 => digest_with::<Sha512>(parts),
     }
 }
 
+fn digest_with<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
+    let mut digest = D::new();
+    parts.iter().for_each(|part| digest.update(part));
+    digest.finalize().to_vec()
+}
+
 fn rs(hash: Hash, key: &rsa::PublicKey, message: &[u8], signature: &[u8]) -> bool {
-    let Ok(signature) = rsa::pkcs1v15::Signature::try_from(signature) else {
-        return false;
+    let scheme = match hash {
+        Hash::Sha256 => Pkcs1v15Sign::new::<Sha256>(),
+        Hash::Sha384 => Pkcs1v15Sign::new::<Sha384>(),
+        Hash::Sha512 => Pkcs1v15Sign::new::<Sha512>(),
     };
-    let key = key.clone();
-    match hash {
-        Hash::Sha256 => rsa::pkcs1v15::VerifyingKey::<Sha256>::new(key).verify(message, &signature).is_ok(),
-        Hash::Sha384 => rsa::pkcs1v15::VerifyingKey::<Sha384>::new(key).verify(message, &signature).is_ok(),
-        Hash::Sha512 => rsa::pkcs1v15::VerifyingKey::<Sha512>::new(key).verify(message, &signature).is_ok(),
-    }
+    key.verify(scheme, &digest(hash, &[message]), signature).is_ok()
 }
 
 #[cfg(test)]

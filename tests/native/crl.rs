@@ -1,5 +1,6 @@
 //! Certificate revocation lists: which are relied on, and what they revoke.
 
+mod algorithms;
 mod bundles;
 mod names;
 mod size;
@@ -39,7 +40,7 @@ const ECDSA_SHA256: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 2];
 const ECDSA_SHA384: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 3, 3];
 const ED25519: &[u8] = &[0x2b, 0x65, 0x70];
 
-fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
+pub fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
     let length = content.len();
     let header = match length {
@@ -51,24 +52,24 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [header, content].concat()
 }
 
-fn sequence(parts: &[&[u8]]) -> Vec<u8> {
+pub fn sequence(parts: &[&[u8]]) -> Vec<u8> {
     tlv(0x30, parts)
 }
 
-fn number(bytes: &[u8]) -> Vec<u8> {
+pub fn number(bytes: &[u8]) -> Vec<u8> {
     let zeros = bytes.iter().take_while(|byte| **byte == 0).count().min(bytes.len() - 1);
     let bytes = &bytes[zeros..];
     tlv(2, &[if bytes[0] >= 0x80 { &[0] } else { &[] }, bytes])
 }
 
 /// `CN=Test CA`
-fn name(common_name: &str) -> Vec<u8> {
+pub fn name(common_name: &str) -> Vec<u8> {
     let pair = sequence(&[&tlv(6, &[&[0x55, 4, 3]]), &tlv(12, &[common_name.as_bytes()])]);
     sequence(&[&tlv(0x31, &[&pair])])
 }
 
 /// GeneralizedTime, so many seconds from now.
-fn time(seconds: i64) -> Vec<u8> {
+pub fn time(seconds: i64) -> Vec<u8> {
     let at = time::OffsetDateTime::from_unix_timestamp(NOW + seconds).unwrap();
     let (date, clock) = (at.date(), at.time());
     let text = format!(
@@ -84,7 +85,7 @@ fn time(seconds: i64) -> Vec<u8> {
     tlv(0x17, &[&text.as_bytes()[2..]])
 }
 
-fn extension(kind: &[u8], critical: bool, content: &[u8]) -> Vec<u8> {
+pub fn extension(kind: &[u8], critical: bool, content: &[u8]) -> Vec<u8> {
     let critical: &[u8] = if critical { &[1, 1, 0xff] } else { &[] };
     sequence(&[&tlv(6, &[kind]), critical, &tlv(4, &[content])])
 }

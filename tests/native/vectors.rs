@@ -1,6 +1,7 @@
 //! Project Wycheproof's signatures: what implementations of these algorithms have been found to get wrong.
 
-use mtls_authz::{Algorithm, Key, Material, Unusable, verify_signature};
+use mtls_authz::{Algorithm, Hash, Key, Material, Unusable, verify_pss_signature, verify_signature};
+use rsa::signature::{RandomizedSigner, SignatureEncoding};
 use serde_json::{Value, json};
 use wycheproof::TestResult;
 use wycheproof::ecdsa::TestName::*;
@@ -117,6 +118,43 @@ fn every_vector_has_the_verdict_of_wycheproof() {
             };
             assert_eq!(vector.is_valid(algorithm), expected, "{algorithm:?}, {}", vector.name);
         }
+    }
+}
+
+#[test]
+fn pss_with_every_hash_and_salt_has_the_verdict_of_wycheproof() {
+    for (hash, salt, vectors) in [
+        (Hash::Sha256, 0, pss(RsaPss2048Sha256Mgf1SaltLen0)),
+        (Hash::Sha256, 32, pss(RsaPss2048Sha256Mgf1SaltLen32)),
+        (Hash::Sha384, 48, pss(RsaPss2048Sha384Mgf1SaltLen48)),
+        (Hash::Sha384, 48, pss(RsaPss4096Sha384Mgf1SaltLen48)),
+        (Hash::Sha512, 32, pss(RsaPss4096Sha512Mgf1SaltLen32)),
+        (Hash::Sha512, 64, pss(RsaPss4096Sha512Mgf1SaltLen64)),
+    ] {
+        assert!(vectors.len() >= 100, "{hash:?}: {}", vectors.len());
+        for vector in vectors {
+            let Material::Rsa(key, _) = vector.key().unwrap().material else { panic!("{}", vector.name) };
+            let is_valid = |hash, salt| verify_pss_signature(hash, salt, &key, &vector.message, &vector.signature);
+            let is_good = vector.result == TestResult::Valid;
+            assert_eq!(is_valid(hash, salt), is_good, "{hash:?}, {salt}, {}", vector.name);
+            assert!(!is_good || !is_valid(hash, salt + 1) && !is_valid(hash, usize::MAX), "{}", vector.name);
+        }
+    }
+}
+
+/// The encoded message has a bit less than the modulus, so its length and the bits that it leaves unused depend on it.
+#[test]
+fn pss_is_verified_under_a_modulus_of_any_number_of_bits() {
+    for bits in [2049, 2050, 2055] {
+        let key = rsa::PrivateKey::new(&mut rand::rng(), bits).unwrap();
+        let signing = rsa::pss::SigningKey::<sha2::Sha384>::new(key.clone());
+        let mut signature = signing.sign_with_rng(&mut rand::rng(), b"message").to_vec();
+        let is_valid =
+            |signature: &[u8]| verify_pss_signature(Hash::Sha384, 48, key.as_public_key(), b"message", signature);
+        assert!(is_valid(&signature), "{bits}");
+        assert!(!is_valid(&signature[1..]) && !is_valid(&[&[0], &signature[..]].concat()), "{bits}");
+        signature[100] ^= 1;
+        assert!(!is_valid(&signature), "{bits}");
     }
 }
 
