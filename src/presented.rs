@@ -195,7 +195,7 @@ impl<'a> Asking<'a> {
     }
 
     fn seen(&self, certificate: Certificate) -> Rc<Seen> {
-        let resolved = self.policy.identities.resolve(&certificate, &self.policy.profiles);
+        let resolved = self.policy.identities.resolve(&certificate, &self.policy.profiles, self.proxy);
         let (checked, is_proxy) = (Checked::default(), OnceCell::new());
         Rc::new(Seen { certificate: Rc::new(certificate), resolved, checked, is_proxy })
     }

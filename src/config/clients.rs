@@ -12,12 +12,13 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
+use super::authorities::issuer_expected;
 use super::certificate::THUMBPRINT_EXPECTED;
 use super::raw::{Raw, RawClient};
 use super::strict::{Object, Text};
 use super::{ConfigError, label, one_of, unreadable};
 use crate::certificate::{DistinguishedName, Thumbprint};
-use crate::identity::{Draft, NameKind, Registry, SpiffeId};
+use crate::identity::{Authorities, Draft, NameKind, Registry, SpiffeId};
 use crate::policy::Profiles;
 
 const CLIENTS: &str = "clients";
@@ -161,9 +162,9 @@ impl Clients {
             }
         }
         for (index, text) in client.issuers.iter().enumerate() {
-            let issuer = DistinguishedName::parse(text)
-                .ok_or_else(|| ConfigError::new(path("issuers", index), text, DN_EXPECTED))?;
-            if !self.draft.add_issuer(&spelled(text, issuer.to_string())) {
+            // What is no distinguished name may be that of an authority.
+            let name = DistinguishedName::parse(text).map(|name| spelled(text, name.to_string()));
+            if !self.draft.add_issuer(&name.unwrap_or(Cow::Borrowed(text))) {
                 return Err(ConfigError::new(path("issuers", index), text, "each issuer only once"));
             }
         }
@@ -184,6 +185,7 @@ impl Clients {
     /// The registry, if everything that the clients name is there.
     pub(super) fn check(
         self,
+        authorities: &Authorities,
         profiles: &Profiles,
         precedence: &[NameKind],
         trust_domains: &[String],
@@ -201,6 +203,17 @@ impl Clients {
                 let (id, index) = draft.first_with_profile(number);
                 ConfigError::new(format!("clients.{id}.profiles[{index}]"), name, one_of_profiles())
             })?);
+        }
+        // Neighbours mostly have the same issuer.
+        let mut last = None;
+        for (number, issuer) in draft.issuers().enumerate() {
+            let is_known = || authorities.number(issuer).is_some() || DistinguishedName::parse(issuer).is_some();
+            if last != Some(issuer) && !is_known() {
+                let (id, index) = draft.with_issuer(number);
+                let expected = issuer_expected(authorities);
+                return Err(ConfigError::new(format!("clients.{id}.issuers[{index}]"), issuer, expected));
+            }
+            last = Some(issuer);
         }
         for (number, identity) in draft.identities().enumerate() {
             let usable = match thumbprints_alone && !identity.starts_with("sha256:") {
@@ -265,10 +278,6 @@ fn usable(identity: &str, precedence: &[NameKind], trust_domains: &[String]) -> 
 /// A canonical spelling; what was written itself, where that is it.
 fn spelled(written: &str, canonical: String) -> Cow<'_, str> {
     if canonical == written { Cow::Borrowed(written) } else { Cow::Owned(canonical) }
-}
-
-pub(super) fn distinguished_name(path: String, text: &str) -> Result<DistinguishedName, ConfigError> {
-    DistinguishedName::parse(text).ok_or_else(|| ConfigError::new(path, text, DN_EXPECTED))
 }
 
 pub(super) fn thumbprint(text: &str) -> Option<Thumbprint> {

@@ -1,13 +1,16 @@
 //! `identity.mappings`.
 
+use super::authorities::issuer_expected;
 use super::certificate::THUMBPRINT_EXPECTED;
-use super::clients::{distinguished_name, thumbprint};
+use super::clients::thumbprint;
 use super::raw::{RawIssuer, RawMapping, RawMatch};
 use super::strict::{Entries, Object};
 use super::{ConfigError, one_of};
 use crate::bounds;
-use crate::certificate::canonical_kind;
-use crate::identity::{CaptureName, Mapping, Matcher, NO_WILDCARD, NamePattern, PatternKind, Registry, Template};
+use crate::certificate::{DistinguishedName, canonical_kind};
+use crate::identity::{
+    Authorities, CaptureName, Mapping, Matcher, NO_WILDCARD, NamePattern, PatternKind, Registry, Template,
+};
 use crate::policy::{ProfileId, Profiles};
 
 /// Of a client that is known by its own identities.
@@ -16,6 +19,7 @@ const NOT_MAPPED: &str = "a client without `identities`, or one that says \"mapp
 
 pub(super) fn compile(
     raw: Vec<Object<RawMapping>>,
+    authorities: &Authorities,
     registry: &Registry,
     profiles: &Profiles,
     allow_unregistered: bool,
@@ -23,7 +27,7 @@ pub(super) fn compile(
     let mut mappings = Vec::new();
     for (index, Object(raw)) in raw.into_iter().enumerate() {
         let path = format!("identity.mappings[{index}]");
-        let matchers = matchers(&format!("{path}.match"), raw.matches.0)?;
+        let matchers = matchers(&format!("{path}.match"), raw.matches.0, authorities)?;
         let captures = capture_names(&path, &matchers)?;
         let template = |key: &str, text: &str| {
             Template::parse(text, &captures)
@@ -86,7 +90,7 @@ pub(super) fn check_thumbprints(mappings: &[Mapping]) -> Result<(), ConfigError>
     }
 }
 
-fn matchers(path: &str, raw: RawMatch) -> Result<Vec<Matcher>, ConfigError> {
+fn matchers(path: &str, raw: RawMatch, authorities: &Authorities) -> Result<Vec<Matcher>, ConfigError> {
     let mut matchers = Vec::new();
     if let Some(text) = raw.uri_san {
         matchers.push(Matcher::UriSan(pattern(format!("{path}.uri_san"), &text, PatternKind::Uri)?));
@@ -99,12 +103,16 @@ fn matchers(path: &str, raw: RawMatch) -> Result<Vec<Matcher>, ConfigError> {
     }
     matchers.extend(attributes(&format!("{path}.subject"), raw.subject, Matcher::Subject)?);
     match raw.issuer {
-        Some(RawIssuer::Name(text)) => {
-            if text.contains('*') {
+        Some(RawIssuer::Name(text)) => matchers.push(match authorities.number(&text) {
+            Some(number) => Matcher::Authority(number),
+            None if text.contains('*') => {
                 return Err(ConfigError::new(format!("{path}.issuer"), text, NO_WILDCARD));
             }
-            matchers.push(Matcher::Issuer(distinguished_name(format!("{path}.issuer"), &text)?));
-        }
+            None => Matcher::Issuer(
+                DistinguishedName::parse(&text)
+                    .ok_or_else(|| ConfigError::new(format!("{path}.issuer"), &text, issuer_expected(authorities)))?,
+            ),
+        }),
         Some(RawIssuer::Attributes(raw)) => {
             matchers.extend(attributes(&format!("{path}.issuer"), raw, Matcher::IssuerAttribute)?);
         }

@@ -1,5 +1,6 @@
 //! The configuration: JSON in, a [`Policy`] out that cannot be invalid, or one error that says where and what.
 
+mod authorities;
 mod certificate;
 mod clients;
 mod error;
@@ -27,7 +28,7 @@ use serde_json::Value;
 use crate::bounds;
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
-use crate::identity::{Identities, NameKind, is_trust_domain};
+use crate::identity::{Authorities, Identities, NameKind, is_trust_domain};
 use crate::policy::overlap::{may_meet, methods_meet};
 use crate::policy::{
     Entry, HostPattern, LetterCase, Methods, Mode, PathEntries, PathPattern, PathRules, PatternSet, Profile, Profiles,
@@ -188,7 +189,8 @@ impl Policy {
             }
             None => Scope::default(),
         };
-        let identities = identities(raw.identity.0, clients, &profiles, thumbprints_alone)?;
+        let authorities = authorities::compile(raw.authorities)?;
+        let identities = identities(raw.identity.0, authorities, clients, &profiles, thumbprints_alone)?;
         let mut upstream_headers = headers::compile(raw.upstream_headers.0)?;
         upstream_headers.strip = headers::strip(&raw.strip_headers)?;
         upstream_headers.keeps_overrides = raw.override_headers == OverrideHeaders::Keep;
@@ -231,6 +233,7 @@ impl Policy {
 
 fn identities(
     raw: RawIdentity,
+    authorities: Authorities,
     clients: Clients,
     profiles: &Profiles,
     thumbprints_alone: bool,
@@ -254,8 +257,8 @@ fn identities(
             ));
         }
     }
-    let registry = clients.check(profiles, &precedence, &raw.trust_domains, thumbprints_alone)?;
-    let mappings = mappings::compile(raw.mappings, &registry, profiles, raw.allow_unregistered)?;
+    let registry = clients.check(&authorities, profiles, &precedence, &raw.trust_domains, thumbprints_alone)?;
+    let mappings = mappings::compile(raw.mappings, &authorities, &registry, profiles, raw.allow_unregistered)?;
     if thumbprints_alone {
         mappings::check_thumbprints(&mappings)?;
     }
@@ -264,6 +267,7 @@ fn identities(
         trust_domains: raw.trust_domains,
         mappings,
         allow_unregistered: raw.allow_unregistered,
+        authorities,
         registry,
     })
 }

@@ -32,6 +32,7 @@ pub(super) struct Raw {
     pub certificate: Object<RawCertificate>,
     pub identity: Object<RawIdentity>,
     pub require_client_headers: bool,
+    pub authorities: Entries<String>,
     /// Here for its name alone: [`super::clients`] reads them, straight into the registry.
     #[serde(rename = "clients")]
     pub _clients: (),
@@ -384,7 +385,7 @@ pub enum AuditLog {
 impl<'de> Deserialize<'de> for RawIssuer {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_any(TextOr {
-            expected: "an RFC 4514 name such as \"CN=Issuing CA,O=Example\", or an object of attributes",
+            expected: "the name of an authority, an RFC 4514 name such as \"CN=Issuing CA,O=Example\", or an object of attributes",
             text: RawIssuer::Name,
             object: RawIssuer::Attributes,
         })

@@ -101,8 +101,8 @@ impl Draft {
         self.registry.clients.len().saturating_sub(1)
     }
 
-    /// Certificates of this issuer are the client's, and others are not. The name is printed as certificates' are. `false`:
-    /// that was said before.
+    /// Certificates of this issuer are the client's, and others are not: a distinguished name, printed as certificates' are, or the
+    /// name of an authority. `false`: that was said before.
     pub fn add_issuer(&mut self, issuer: &str) -> bool {
         let Registry { texts, issuers, .. } = &mut self.registry;
         let text_of = |number: usize| issuers.get(number).map_or("", |place| texts.get(*place));
@@ -138,6 +138,17 @@ impl Draft {
     /// Every identity.
     pub fn identities(&self) -> impl Iterator<Item = &str> {
         self.registry.identities.iter().map(|identity| self.registry.texts.get(identity.text))
+    }
+
+    /// Every issuer.
+    pub fn issuers(&self) -> impl Iterator<Item = &str> {
+        self.registry.issuers.iter().map(|place| self.registry.texts.get(*place))
+    }
+
+    /// The client that names an issuer, and the index in its list.
+    pub fn with_issuer(&self, number: usize) -> (&str, usize) {
+        let client = self.registry.clients.iter().rfind(|client| client.first_issuer <= number);
+        client.map_or(("", 0), |client| (self.registry.texts.get(client.id), number - client.first_issuer))
     }
 
     /// The first client that names a profile, and the index in its list.

@@ -1,5 +1,6 @@
 //! `identity.mappings`: families of certificates. An ordered list, the first that matches wins.
 
+use super::authorities::Issuance;
 use super::pattern::{NamePattern, Outcome};
 use super::spiffe::SpiffeId;
 use super::template::{CaptureName, Captures, Template};
@@ -34,6 +35,8 @@ pub enum Matcher {
     IssuerAttribute(String, NamePattern),
     /// The issuer is this, in any spelling but in this direction.
     Issuer(DistinguishedName),
+    /// The authority of this number issued it.
+    Authority(usize),
     /// The certificate is this.
     Sha256(Thumbprint),
 }
@@ -47,11 +50,11 @@ impl Matcher {
             | Self::EmailSan(pattern)
             | Self::Subject(_, pattern)
             | Self::IssuerAttribute(_, pattern) => pattern.capture_names().collect(),
-            Self::Issuer(_) | Self::Sha256(_) => Vec::new(),
+            Self::Issuer(_) | Self::Authority(_) | Self::Sha256(_) => Vec::new(),
         }
     }
 
-    fn compare(&self, certificate: &Certificate) -> Outcome<Captures> {
+    fn compare(&self, certificate: &Certificate, issuance: &Issuance<'_>) -> Outcome<Captures> {
         let exactly = |is_same: bool| Ok(is_same.then(Captures::default));
         let (pattern, names) = match (self, &certificate.issuer) {
             (Self::UriSan(pattern), _) => (pattern, &certificate.uri_sans),
@@ -62,6 +65,7 @@ impl Matcher {
             (Self::Issuer(expected), Some(issuer)) => return exactly(is_same(expected, issuer)),
             // Envoy before 1.38 does not tell it of any certificate, so no caller can choose that.
             (Self::IssuerAttribute(..) | Self::Issuer(_), None) => return Ok(None),
+            (Self::Authority(number), _) => return exactly(issuance.is_by(*number).is_ok()),
             (Self::Sha256(thumbprint), _) => return exactly(certificate.thumbprint == *thumbprint),
         };
         only_match(pattern, names)
@@ -88,6 +92,7 @@ impl Matcher {
                 !matches!(pattern.compare_attribute(issuer, kind), Ok(None))
             }
             (Self::Issuer(one), Self::Issuer(other)) => is_same(one, other),
+            (Self::Authority(one), Self::Authority(other)) => one == other,
             (Self::Sha256(one), Self::Sha256(other)) => one == other,
             _ => false,
         }
@@ -101,7 +106,7 @@ impl Matcher {
             Self::EmailSan(_) => "email_san".to_owned(),
             Self::Subject(kind, _) => format!("subject.{kind}"),
             Self::IssuerAttribute(kind, _) => format!("issuer.{kind}"),
-            Self::Issuer(_) => "issuer".to_owned(),
+            Self::Issuer(_) | Self::Authority(_) => "issuer".to_owned(),
             Self::Sha256(_) => "sha256".to_owned(),
         }
     }
@@ -150,11 +155,16 @@ impl Mapping {
     /// # Errors
     /// Where in the mapping, and what cannot be told of the certificate, which meets all other conditions. It must not fall
     /// through to a later mapping, which may be laxer.
-    pub fn apply(&self, certificate: &Certificate, spiffe: Option<&SpiffeId>) -> Result<Option<Mapped>, String> {
+    pub fn apply(
+        &self,
+        certificate: &Certificate,
+        issuance: &Issuance<'_>,
+        spiffe: Option<&SpiffeId>,
+    ) -> Result<Option<Mapped>, String> {
         let mut captures = Captures::default();
         let mut unclear = None;
         for matcher in &self.matchers {
-            match matcher.compare(certificate) {
+            match matcher.compare(certificate, issuance) {
                 Ok(Some(captured)) => captures.extend(captured),
                 Ok(None) => return Ok(None),
                 Err(why) => unclear = unclear.or(Some((matcher, why))),
@@ -187,9 +197,11 @@ impl Mapping {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::authorities::Authorities;
     use super::super::pattern_kind::PatternKind;
     use super::*;
     use crate::certificate::{Attribute, Value};
+    use crate::proxy::{HostError, Property, Proxy, Shared, SignatureCheck, Swap};
 
     /// A certificate of these attributes, in the order of the DER, and alternative names.
     fn certificate(subject: Vec<(&str, Value)>, names: Vec<(PatternKind, String)>) -> Certificate {
@@ -215,6 +227,45 @@ mod tests {
         let captures: Vec<_> = matchers.iter().flat_map(Matcher::capture_names).collect();
         let client_id = Template::parse("{subject.CN}", &captures).unwrap();
         Mapping { matchers, client_id, profile_id: None, principal: None }
+    }
+
+    /// A host that is not asked.
+    struct NoHost;
+
+    const UNASKED: HostError = HostError { call: "none", status: 0 };
+
+    impl Proxy for NoHost {
+        fn property(&self, _: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
+            Err(UNASKED)
+        }
+
+        fn leave_note(&self, _: &str, _: &[u8]) -> Result<(), HostError> {
+            Err(UNASKED)
+        }
+
+        fn verify_signature(&self, _: SignatureCheck<'_>) -> Option<bool> {
+            None
+        }
+
+        fn now(&self) -> Result<u64, HostError> {
+            Err(UNASKED)
+        }
+
+        fn monotonic(&self) -> Result<u64, HostError> {
+            Err(UNASKED)
+        }
+
+        fn shared(&self, _: &str) -> Result<Option<Shared>, HostError> {
+            Err(UNASKED)
+        }
+
+        fn swap_shared(&self, _: &str, _: &[u8], _: Option<u32>) -> Result<Swap, HostError> {
+            Err(UNASKED)
+        }
+    }
+
+    fn apply(mapping: &Mapping, certificate: &Certificate) -> Result<Option<Mapped>, String> {
+        mapping.apply(certificate, &Issuance::new(certificate, &Authorities::default(), &NoHost), None)
     }
 
     fn pattern(text: &str, kind: PatternKind) -> NamePattern {
@@ -277,7 +328,7 @@ mod tests {
                 subject.insert(place.index(subject.len()), attribute);
             }
             let certificate = certificate(subject, names);
-            prop_assert!(!matches!(strict.apply(&certificate, None), Ok(None)), "{certificate:?}");
+            prop_assert!(!matches!(apply(&strict, &certificate), Ok(None)), "{certificate:?}");
         }
     }
 
@@ -303,7 +354,7 @@ mod tests {
             (vec![("O", text("x")), ("O", text("corp")), ("OU", text("a"))], Err("match.subject.O: ")),
         ] {
             let shown = format!("{subject:?}");
-            let outcome = strict().apply(&certificate(subject, Vec::new()), None).map(|mapped| mapped.is_some());
+            let outcome = apply(&strict(), &certificate(subject, Vec::new())).map(|mapped| mapped.is_some());
             match (outcome, expected) {
                 (Err(unclear), Err(begin)) => assert!(unclear.starts_with(begin), "{shown}: {unclear}"),
                 (outcome, expected) => assert_eq!(outcome.ok(), expected.ok(), "{shown}"),
@@ -317,9 +368,9 @@ mod tests {
         let named = Matcher::Issuer(DistinguishedName::parse("CN=Lab CA,O=Lab").unwrap());
         for matcher in [issuer("Lab CA"), issuer("{any}"), named] {
             let mut unknown = certificate(vec![("CN", Value::Text("a".to_owned()))], Vec::new());
-            assert!(matches!(mapping(vec![matcher.clone()]).apply(&unknown, None), Ok(Some(_))));
+            assert!(matches!(apply(&mapping(vec![matcher.clone()]), &unknown), Ok(Some(_))));
             unknown.issuer = None;
-            assert_eq!(mapping(vec![matcher]).apply(&unknown, None), Ok(None));
+            assert_eq!(apply(&mapping(vec![matcher]), &unknown), Ok(None));
         }
     }
 }

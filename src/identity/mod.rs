@@ -1,5 +1,6 @@
 //! Who is calling: from a certificate's names to a client.
 
+mod authorities;
 mod draft;
 mod index;
 mod mapping;
@@ -12,6 +13,8 @@ mod spiffe;
 mod template;
 mod texts;
 
+pub use authorities::Authorities;
+use authorities::{Issuance, NotIssued};
 pub use draft::Draft;
 pub use mapping::{Mapped, Mapping, Matcher};
 pub use name::{NameKind, Names};
@@ -28,6 +31,7 @@ use std::rc::Rc;
 use crate::certificate::{Certificate, DistinguishedName, FoldedName};
 use crate::decision::{Deny, Reason};
 use crate::policy::{ProfileId, Profiles};
+use crate::proxy::Proxy;
 
 /// Everything that turns a certificate into a client.
 #[derive(Debug, Default)]
@@ -40,6 +44,8 @@ pub struct Identities {
     pub mappings: Vec<Mapping>,
     /// `identity.allow_unregistered`
     pub allow_unregistered: bool,
+    /// `authorities`
+    pub authorities: Authorities,
     /// `clients`
     pub registry: Registry,
 }
@@ -67,23 +73,24 @@ pub struct Resolved {
 }
 
 impl Identities {
-    /// Finds the client of a certificate.
+    /// Finds the client of a certificate. The proxy verifies its signature where an authority is pinned.
     ///
     /// # Errors
     /// 401 `identity_invalid` or `identity_missing`: the certificate itself is at fault, or a mapping cannot tell whether it
     /// is meant. That it belongs to no client is
     /// no error here, because a 403 comes after whatever is wrong with the token.
-    pub fn resolve(&self, certificate: &Certificate, profiles: &Profiles) -> Result<Resolved, Deny> {
+    pub fn resolve(&self, certificate: &Certificate, profiles: &Profiles, proxy: &dyn Proxy) -> Result<Resolved, Deny> {
+        let issuance = Issuance::new(certificate, &self.authorities, proxy);
         let names = Names::of(certificate, &self.precedence, &self.trust_domains)?;
         let registered = self.registered(certificate, &names)?;
         let known_as = |fallback: String| names.typed.first().cloned().unwrap_or(fallback);
         if let Some((client, identity)) = registered {
             let identity = if names.typed.contains(&identity) { identity } else { known_as(identity) };
-            let client = pinned(client, certificate).map(|()| Rc::new(Recognised::from(client)));
+            let client = pinned(client, &issuance).map(|()| Rc::new(Recognised::from(client)));
             return Ok(Resolved { identity: identity.into(), client });
         }
         let mut outcomes = self.mappings.iter().enumerate().filter_map(|(index, mapping)| {
-            let outcome = mapping.apply(certificate, names.spiffe.as_ref()).transpose()?;
+            let outcome = mapping.apply(certificate, &issuance, names.spiffe.as_ref()).transpose()?;
             Some(outcome.map_err(|unclear| format!("identity.mappings[{index}].{unclear}")))
         });
         if let Some(outcome) = outcomes.next() {
@@ -100,7 +107,7 @@ impl Identities {
             };
             return Ok(Resolved {
                 identity: known_as(unnamed).into(),
-                client: self.mapped(mapped, certificate, profiles).map(Rc::new),
+                client: self.mapped(mapped, &issuance, profiles).map(Rc::new),
             });
         }
         match names.typed.into_iter().next() {
@@ -142,7 +149,7 @@ impl Identities {
         Ok(found)
     }
 
-    fn mapped(&self, mapped: Mapped, certificate: &Certificate, profiles: &Profiles) -> Result<Recognised, Deny> {
+    fn mapped(&self, mapped: Mapped, issuance: &Issuance<'_>, profiles: &Profiles) -> Result<Recognised, Deny> {
         let mut client = match self.registry.by_id(&mapped.client_id) {
             Some(client) if !client.may_be_mapped() => {
                 return Err(Deny::new(Reason::IdentityNotMapped).with_note(
@@ -150,7 +157,7 @@ impl Identities {
                 ));
             }
             Some(client) => {
-                pinned(client, certificate)?;
+                pinned(client, issuance)?;
                 Recognised::from(client)
             }
             None if self.allow_unregistered => {
@@ -219,16 +226,17 @@ pub fn every_name(certificate: &Certificate) -> Vec<FoldedName> {
     names
 }
 
-fn pinned(client: Client<'_>, certificate: &Certificate) -> Result<(), Deny> {
-    let mut pins = client.issuers();
-    let is_pinned = |issuer: &DistinguishedName| {
-        let issuer = issuer.to_string();
-        pins.any(|pin| pin == issuer)
-    };
-    if client.issuers().len() == 0 || certificate.issuer.as_ref().is_some_and(is_pinned) {
-        Ok(())
-    } else {
-        Err(Deny::new(Reason::IdentityNotMapped)
-            .with_note("the certificate's issuer is not one of the client's issuers"))
+fn pinned(client: Client<'_>, issuance: &Issuance<'_>) -> Result<(), Deny> {
+    if client.issuers().len() == 0 {
+        return Ok(());
     }
+    let mut why = NotIssued::Name;
+    for pin in client.issuers() {
+        match issuance.is_pinned_by(pin) {
+            Ok(()) => return Ok(()),
+            Err(NotIssued::Name) => {}
+            Err(other) => why = other,
+        }
+    }
+    Err(Deny::new(Reason::IdentityNotMapped).with_note(why.note()))
 }

@@ -124,7 +124,8 @@ impl<'a> Client<'a> {
         own.iter().filter_map(move |number| self.registry.known_profiles.get(*number).copied())
     }
 
-    /// Where there are any, only certificates of these issuers are this client's. Printed as RFC 4514.
+    /// Where there are any, only certificates of these issuers are this client's: distinguished names, printed
+    /// as RFC 4514, and names of authorities.
     pub fn issuers(self) -> impl ExactSizeIterator<Item = &'a str> {
         let all = &self.registry.issuers;
         let end = self.next.map_or(all.len(), |next| next.first_issuer);

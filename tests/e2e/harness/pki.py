@@ -17,11 +17,11 @@ from typing import Literal
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
 
-PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
-KeyType = Literal["ec", "ec384", "rsa"]
+PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey | ed25519.Ed25519PrivateKey
+KeyType = Literal["ec", "ec384", "ec521", "rsa", "ed25519"]
 
 CLIENT_AUTH = ExtendedKeyUsageOID.CLIENT_AUTH
 SERVER_AUTH = ExtendedKeyUsageOID.SERVER_AUTH
@@ -38,6 +38,22 @@ _ATTRIBUTES = {
     "emailAddress": NameOID.EMAIL_ADDRESS,
 }
 _file_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class Signing:
+    """How an authority signs, apart from its key."""
+
+    hash: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
+    pss: bool = False
+    """RSASSA-PSS, with a salt as long as the hash, in the place of RSASSA-PKCS1-v1_5."""
+
+    def sign(self, builder: x509.CertificateBuilder, key: PrivateKey) -> x509.Certificate:
+        """The certificate."""
+        if isinstance(key, ed25519.Ed25519PrivateKey):
+            return builder.sign(key, None)
+        scheme = padding.PSS(padding.MGF1(self.hash), padding.PSS.DIGEST_LENGTH) if self.pss else None
+        return builder.sign(key, self.hash, rsa_padding=scheme)
 
 
 def distinguished_name(attributes: Sequence[tuple[str, str]] | x509.Name) -> x509.Name:
@@ -124,6 +140,7 @@ class Authority:
 
     credential: Credential
     root: x509.Certificate
+    signing: Signing = Signing()
 
     @classmethod
     def create(cls, directory: Path, name: str = "Example Root") -> Authority:
@@ -134,13 +151,20 @@ class Authority:
         return cls(Credential(certificate, key, (), directory), certificate)
 
     def intermediate(
-        self, name: str | Sequence[tuple[str, str]] = "Example Intermediate", *, key_type: KeyType = "ec"
+        self, name: str | Sequence[tuple[str, str]] = "Example Intermediate", *, key_type: KeyType = "ec",
+        signing: Signing = Signing(), imitates: Authority | None = None,
     ) -> Authority:
-        """An authority below this one, of a Common Name or a whole name; its leaves send it along in their chain."""
+        """An authority below this one, of a Common Name or a whole name; its leaves send it along in their chain.
+
+        `imitates` is an authority whose subject key identifier it takes; its key is its own.
+        """
         key = new_key(key_type)
         issuer = self.credential
-        certificate = _sign(_ca_builder(name, 0), key.public_key(), issuer.certificate.subject, issuer.key)
-        return Authority(Credential(certificate, key, self._chain(), issuer.directory), self.root)
+        certificate = _sign(
+            _ca_builder(name, 0), key.public_key(), issuer.certificate.subject, issuer.key, self.signing, issuer.certificate,
+            _key_identifier(imitates.credential.certificate) if imitates else None,
+        )
+        return Authority(Credential(certificate, key, self._chain(), issuer.directory), self.root, signing)
 
     @property
     def trust_file(self) -> Path:
@@ -172,7 +196,8 @@ class Authority:
         certificate = _sign(
             _leaf_builder(subject, sans, extended_key_usage, key_usage, basic_constraints,
                           not_before, not_after, serial, extensions),
-            key.public_key(), issuer_name or self.credential.certificate.subject, self.credential.key,
+            key.public_key(), issuer_name or self.credential.certificate.subject, self.credential.key, self.signing,
+            self.credential.certificate,
         )
         return Credential(certificate, key, self._chain(), self.credential.directory)
 
@@ -202,10 +227,13 @@ def self_signed(
 
 
 def new_key(key_type: KeyType) -> PrivateKey:
-    """A fresh P-256, P-384 or RSA-2048 key."""
+    """A fresh key: on P-256, P-384, P-521 or Ed25519, or RSA-2048."""
     if key_type == "rsa":
         return rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    return ec.generate_private_key(ec.SECP384R1() if key_type == "ec384" else ec.SECP256R1())
+    if key_type == "ed25519":
+        return ed25519.Ed25519PrivateKey.generate()
+    curves: dict[str, ec.EllipticCurve] = {"ec": ec.SECP256R1(), "ec384": ec.SECP384R1(), "ec521": ec.SECP521R1()}
+    return ec.generate_private_key(curves[key_type])
 
 
 def base64url(data: bytes) -> str:
@@ -215,14 +243,25 @@ def base64url(data: bytes) -> str:
 
 def _sign(
     builder: x509.CertificateBuilder,
-    public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey,
+    public_key: ec.EllipticCurvePublicKey | rsa.RSAPublicKey | ed25519.Ed25519PublicKey,
     issuer: x509.Name,
     issuer_key: PrivateKey,
+    signing: Signing = Signing(),
+    issuer_certificate: x509.Certificate | None = None,
+    key_identifier: x509.SubjectKeyIdentifier | None = None,
 ) -> x509.Certificate:
+    """With the identifier that its issuer has; `key_identifier` is that of another key than its own."""
     builder = builder.public_key(public_key).issuer_name(issuer)
-    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    own = x509.SubjectKeyIdentifier.from_public_key(public_key)
+    builder = builder.add_extension(key_identifier or own, critical=False)
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key())
-    return builder.add_extension(authority, critical=False).sign(issuer_key, hashes.SHA256())
+    if issuer_certificate is not None:
+        authority = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(_key_identifier(issuer_certificate))
+    return signing.sign(builder.add_extension(authority, critical=False), issuer_key)
+
+
+def _key_identifier(certificate: x509.Certificate) -> x509.SubjectKeyIdentifier:
+    return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
 
 
 def _leaf_builder(

@@ -30,7 +30,7 @@ fn left_out(key: &str) -> Value {
         "jwks_uri" => json!({"cluster": "issuer", "authority": "auth.example", "path": "/jwks.json"}),
         // The key of RFC 8037 appendix A.2.
         "keys" => json!({"kty": "OKP", "crv": "Ed25519", "x": "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}),
-        "issuer_certificate" => authority().into(),
+        "issuer_certificate" | "partner-ca" => authority().into(),
         "profile" | "partner" | "internal" => json!({"allow": [{"paths": ["/payments/**"]}]}),
         _ => panic!("nothing is known for … under {key:?}"),
     }
