@@ -168,6 +168,23 @@ mod tests {
     }
 
     #[test]
+    fn the_certificate_that_was_not_used_for_longest_is_forgotten() {
+        let memory = Memory::default();
+        let known_as = |number: u16| {
+            let mut digest = [0; 32];
+            digest[..2].copy_from_slice(&number.to_be_bytes());
+            PeerCertificate::Verified(digest)
+        };
+        for number in 0..2048 {
+            memory.remember_certificate(known_as(number), Rc::clone(&seen().client));
+        }
+        assert!((0..2048).all(|number| memory.certificate(known_as(number)).is_some()));
+        memory.remember_certificate(known_as(2048), Rc::clone(&seen().client));
+        assert!(memory.certificate(known_as(0)).is_none());
+        assert!((1..=2048).all(|number| memory.certificate(known_as(number)).is_some()));
+    }
+
+    #[test]
     fn the_header_value_that_was_not_used_for_longest_is_forgotten() {
         let memory = Memory::default();
         let value = |number: usize| number.to_be_bytes();

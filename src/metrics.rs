@@ -146,3 +146,20 @@ impl Counter {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounds;
+
+    #[test]
+    fn a_metric_has_a_name_of_at_most_300_bytes_and_that_of_its_policy() {
+        let longest = "x".repeat(bounds::NAME);
+        let sources = [Source::Jwks(Some(15)), Source::Feed(15)];
+        let gauges = sources.map(fetch_age).into_iter().chain([days_until_expiry(&longest)]);
+        for name in Counter::all(sources.into_iter(), true).map(Counter::name).chain(gauges) {
+            assert!(name.len() <= 300, "{name}");
+            assert_eq!(of_policy(&name, Some(&longest)).len(), name.len() + 8 + longest.len());
+        }
+    }
+}

@@ -239,6 +239,13 @@ mod tests {
     }
 
     #[test]
+    fn clients_spread_over_256_slots() {
+        let slot = |client: u32| Key::of(Scope::named("a"), "partner", &client.to_string()).slot;
+        let slots: std::collections::BTreeSet<String> = (0..10_000).map(slot).collect();
+        assert_eq!(slots.len(), 256);
+    }
+
+    #[test]
     fn garbage_in_a_slot_is_no_panic() {
         let limit = RateLimit::new(1, 1, 1).unwrap();
         for length in 0..100 {

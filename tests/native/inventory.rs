@@ -151,3 +151,19 @@ fn an_event_says_whose_certificate_it_is_until_when_and_of_which_kind() {
     assert_eq!(read["days_left"], 0);
     assert_eq!(read.as_object().unwrap().len(), 9);
 }
+
+#[test]
+fn a_line_about_a_certificate_has_at_most_512_bytes_of_its_identity_and_of_its_issuer() {
+    for (length, is_cut) in [(500, false), (600, true)] {
+        let name = "x".repeat(length);
+        let certificate = Certificate::from_der(&Recipe::new().cn("acme").issue_as(&name).der).unwrap();
+        let identity = format!("cn:{name}");
+        let written = line(Event::Seen, "acme", Some(&identity), &certificate, NOW);
+        let read: Value = serde_json::from_slice(&written).unwrap();
+        for (member, whole) in [("identity", identity.as_str()), ("issuer", &format!("CN={name}"))] {
+            let read = read[member].as_str().unwrap();
+            assert!(read.len() <= 512, "{member} {length}");
+            assert_eq!((read != whole, read.ends_with('…')), (is_cut, is_cut), "{member} {length}");
+        }
+    }
+}

@@ -1,6 +1,6 @@
 """Which test holds each sentence of docs/configuration/ true.
 
-`tests/docs/NAME.txt` lists the sentences of the page of that name in docs/configuration/ in their order. Under each, indented, are the tests that fail where
+`tests/docs/x.txt` lists the sentences of the page `x.md` of docs/configuration/ in their order. Under each, indented, are the tests that fail where
 it is false, or one word of NO_PROMISE that says why there is none. After a change of a page:
 
     python3 tests/tools/promises.py --missing    # what the lists lack, as entries; what no page has any more
@@ -28,7 +28,7 @@ NO_PROMISE = {
 NOT_YET = "?"
 # Pages whose sentences are listed but not all with tests yet.
 NOT_COVERED = {
-    "README", "allow-and-deny", "identify-clients", "modes", "tokens",
+    "identify-clients",
 }
 
 FENCE = re.compile(r"^ *```.*?^ *```$\n?", re.M | re.S)

@@ -8,7 +8,10 @@
 //! - `json record`: some members of a decision record.
 //! - `text`: a message, behind `json refused`.
 
+mod defaults;
 mod headers;
+mod limits;
+mod requests;
 
 use mtls_authz::Policy;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
@@ -106,8 +109,8 @@ fn every_example_of_a_configuration_is_accepted_or_refused_with_the_message_belo
                 let (_, kind, message) = next.unwrap();
                 assert_eq!(kind, "text", "{place}: what is refused has its message below it");
                 assert_eq!(
-                    &read().err().unwrap_or_else(|| panic!("{place}: accepted")).to_string(),
-                    message,
+                    read().err().unwrap_or_else(|| panic!("{place}: accepted")).to_string(),
+                    message.trim(),
                     "{place}"
                 );
             }

@@ -1,6 +1,6 @@
 //! Of several lists that have a certificate the first one counts, and a list holds as many entries as its bytes.
 
-use super::feeds::{answer, worker};
+use super::feeds::{answer, with_feed, worker};
 use super::*;
 
 #[test]
@@ -39,6 +39,20 @@ fn the_first_list_that_has_a_certificate_is_the_rule_of_the_record() {
 }
 
 #[test]
+fn a_list_takes_an_entry_again() {
+    let leaf = acme();
+    let (thumbprint, serial) = (leaf.thumbprint(), json!({"issuer": ISSUER, "serial": "0a1b"}));
+    for list in [
+        json!({"sha256": [thumbprint, thumbprint]}),
+        json!({"identities": ["cn:acme", "cn:acme"]}),
+        json!({"serials": [serial, serial]}),
+    ] {
+        let proxy = FakeProxy::new().presenting(&leaf);
+        assert_eq!(reason(&policy(&list), &fresh(), &proxy), Some(Reason::CertificateRevoked), "{list}");
+    }
+}
+
+#[test]
 fn eight_mebibytes_hold_as_many_entries_as_the_documentation_says() {
     let thumbprints: Vec<String> = (0..100_000).map(|number| format!("{number:064x}")).collect();
     let serials: Vec<Value> = (0..90_000_u128)
@@ -53,4 +67,13 @@ fn eight_mebibytes_hold_as_many_entries_as_the_documentation_says() {
         let body = body.to_string();
         assert_eq!(watch.take(call.claim, answer("200", body.as_bytes()), START), Ok(Taken::Adopted(entries)));
     }
+}
+
+#[test]
+fn a_servers_status_is_written_in_at_most_256_bytes() {
+    let (policy, proxy, worker) = (with_feed(&json!({})), FakeProxy::new(), worker());
+    let call = worker.watch(&policy, &proxy).look(START).unwrap().unwrap();
+    let problem = worker.watch(&policy, &proxy).take(call.claim, answer(&"9".repeat(1_000), b""), START).unwrap_err();
+    let status = problem.strip_prefix("the status is ").unwrap();
+    assert!(status.len() <= 256 && status.ends_with('…'), "{problem}");
 }
