@@ -132,7 +132,7 @@ fn what_pins_an_issuer_is_an_authority_of_the_configuration_or_a_distinguished_n
     read(&with(json!(["partner-ca", "CN=CA", "lab"]), json!("lab"), &pems));
     let named =
         "expected the name of a certificate authority: lab, partner-ca; or an RFC 4514 name such as CN=acme,O=Example";
-    for text in ["parner-ca", "Partner-CA", "partner-ca ", "", "CN", "CN=a,", "=", "partner-ca=", "*"] {
+    for text in ["parner-ca", "Partner-CA", "partner-ca ", "", "CN", "CN=a,", "=", "partner-ca="] {
         for (policy, path) in [
             (with(json!(["lab", text]), json!("lab"), &pems), "clients.acme.issuers[1]"),
             (with(json!(["CN=CA"]), json!(text), &pems), "identity.mappings[0].match.issuer"),

@@ -108,9 +108,6 @@ fn mappings_that_name_authorities_verify_once_for_all_of_them() {
     let keys = [Key::p256(256, 0), Key::p256(256, 1)];
     let mapping = |issuer: &str, cn: &str| json!({"match": {"issuer": issuer, "subject": {"CN": cn}}, "client_id": cn});
     let mappings: Vec<Value> = ["a", "b", "c", "acme"].map(|cn| mapping("partner-ca", cn)).into();
-    // Matches, but there is nothing to fill in.
-    let unnamed = json!({"match": {"issuer": "partner-ca"}, "client_id": "acme", "principal": "{subject.O}"});
-    let mappings = [vec![unnamed], mappings].concat();
     let policy = read(&json!({
         "mode": "mtls",
         "authorities": {"partner-ca": Parts::authority(&keys[0]).pem()},
