@@ -52,13 +52,17 @@ impl Inventory {
             return true;
         };
         let is_revoked = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::CertificateRevoked);
-        if self.is_noted(certificate.thumbprint, is_revoked, now) {
-            return true;
-        }
-        match inventory::note(&Host, &self.table, client_id, Sighting { certificate, is_revoked, now }) {
+        self.is_noted(certificate.thumbprint, is_revoked, now)
+            || self.add(client_id, decision.caller.identity.as_deref(), Sighting { certificate, is_revoked, now })
+    }
+
+    // Apart from the rest, which every request runs.
+    #[inline(never)]
+    fn add(&self, client_id: &str, identity: Option<&str>, sighting: Sighting<'_>) -> bool {
+        let Sighting { certificate, now, .. } = sighting;
+        match inventory::note(&Host, &self.table, client_id, sighting) {
             Ok(Some(Noted::Entry(entry, events))) => {
                 self.show(&entry, now);
-                let identity = decision.caller.identity.as_deref();
                 for event in events {
                     let line = inventory::line(event, client_id, identity, certificate, now);
                     let line = String::from_utf8_lossy(&line);

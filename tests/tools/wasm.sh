@@ -204,7 +204,7 @@ flags=(
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     "--remap-path-prefix=$root=/mtls-authz"
     -Ctarget-feature=+simd128
-    -Cllvm-args=-inline-threshold=150
+    -Cllvm-args=-inline-threshold=140
 )
 # shellcheck disable=SC2031  # what build_target sets is for its own subshell
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
