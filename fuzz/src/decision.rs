@@ -474,6 +474,19 @@ fn told(setup: &Setup, request: &Request, decision: &Decision) {
         }
         found.push((name, String::from_utf8(value.to_vec()).unwrap()));
     }
+    let caller = &decision.caller;
+    let no_token_counted = match decision.verdict {
+        Ok(Allow { rule: Rule::Bypass(_) }) => true,
+        Ok(Allow { rule: Rule::Profile(_) }) => caller.binding == Some(Binding::Certificate),
+        Err(_) => false,
+    };
+    if no_token_counted && decision.enforcement == Enforcement::Enforce {
+        let is_token = |value: &[u8]| {
+            let scheme = value.split(|byte| *byte == b' ').next().unwrap_or_default();
+            scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"dpop")
+        };
+        assert!(!sent.iter().any(|(name, value)| **name == *b"authorization" && is_token(value)));
+    }
     let mut expected: Vec<(String, String)> = Vec::new();
     if let Ok(Allow { rule: Rule::Profile(_) }) = decision.verdict {
         let caller = &decision.caller;
@@ -532,10 +545,11 @@ impl Grounds<'_> {
     fn check(&self, rule: Rule) {
         let json = &self.world.setup.json;
         let path = self.decision.path.as_deref().unwrap();
-        let (method, upgrade) = (self.request.method().unwrap(), self.request.upgrade());
+        let (method, upgrade) = (self.request.sent_method().unwrap(), self.request.upgrade());
         let listed = |rule: &Value| {
             let methods = rule["methods"].as_array();
-            methods.is_none_or(|methods| methods.iter().any(|known| known == method))
+            let covers = |known: &Value| known == method || (known == "GET" && method == "HEAD");
+            methods.is_none_or(|methods| methods.iter().any(covers))
         };
         let index = match rule {
             Rule::Bypass(index) => {
@@ -554,6 +568,7 @@ impl Grounds<'_> {
         let patterns = |list: &Value| list.as_array().unwrap().iter().any(|p| covers(p.as_str().unwrap(), path));
         assert!(patterns(&rule["paths"]) && listed(rule), "{rule} {path}");
         assert!(profile["deny"].is_null() || !patterns(&profile["deny"]), "{path}");
+        assert_eq!(upgrade.is_none(), rule["upgrades"].is_null());
         assert!(upgrade.is_none_or(|upgrade| rule["upgrades"].as_array().unwrap().contains(&json!(upgrade))));
         match &json["clients"][client_id] {
             Value::Null => self.mapped(client_id, profile_id),
@@ -563,7 +578,9 @@ impl Grounds<'_> {
             assert!(self.request.values(name).iter().all(|value| value == expected.as_bytes()));
         }
         if !profile["source_cidrs"].is_null() {
-            assert!(self.is_near());
+            let is_direct = json["source_address"] == "direct";
+            let of = if is_direct { Property::DirectRemoteAddress } else { Property::SourceAddress };
+            assert!(self.is_near(of));
         }
         let mode = profile["mode"].as_str().or(json["mode"].as_str()).unwrap();
         let required = patterns(&json["binding"]["required_paths"]);
@@ -612,10 +629,9 @@ impl Grounds<'_> {
         self.situation.host.properties.get(&property).map(Vec::as_slice)
     }
 
-    /// Is the direct peer in the one network that is named?
-    fn is_near(&self) -> bool {
-        let address =
-            self.property(Property::DirectRemoteAddress).and_then(|address| std::str::from_utf8(address).ok());
+    /// Is this address in the one network that is named?
+    fn is_near(&self, of: Property<'static>) -> bool {
+        let address = self.property(of).and_then(|address| std::str::from_utf8(address).ok());
         address.is_some_and(|address| address.contains("10.") && !address.contains("192.0.2.1"))
     }
 
@@ -634,7 +650,7 @@ impl Grounds<'_> {
         };
         let is_edge = own.is_some_and(|own| own.uri_sans == ["spiffe://prod.example/edge"]);
         let direct = verified && is_own;
-        let trusted = self.is_near() || (verified && is_edge) || self.may_be_edge();
+        let trusted = self.is_near(Property::DirectRemoteAddress) || (verified && is_edge) || self.may_be_edge();
         match source {
             "connection" => assert!(direct),
             "forwarded" => assert!(trusted),

@@ -126,10 +126,10 @@ pub fn setups() -> Vec<Setup> {
     };
     let keys: Value = serde_json::from_slice(KEYS).unwrap();
     let jwt_authn = || json!({"audiences": ["payments"]});
-    let jwks = || json!({"source": "jwks", "jwks": keys, "issuers": ["https://issuer.example"]});
+    let jwks = || json!({"source": "jwks", "jwks": keys, "issuers": ["https://issuer.example"], "audiences": ["payments"]});
     let fetched = || {
         let uri = json!({"cluster": "issuer", "authority": "auth.example", "path": "/jwks.json"});
-        json!({"source": "jwks", "jwks_uri": uri, "algorithms": ["RS256", "EdDSA"]})
+        json!({"source": "jwks", "jwks_uri": uri, "algorithms": ["RS256", "EdDSA"], "audiences": ["payments"]})
     };
     let (attribute, listener) = (json!({"validation": "attribute"}), json!({"validation": "listener"}));
     [
@@ -152,6 +152,12 @@ pub fn setups() -> Vec<Setup> {
 impl Setup {
     fn new(mode: &str, certificate: Value, token: Value) -> Self {
         let lenient = mode == "bearer_plus_mtls_optional";
+        let mut scoped = json!({"paths": ["/scoped"]});
+        if mode != "mtls" {
+            scoped["scopes"] = json!(["pay"]);
+        }
+        // Behind a proxy the direct peer is not the caller.
+        let source_address = if certificate["source"].is_null() { "direct" } else { "envoy" };
         let json = json!({
             "mode": mode,
             "certificate": certificate,
@@ -176,7 +182,7 @@ impl Setup {
                 "partner": {
                     "allow": [
                         {"paths": ["/payments/**"], "methods": ["GET", "POST"]},
-                        {"paths": ["/scoped"], "scopes": if mode == "mtls" { json!([]) } else { json!(["pay"]) }},
+                        scoped,
                         {"paths": ["/socket"], "upgrades": ["websocket"]},
                     ],
                     "deny": ["/payments/secret/**"],
@@ -195,6 +201,7 @@ impl Setup {
             },
             "bypass": [{"path": "/health", "methods": ["GET"]}, {"path": "/open/*"}],
             "binding": {"required_paths": ["/payments/transfers/**"]},
+            "source_address": source_address,
             "path": {"encoded_slashes": "keep", "semicolons": if lenient { "reject" } else { "keep" }},
             "upstream_headers": {"client_cert": true, "principal": "x-who"},
         });
