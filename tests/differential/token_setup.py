@@ -49,16 +49,18 @@ def fetched_sets() -> dict[str, list[Key]]:
 def policies() -> dict[str, Rules]:
     """The filter's `token`, for every set of keys and with every other setting for the first."""
     found = {}
+    # What a token alone is enough for must name its audience.
+    meant = {"audiences": ["https://api.example"]}
     for name, keys in key_sets().items():
         found[f"{name}, required"] = Rules(keys)
-        found[f"{name}, optional"] = Rules(keys, optional=True)
+        found[f"{name}, optional"] = Rules(keys, optional=True, **meant)
     keys = key_sets()["all"]
-    strict = {"issuers": ["https://auth.example"], "audiences": ["https://api.example"]}
+    strict = {"issuers": ["https://auth.example"], **meant}
     found["all, strict"] = Rules(keys, **strict)
     found["all, strict, optional"] = Rules(keys, optional=True, **strict)
     found["all, es256"] = Rules(keys, algorithms=["ES256"])
     found["all, no claims"] = Rules(keys, client_claims=[])
-    found["all, by sub"] = Rules(keys, optional=True, client_claims=["sub"])
+    found["all, by sub"] = Rules(keys, optional=True, client_claims=["sub"], **meant)
     found["all, no leeway"] = Rules(keys, leeway=0)
     return found
 
@@ -74,8 +76,9 @@ def configuration(rules: Rules, clients: dict[str, Any]) -> dict[str, Any]:
             "source": "jwks",
             "jwks": {"keys": [key.jwk for key in rules.keys]},
             "algorithms": list(rules.algorithms),
-            "issuers": list(rules.issuers),
-            "audiences": list(rules.audiences),
+            # An empty list would mean any, and is an error.
+            **({"issuers": list(rules.issuers)} if rules.issuers else {}),
+            **({"audiences": list(rules.audiences)} if rules.audiences else {}),
             "leeway_seconds": rules.leeway,
             "client_id_claims": list(rules.client_claims),
         },
