@@ -15,7 +15,7 @@ from harness.listener import Listener
 from harness.pki import Authority, Credential
 from harness.probe import OK, Answer
 from harness.tls import ClientTls
-from harness.tokens import Signer
+from harness.tokens import AUDIENCE, Signer
 
 POLICY: Config = {
     "clients": {"acme": {"identities": ["cn:acme"], "profiles": ["partner", "certificate"]}},
@@ -23,7 +23,7 @@ POLICY: Config = {
                  "certificate": {"mode": "mtls", "allow": [{"paths": ["/open"]}]}},
     "bypass": [{"path": "/health"}],
 }
-OPTIONAL: Config = {**POLICY, "mode": "bearer_plus_mtls_optional"}
+OPTIONAL: Config = {**POLICY, "mode": "bearer_plus_mtls_optional", "token": {"audiences": [AUDIENCE]}}
 PARTNER = ("x-profile-id", "partner")
 
 # (value, whether jwt_authn finds the token in it)

@@ -20,7 +20,7 @@ from harness.listener import Listener
 from harness.pki import Authority, Credential
 from harness.response import Header
 from harness.tls import ClientTls
-from harness.tokens import Signer
+from harness.tokens import AUDIENCE, Signer
 
 PRINCIPAL = "arn:example:client/acme"
 POLICY: Config = {
@@ -45,7 +45,7 @@ def envoy(start_envoy: StartEnvoy, signer: Signer) -> Envoy:
     unlabelled = {key: value for key, value in POLICY.items() if key != "policy_id"}
     return start_envoy(
         Listener("main", POLICY, jwt=jwt, normalize=False),
-        Listener("optional", {**unlabelled, "mode": "bearer_plus_mtls_optional"}, jwt=jwt),
+        Listener("optional", {**unlabelled, "mode": "bearer_plus_mtls_optional", "token": {"audiences": [AUDIENCE]}}, jwt=jwt),
         Listener("none", {**POLICY, "audit": {"log": "none"}}, jwt=jwt),
         Listener("all", {**POLICY, "audit": {"log": "all"}}, jwt=jwt),
         Listener("counted", POLICY, jwt=jwt),

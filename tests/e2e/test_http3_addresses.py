@@ -33,7 +33,7 @@ POLICY: Config = {
 
 def forwarded(source: str, **proxies: list[str]) -> Config:
     rules = {"format": "base64_der", "header": HEADER, "trusted_proxies": proxies}
-    return {**POLICY, "certificate": {"source": source, "forwarded": rules}}
+    return {**POLICY, "source_address": "envoy", "certificate": {"source": source, "forwarded": rules}}
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["one_worker", "two_workers"])

@@ -23,7 +23,7 @@ from harness.listener import Listener
 from harness.pki import Authority, Credential
 from harness.response import Header
 from harness.tls import ClientTls
-from harness.tokens import Signer
+from harness.tokens import AUDIENCE, Signer
 
 ANYTHING = {"allow": [{"paths": ["/**"]}]}
 CLIENTS: Config = {
@@ -44,7 +44,7 @@ def forwarded(source: str, **proxies: list[str]) -> Config:
 POLICIES: dict[str, Config] = {
     "mtls": POLICY,
     "token": {**POLICY, "mode": "bearer_plus_mtls_required"},
-    "optional": {**POLICY, "mode": "bearer_plus_mtls_optional"},
+    "optional": {**POLICY, "mode": "bearer_plus_mtls_optional", "token": {"audiences": [AUDIENCE]}},
     "identities": forwarded("forwarded", identities=["cn:proxy"]),
     "or_identities": forwarded("connection_or_forwarded", identities=["cn:proxy"]),
     "cidrs": forwarded("forwarded", cidrs=["127.0.0.1/32"]),

@@ -16,11 +16,12 @@ from harness.listener import Listener
 from harness.pki import Authority, Credential
 from harness.response import Header, Response
 from harness.tls import ClientTls
-from harness.tokens import Signer
+from harness.tokens import AUDIENCE, Signer
 
 REQUIRED, OPTIONAL, MTLS = "bearer_plus_mtls_required", "bearer_plus_mtls_optional", "mtls"
-ANYTHING: Config = {"allow": [{"paths": ["/**"], "upgrades": ["websocket"]}]}
+ANYTHING: Config = {"allow": [{"paths": ["/**"], "upgrades": ["websocket"], "plain": True}]}
 POLICY: Config = {
+    "token": {"audiences": [AUDIENCE]},
     "clients": {
         "acme": {"identities": ["cn:acme"], "profiles": ["partner"]},
         "other": {"identities": ["cn:other"], "profiles": ["partner"]},
@@ -208,7 +209,7 @@ def test_a_profile_has_its_own_mode(envoy: Envoy, issuer: Authority, bearer: Bea
     ("GET", "/x/../health", "allowed"),
     ("GET", "/%68ealth", "allowed"),
     ("POST", "/health", "certificate_missing"),
-    ("HEAD", "/health", "certificate_missing"),
+    ("HEAD", "/health", "allowed"),
     ("GET", "/health/", "certificate_missing"),
     ("GET", "/health/more", "certificate_missing"),
     ("GET", "/healthy", "certificate_missing"),

@@ -17,7 +17,7 @@ from harness.listener import CLOSE_AT_ONCE, Listener
 from harness.pki import Credential
 from harness.response import ConnectionEnded, Header
 from harness.tls import ClientTls
-from harness.tokens import Signer
+from harness.tokens import AUDIENCE, Signer
 from harness.upstream import Upstream
 
 POLICY: Config = {
@@ -41,12 +41,12 @@ DUPLICATED = ("x-client-id", "x-profile-id", "x-client-principal", "client-cert"
 def envoy(start_envoy: StartEnvoy, signer: Signer) -> Envoy:
     jwt = JwtAuthn((signer,))
     forwarding: Config = {"forward_client_cert_details": "ALWAYS_FORWARD_ONLY", "manager": CLOSE_AT_ONCE}
-    keep: Config = {"path": {"encoded_slashes": "keep", "semicolons": "keep"}}
+    optional: Config = {"mode": "bearer_plus_mtls_optional", "token": {"audiences": [AUDIENCE]},
+                        "path": {"encoded_slashes": "keep", "semicolons": "keep"}}
     return start_envoy(
         Listener("main", POLICY, jwt=jwt, normalize=False, upgrades=["websocket"], **forwarding),
         Listener("shadow", {**POLICY, "enforcement": "shadow"}, jwt=jwt, normalize=False, **forwarding),
-        Listener("optional", {**POLICY, **keep, "mode": "bearer_plus_mtls_optional"}, jwt=jwt, normalize=False,
-                 **forwarding),
+        Listener("optional", {**POLICY, **optional}, jwt=jwt, normalize=False, **forwarding),
     )
 
 

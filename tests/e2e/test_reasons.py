@@ -125,7 +125,7 @@ def envoy(start_envoy: StartEnvoy, signer: Signer) -> Envoy:
                  before=[set_metadata("text", {"payload": "x"})]),
         Listener("headers", {**POLICY, "require_client_headers": True}, jwt=jwt),
         Listener("upgrades", POLICY, jwt=jwt, upgrades=["websocket"]),
-        Listener("forwarded", {**POLICY, "certificate": {"source": "forwarded", "forwarded": {
+        Listener("forwarded", {**POLICY, "source_address": "envoy", "certificate": {"source": "forwarded", "forwarded": {
             "format": "base64_der", "header": "x-own-cert", "max_bytes": 10,
             "trusted_proxies": {"identities": ["cn:acme"]},
         }}}, jwt=jwt),

@@ -11,7 +11,7 @@ from harness.filters import Config, JwtAuthn
 from harness.listener import CLOSE_AT_ONCE, Listener
 from harness.pki import Credential
 from harness.tls import ClientTls
-from harness.tokens import Signer
+from harness.tokens import AUDIENCE, Signer
 from harness.upstream import Upstream
 
 DENY = ["/v1/orders:purge", "/v1/a%2Ab", "/secret/**", "/caf%C3%A9"]
@@ -28,6 +28,7 @@ def denying(**path: Config) -> Config:
 
 OPTIONAL: Config = {
     "mode": "bearer_plus_mtls_optional",
+    "token": {"audiences": [AUDIENCE]},
     "clients": {"acme": {"identities": ["cn:acme"], "profiles": ["partner"]}},
     "profiles": {"partner": {"allow": [{"paths": ["/v1/**"]}]}},
     "binding": {"required_paths": ["/v1/orders:execute"]},

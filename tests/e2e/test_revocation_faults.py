@@ -25,7 +25,7 @@ from harness.listener import Listener
 from harness.load import Asking, Load
 from harness.pki import Authority, Credential
 from harness.tls import ClientTls
-from harness.tokens import Signer
+from harness.tokens import AUDIENCE, Signer
 from harness.verdicts import ask
 
 SERIAL = {"issuer": "CN=Example Intermediate", "serial": "01"}
@@ -232,8 +232,9 @@ def stale(serve_feeds: ServeFeeds, issuer: Authority, signer: Signer) -> Stale:
         "next_deny": Feed("next-deny", crl(issuer), issuer),
         "next_allow": Feed("next-allow", crl(issuer), issuer, allow),
     }
-    clients = {"good": {"identities": ["cn:good"], "profiles": ["partner"]}}
-    optional = policy(feeds["optional"], mode="bearer_plus_mtls_optional", clients=clients, bypass=[{"path": "/health"}])
+    clients = {name: {"identities": [f"cn:{name}"], "profiles": ["partner"]} for name in ("good", "revoked")}
+    optional = policy(feeds["optional"], mode="bearer_plus_mtls_optional", clients=clients, identity={},
+                      token={"audiences": [AUDIENCE]}, bypass=[{"path": "/health"}])
     listeners = [Listener(name, policy(feed)) for name, feed in feeds.items() if name != "optional"]
     envoy = serve_feeds(list(feeds.values()), *listeners, Listener("optional", optional, jwt=JwtAuthn((signer,))))
     return Stale(envoy, issuer, feeds, good, revoked)

@@ -22,12 +22,11 @@ POLICY: Config = {
     "clients": {
         "acme": {"identities": ["cn:acme"], "profiles": ["partner"]},
         "trial": {"identities": ["cn:trial"], "profiles": ["trial"]},
-        "firm": {"identities": ["cn:firm"], "profiles": ["firm"]},
+        "firm": {"identities": ["cn:firm"], "profiles": ["partner"]},
     },
     "profiles": {
         "partner": {"allow": [{"paths": ["/open"], "methods": ["GET"]}]},
         "trial": {"allow": [{"paths": ["/open"], "methods": ["GET"]}], "enforcement": "shadow"},
-        "firm": {"allow": [{"paths": ["/open"], "methods": ["GET"]}], "enforcement": "enforce"},
     },
 }
 
@@ -110,15 +109,6 @@ def test_a_shadowed_profile_still_asks_for_the_certificate_and_lets_everything_e
         with http(envoy.port("enforce"), ClientTls(credential)) as client:
             response = client.request("GET", "/open", [bearer("trial", people["trial"] if credential is None else credential)])
         verdicts.refused(response, reason)
-
-
-def test_a_profile_that_enforces_does_so_under_a_shadowed_policy(
-    envoy: Envoy, people: dict[str, Credential], bearer: Bearer, http: Client
-) -> None:
-    firm = people["firm"]
-    with http(envoy.port("shadow"), ClientTls(firm)) as client:
-        verdicts.refused(client.request("GET", "/elsewhere", [bearer("firm", firm)]), "path_denied")
-        verdicts.passed(client.request("GET", "/open", [bearer("firm", firm)]))
 
 
 def test_a_grpc_call_that_would_be_refused_passes(envoy: Envoy, root: Authority, acme: Credential) -> None:

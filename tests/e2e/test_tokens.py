@@ -24,7 +24,7 @@ POLICY: Config = {
                 "other": {"identities": ["cn:other"], "profiles": ["partner"]}},
     "profiles": {"partner": {"allow": [{"paths": ["/open"]}, {"paths": ["/scoped"], "scopes": ["read"]}]}},
 }
-OPTIONAL: Config = {"mode": "bearer_plus_mtls_optional"}
+OPTIONAL: Config = {"mode": "bearer_plus_mtls_optional", "token": {"audiences": [AUDIENCE]}}
 NAMES: Config = {"client_id_claims": ["sub", "client"]}
 
 

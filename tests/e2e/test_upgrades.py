@@ -33,7 +33,7 @@ def envoy(start_envoy: StartEnvoy, signer: Signer) -> Envoy:
     def certificates(*rules: Config) -> Config:
         return {**POLICY, "mode": "mtls", "profiles": {"partner": {"allow": list(rules)}}}
 
-    tunnels = certificates({"paths": ["/"], "methods": ["CONNECT"]})
+    tunnels = certificates({"paths": ["/"], "methods": ["CONNECT"], "hosts": ["upstream:80"]})
     refusing = certificates({"paths": ["/**"]}, {"paths": ["/"], "methods": ["GET"], "upgrades": ["websocket"]})
     return start_envoy(
         Listener("main", POLICY, jwt=jwt, upgrades=["websocket", "custom"]),

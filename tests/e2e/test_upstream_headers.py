@@ -17,7 +17,7 @@ from harness.listener import Listener
 from harness.pki import Authority, Credential
 from harness.response import Echo, Header
 from harness.tls import ClientTls
-from harness.tokens import Signer
+from harness.tokens import AUDIENCE, Signer
 
 SPIFFE = "spiffe://example.org/ns/pay/sa/acme"
 PRINCIPAL = "arn:example:clients:eu::client/acme"
@@ -66,7 +66,8 @@ def envoy(start_envoy: StartEnvoy, signer: Signer) -> Envoy:
         Listener("certificate", {**POLICY, "upstream_headers": {"client_cert": True}}, jwt=jwt, **certificates),
         Listener("custom", {**POLICY, "upstream_headers": {"client_cert": "x-cert"}}, jwt=jwt, **certificates),
         Listener("shadow", {**POLICY, "enforcement": "shadow"}, jwt=jwt, **certificates),
-        Listener("optional", {**POLICY, "mode": "bearer_plus_mtls_optional"}, jwt=jwt, **certificates),
+        Listener("optional", {**POLICY, "mode": "bearer_plus_mtls_optional", "token": {"audiences": [AUDIENCE]}}, jwt=jwt,
+                 **certificates),
     )
 
 
