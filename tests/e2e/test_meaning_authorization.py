@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 
-from conftest import Bearer, Client, StartEnvoy
+from conftest import Bearer, Client, StartEnvoy, Streams
 from harness import verdicts
-from harness.envoy import Envoy
+from harness.envoy import Envoy, http2_cluster
 from harness.filters import Config, JwtAuthn
 from harness.http1 import Http1
-from harness.http2 import Http2
 from harness.http2_upstream import Http2Upstream
 from harness.listener import Listener
 from harness.pki import Credential
@@ -20,7 +19,8 @@ from harness.tls import ClientTls
 from harness.tokens import AUDIENCE, Signer
 from harness.upstream import Upstream
 
-ANYTHING: Config = {"allow": [{"paths": ["/**"]}]}
+ANYTHING: Config = {"allow": [{"paths": ["/**"]}, {"paths": ["/ws"], "upgrades": ["websocket"]}]}
+TRAILERS = "trailers"
 CERTIFICATES: Config = {
     "mode": "mtls",
     "clients": {"acme": {"identities": ["cn:acme"], "profiles": ["partner"]}},
@@ -48,16 +48,26 @@ BACK: Config = {
 
 
 @pytest.fixture(scope="module")
-def envoy(start_envoy: StartEnvoy, signer: Signer) -> Envoy:
+def trailing() -> Iterator[Http2Upstream]:
+    """An upstream that tells the trailers, too."""
+    with Http2Upstream() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def envoy(start_envoy: StartEnvoy, trailing: Http2Upstream, signer: Signer) -> Envoy:
     jwt = JwtAuthn((signer,))
     return start_envoy(
         # Nothing looks at tokens here, and there jwt_authn has verified one that the profile does not ask for.
-        Listener("plain", CERTIFICATES),
+        Listener("plain", CERTIFICATES, upgrades=["websocket"]),
         Listener("beside", CERTIFICATES, jwt=jwt),
         Listener("keep", {**CERTIFICATES, **KEEP}),
         Listener("back", BACK),
         Listener("mixed", MIXED, jwt=jwt),
         Listener("shadow", {**CERTIFICATES, "enforcement": "shadow"}),
+        Listener("trailers", CERTIFICATES, cluster=TRAILERS),
+        Listener("kept_trailers", {**CERTIFICATES, **KEEP}, cluster=TRAILERS),
+        clusters=[http2_cluster(trailing.port, TRAILERS)],
     )
 
 
@@ -152,3 +162,26 @@ def test_what_is_only_tried_takes_nothing_away(envoy: Envoy, acme: Credential, h
     sent = [("authorization", "Bearer abc")]
     assert told(envoy, http, "shadow", acme, "/a", sent) == ["Bearer abc"]
     assert told(envoy, http, "mixed", acme, "/a", [*sent, ("x-profile-id", "tried")]) == ["Bearer abc"]
+
+
+def test_an_upgrade_takes_no_unverified_token_along(
+    envoy: Envoy, acme: Credential, upstream: Upstream
+) -> None:
+    mark = upstream.mark()
+    for value in ("Bearer abc", "DPoP abc", "Basic dXNlcjpwYXNz"):
+        headers = [("connection", "Upgrade"), ("upgrade", "websocket"), ("authorization", value)]
+        with Http1(envoy.port("plain"), ClientTls(acme)) as client:
+            assert client.request("GET", "/ws", headers).status == 101
+    assert [echo.values("authorization") for echo in upstream.since(mark)] == [[], [], ["Basic dXNlcjpwYXNz"]]
+
+
+@pytest.mark.parametrize("listener", ["trailers", "kept_trailers"])
+def test_no_authorization_goes_on_in_trailers(
+    envoy: Envoy, acme: Credential, streams: Streams, listener: str
+) -> None:
+    for path, credential in (("/a", acme), ("/health", None)):
+        for value in ("Bearer abc", "dpop abc", "Basic dXNlcjpwYXNz"):
+            with streams(envoy.port(listener), ClientTls(credential)) as client:
+                sent = [("authorization", value), ("x-other", "one")]
+                echo = verdicts.passed(client.request("POST", path, [], b"body", trailers=sent))
+            assert echo.trailers == [("x-other", "one")], value

@@ -105,6 +105,8 @@ def test_a_bypass_with_hosts_is_about_these_hosts_alone(envoy: Envoy, http: Clie
     "api.example@other.example", "other.example@api.example", "user:api.example@other.example", "api.example:443@other.example",
     "api.example:99999", "api.example:4 43", "api.example:+443", "api.example/other", "api.example,other.example",
     "api.example:443:443", "api%2Eexample", "*.tenant.example.other", "\xe1pi.example", "",
+    "*.tenant.example", "x@y.tenant.example", "other.example:80@y.tenant.example", "other.example/y.tenant.example",
+    "other.example,y.tenant.example", "a%2eb.tenant.example", "other.example?.tenant.example", "other.example#.tenant.example",
 ])
 def test_what_is_no_plain_host_and_port_is_none_of_the_hosts(
     envoy: Envoy, acme: Credential, upstream: Upstream, http: Client, host: str
