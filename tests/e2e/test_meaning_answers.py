@@ -8,7 +8,6 @@ from conftest import Bearer, Client, StartEnvoy
 from harness import verdicts
 from harness.envoy import Envoy
 from harness.filters import Config, JwtAuthn
-from harness.http1 import Http1
 from harness.listener import Listener
 from harness.pki import Credential
 from harness.tls import ClientTls

@@ -78,7 +78,9 @@ UNVERIFIED = [
 OTHERS = ["Basic dXNlcjpwYXNz", "Negotiate YII", "Digest username=\"bear\"", "Bearerabc", "AWS4-HMAC-SHA256 Credential=a/b"]
 
 
-def told(envoy: Envoy, http: Client, listener: str, credential: Credential | None, path: str, headers: Sequence[Header]) -> list[str]:
+def told(
+    envoy: Envoy, http: Client, listener: str, credential: Credential | None, path: str, headers: Sequence[Header]
+) -> list[str]:
     """The `Authorization` of the upstream's request."""
     with http(envoy.port(listener), ClientTls(credential)) as client:
         return verdicts.passed(client.request("GET", path, headers)).values("authorization")
@@ -130,7 +132,7 @@ def test_keep_of_one_profile_or_entry_is_not_that_of_another(envoy: Envoy, acme:
     assert told(envoy, http, "mixed", acme, "/health", sent) == []
 
 
-def test_a_profile_that_does_not_look_at_tokens_passes_none_on_that_jwt_authn_has_verified(
+def test_a_profile_that_looks_at_no_tokens_passes_none_on_that_jwt_authn_took(
     envoy: Envoy, acme: Credential, bearer: Bearer, http: Client
 ) -> None:
     # Whose token it is, and what for, nobody has looked at.

@@ -46,11 +46,13 @@ def bypassing(entry: Config, deny: Any, **more: Any) -> Config:
 RESTRICTED = "profiles.partner.deny[0]"
 # One or two of each kind: what is refused, where, what the message says, and what is taken instead.
 CASES: dict[str, tuple[Config, str, str, Config]] = {
-    "a star for all methods": (rule(methods=["*"]), "profiles.partner.allow[0].methods[0]", 'leave "methods" out', rule()),
+    "a star for all methods": (
+        rule(methods=["*"]), "profiles.partner.allow[0].methods[0]", 'leave "methods" out', rule()),
     "a method that is not registered": (
         profile(deny=[{"paths": ["/cache"], "methods": ["PURGE"]}]), "profiles.partner.deny[0].methods[0]", "methods.additional",
         policy(None, {"deny": [{"paths": ["/cache"], "methods": ["PURGE"]}]}, methods={"additional": ["PURGE"]})),
-    "a method in other letters": (rule(methods=["get"]), "profiles.partner.allow[0].methods[0]", "in capitals", rule(methods=["GET"])),
+    "a method in other letters": (
+        rule(methods=["get"]), "profiles.partner.allow[0].methods[0]", "in capitals", rule(methods=["GET"])),
     "shadow above a profile that enforces": (
         policy(None, {"enforcement": "enforce"}, enforcement="shadow"), "profiles.partner.enforcement", '"candidate"',
         profile(enforcement="shadow")),
@@ -82,21 +84,29 @@ CASES: dict[str, tuple[Config, str, str, Config]] = {
         bypassing({"path": "/pub/*"}, "/pub/a/b", path={"encoded_slashes": "keep"}), "bypass[0].path", RESTRICTED,
         bypassing({"path": "/pub/*"}, "/pub/a/b")),
     "a bypass of a required path": (
-        policy(bypass=[{"path": "/pay/**"}], binding={"required_paths": ["/pay/now"]}), "bypass[0].path", "binding.required_paths[0]",
+        policy(bypass=[{"path": "/pay/**"}], binding={"required_paths": ["/pay/now"]}), "bypass[0].path",
+        "binding.required_paths[0]",
         policy(bypass=[{"path": "/pay/then"}], binding={"required_paths": ["/pay/now"]})),
     "a pattern of another language": (
         policy({"paths": ["/a/:id"]}), "profiles.partner.allow[0].paths[0]", "/a/*", policy({"paths": ["/a/*"]})),
     "alternatives": (
-        policy({"paths": ["/a/(b|c)"]}), "profiles.partner.allow[0].paths[0]", "one pattern for each", policy({"paths": ["/a/b", "/a/c"]})),
-    "a star for all hosts": (rule(hosts=["*"]), "profiles.partner.allow[0].hosts[0]", 'leave "hosts" out', rule(hosts=["*.example"])),
+        policy({"paths": ["/a/(b|c)"]}), "profiles.partner.allow[0].paths[0]", "one pattern for each",
+        policy({"paths": ["/a/b", "/a/c"]})),
+    "a star for all hosts": (
+        rule(hosts=["*"]), "profiles.partner.allow[0].hosts[0]", 'leave "hosts" out', rule(hosts=["*.example"])),
     "a host that no request has": (
-        rule(hosts=["https://api.example"]), "profiles.partner.allow[0].hosts[0]", "a host in lower case", rule(hosts=["api.example"])),
+        rule(hosts=["https://api.example"]), "profiles.partner.allow[0].hosts[0]", "a host in lower case",
+        rule(hosts=["api.example"])),
     "a tunnel to anywhere": (
-        rule(methods=["CONNECT"]), "profiles.partner.allow[0]", '"hosts"', rule(methods=["CONNECT"], hosts=["db.example:5432"])),
+        rule(methods=["CONNECT"]), "profiles.partner.allow[0]", '"hosts"',
+        rule(methods=["CONNECT"], hosts=["db.example:5432"])),
     "a star for all upgrades": (
-        rule(upgrades=["*"]), "profiles.partner.allow[0].upgrades[0]", "websocket", rule(upgrades=["websocket"], plain=True)),
-    "plain without upgrades": (rule(plain=True), "profiles.partner.allow[0].plain", "upgrades", rule()),
-    "a token alone for any service": (policy(**OPTIONAL), "token.audiences", "ID tokens", policy(**OPTIONAL, token={"audiences": [AUDIENCE]})),
+        rule(upgrades=["*"]), "profiles.partner.allow[0].upgrades[0]", "websocket",
+        rule(upgrades=["websocket"], plain=True)),
+    "plain without upgrades": (
+        rule(plain=True), "profiles.partner.allow[0].plain", "upgrades", rule()),
+    "a token alone for any service": (
+        policy(**OPTIONAL), "token.audiences", "ID tokens", policy(**OPTIONAL, token={"audiences": [AUDIENCE]})),
     "a star for all audiences": (
         policy(token={"audiences": ["*"]}), "token.audiences[0]", "leave the key out", policy(token={"audiences": [AUDIENCE]})),
     "unverified tokens where they are verified": (
@@ -128,14 +138,16 @@ def test_what_could_mean_two_things_is_refused_and_the_policy_before_it_stays(
     refused, place, said, _ = CASES[name]
     logged = replaced(serving, refused, accepted=False)
     message = next(line for line in logged.splitlines() if "the configuration is refused: " in line)
-    assert message.partition("the configuration is refused: ")[2].startswith(f"{place}: found ") and said in message, message
+    problem = message.partition("the configuration is refused: ")[2]
+    assert problem.startswith(f"{place}: found ") and said in problem, problem
     with Http1(serving.port("main"), ClientTls(acme)) as client:
         verdicts.passed(client.request("GET", "/old"))
         verdicts.refused(client.request("GET", "/a"), "path_denied")
 
 
 def test_what_the_messages_say_to_write_is_taken(start_envoy: StartEnvoy) -> None:
-    start_envoy(*(Listener(f"taken-{index}", taken, vm_id="taken") for index, (_, _, _, taken) in enumerate(CASES.values())))
+    taken = [accepted for _, _, _, accepted in CASES.values()]
+    start_envoy(*(Listener(f"taken-{index}", policy, vm_id="taken") for index, policy in enumerate(taken)))
 
 
 @pytest.mark.parametrize("struct", [False, True], ids=["text", "struct"])
@@ -144,7 +156,9 @@ def test_envoy_does_not_start_with_a_policy_that_could_mean_two_things(start_env
         start_envoy(Listener("main", rule(methods=["CONNECT"]), struct=struct))
 
 
-def test_a_candidate_that_could_mean_two_things_is_reported_and_harms_nothing(start_envoy: StartEnvoy, acme: Credential) -> None:
+def test_a_candidate_that_could_mean_two_things_is_reported_and_harms_nothing(
+    start_envoy: StartEnvoy, acme: Credential
+) -> None:
     envoy = start_envoy(Listener("main", policy({"paths": ["/old"]}, candidate=rule(methods=["*"]))))
     envoy.wait_for_log("allow[0].methods[0]")
     with Http1(envoy.port("main"), ClientTls(acme)) as client:

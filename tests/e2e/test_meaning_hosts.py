@@ -241,7 +241,7 @@ CONNECT = [
 
 
 @pytest.mark.parametrize(("listener", "target", "expected"), CONNECT)
-def test_connect_gets_a_tunnel_to_the_hosts_and_ports_of_its_rule_alone_over_http1(
+def test_connect_leads_to_the_hosts_and_ports_of_its_rule_alone_over_http1(
     envoy: Envoy, acme: Credential, upstream: Upstream, listener: str, target: str, expected: str
 ) -> None:
     mark = upstream.mark()
@@ -250,7 +250,7 @@ def test_connect_gets_a_tunnel_to_the_hosts_and_ports_of_its_rule_alone_over_htt
 
 
 @pytest.mark.parametrize(("listener", "target", "expected"), CONNECT)
-def test_connect_gets_a_tunnel_to_the_hosts_and_ports_of_its_rule_alone_over_a_stream(
+def test_connect_leads_to_the_hosts_and_ports_of_its_rule_alone_over_a_stream(
     envoy: Envoy, acme: Credential, upstream: Upstream, streams: Streams, listener: str, target: str, expected: str
 ) -> None:
     mark = upstream.mark()

@@ -164,7 +164,7 @@ def alone(envoy: Envoy, token: Header) -> set[str]:
 
 
 @pytest.mark.parametrize("who", ["name", "registered"])
-def test_a_client_all_of_whose_identities_are_revoked_is_never_reached_by_token_alone(
+def test_a_client_all_of_whose_names_are_revoked_is_not_reached_by_token_alone(
     revoking: Envoy, revoked: dict[str, Credential], bearer: Bearer, http: Client, who: str
 ) -> None:
     with http(revoking.port("main"), ClientTls()) as caller:
@@ -176,7 +176,7 @@ def test_a_client_all_of_whose_identities_are_revoked_is_never_reached_by_token_
 
 
 @pytest.mark.parametrize("who", ["thumbprint", "serial"])
-def test_a_client_whose_revoked_certificate_was_presented_is_reached_by_no_worker_until_it_has_a_newer_one(
+def test_what_one_worker_saw_revoked_no_worker_serves_until_there_is_a_newer_one(
     revoking: Envoy, issuer: Authority, revoked: dict[str, Credential], bearer: Bearer, who: str
 ) -> None:
     port = revoking.port("main")
