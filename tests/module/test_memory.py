@@ -61,7 +61,7 @@ def _with_escapes(text: str) -> str:
 def _with_more_of_each(text: str) -> str:
     config = json.loads(text)
     for name, client in config["clients"].items():
-        client["identities"] += [f"dns:{name}.example.org", f"cn:{name}"]
+        client["identities"] += [f"dns:{name}.example.org", f"email:{name}@x"]
         client["profiles"] += ["second", "third"]
         client["principal"] = f"arn:example:iam::bench:client/{name}"
     config["profiles"] |= {"second": {}, "third": {}}
