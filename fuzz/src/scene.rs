@@ -126,7 +126,8 @@ pub fn setups() -> Vec<Setup> {
     };
     let keys: Value = serde_json::from_slice(KEYS).unwrap();
     let jwt_authn = || json!({"audiences": ["payments"]});
-    let jwks = || json!({"source": "jwks", "jwks": keys, "issuers": ["https://issuer.example"], "audiences": ["payments"]});
+    let jwks =
+        || json!({"source": "jwks", "jwks": keys, "issuers": ["https://issuer.example"], "audiences": ["payments"]});
     let fetched = || {
         let uri = json!({"cluster": "issuer", "authority": "auth.example", "path": "/jwks.json"});
         json!({"source": "jwks", "jwks_uri": uri, "algorithms": ["RS256", "EdDSA"], "audiences": ["payments"]})
