@@ -92,10 +92,8 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
             // Without a certificate a bound token is refused whatever else it says.
             claims.confirmation.check(None)?;
             let client = sole_client(&claims).and_then(|client_id| policy.identities.named(client_id));
-            if let Ok(client) = &client
-                && let Some(note) = token_alone::obstacle(policy, memory, &client.client_id, proxy)?
-            {
-                return Err(missing().with_note(note));
+            if let Ok(client) = &client {
+                token_alone::is_enough(policy, memory, &client.client_id, proxy, now)?;
             }
             client
         }
@@ -107,7 +105,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     let chosen = profile.as_ref().ok().and_then(|id| policy.profiles.get(*id));
     let mode = chosen.map_or(policy.mode, |profile| profile.mode);
     if let Some(profile) = chosen {
-        found.caller.profile_id = Some(profile.name.clone());
+        found.caller.profile_id = Some(Rc::clone(&profile.name));
         found.enforcement = profile.enforcement;
     }
     if found.certificate.is_none() && mode != Mode::BearerPlusMtlsOptional {

@@ -4,6 +4,7 @@
 //! no host calls. What a candidate counts for its rate limits and remembers is its own.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 
 use crate::authorize::decide;
 use crate::config::Policy;
@@ -52,7 +53,7 @@ pub struct Verdict {
     /// The client that it recognises.
     pub client_id: Option<String>,
     /// The profile that it would have applied.
-    pub profile_id: Option<String>,
+    pub profile_id: Option<Rc<str>>,
 }
 
 /// Decides about one request by the policy in force, and says what the candidate would have done. Where the request waits

@@ -247,7 +247,7 @@ pub struct Caller {
     /// The client.
     pub client: Option<Rc<Recognised>>,
     /// The name of the profile in force.
-    pub profile_id: Option<String>,
+    pub profile_id: Option<Rc<str>>,
     /// The typed name by which the certificate was recognised, such as `spiffe://…` or `cn:…`.
     pub identity: Option<Rc<str>>,
     /// `x5t#S256` of the certificate.

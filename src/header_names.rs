@@ -14,9 +14,11 @@ pub enum Meaning {
     Method,
     /// The path or the method that another proxy was asked for.
     Target,
+    /// The host that another proxy was asked for.
+    Host,
 }
 
-use Meaning::{Client, Finding, Method, Target};
+use Meaning::{Client, Finding, Host, Method, Target};
 
 /// Every known name in order, a family with a `*` at its end. No family holds another entry.
 const KNOWN: &[(&str, Meaning)] = &[
@@ -35,6 +37,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("client-to-edge*", Client), // Akamai
     ("client-verif*", Client),
     ("client-x509*", Client),
+    ("forwarded", Host), // RFC 7239
     ("http-method-override", Method),
     ("l5d-client-id", Client), // Linkerd
     ("method-override", Method),
@@ -76,11 +79,15 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-consumer-*", Client), // Kong
     ("x-credential-*", Client),
     ("x-envoy-original-*", Target),
+    ("x-forwarded-host", Host),
     ("x-forwarded-method", Target), // Traefik
     ("x-forwarded-path", Target),
+    ("x-forwarded-server", Host),
     ("x-forwarded-uri", Target), // Traefik
     ("x-forwarded-url", Target),
+    ("x-host", Host),
     ("x-http-destinationurl", Target),
+    ("x-http-host-override", Host),
     ("x-http-method", Method),          // OData, SharePoint
     ("x-http-method-override", Method), // Rack, Symfony, ASP.NET, Express
     ("x-http-methodoverride", Method),
@@ -95,6 +102,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-methodoverride", Method),
     ("x-ms-client-principal*", Client), // Azure
     ("x-ms-original-url", Target),      // Azure
+    ("x-original-host", Host),
     ("x-original-http-method", Target),
     ("x-original-method", Target), // ingress-nginx
     ("x-original-path", Target),
@@ -107,6 +115,7 @@ const KNOWN: &[(&str, Meaning)] = &[
     ("x-peer-subject*", Client),
     ("x-profile-id", Finding),
     ("x-proxy-url", Target),
+    ("x-real-host", Host),
     ("x-replaced-path", Target), // Traefik
     ("x-request-uri", Target),
     ("x-rewrite-path", Target),
@@ -471,7 +480,6 @@ mod tests {
             "client-ip",
             "x-forwarded-for",
             "x-forwarded-proto",
-            "x-forwarded-host",
             "x-forwarded-port",
             "x-forwarded-prefix",
             "x-forwarded-ssl",
@@ -502,7 +510,6 @@ mod tests {
             "x-arr",
             "x-method",
             "x-http",
-            "x-original-host",
             "x-original-to",
             ":method",
             ":path",

@@ -6,6 +6,7 @@
 //! own, so that none fills those of another; policies without share theirs.
 
 use der::DateTime;
+use std::mem;
 use std::time::Duration;
 
 use crate::bounds;
@@ -36,6 +37,8 @@ pub struct Entry {
     newest_not_after: i64,
     /// Was that one found to be revoked when it was presented last?
     newest_is_revoked: bool,
+    /// The good one beside it that was noted last; zeros: none.
+    other: [u8; 32],
     /// The end of the one that ends first, of those that were seen on `soonest_day` or the day after.
     soonest_not_after: i64,
     /// 0: none may be used.
@@ -91,9 +94,12 @@ impl Entry {
         (self.soonest_day != 0).then(|| days_left(self.soonest_not_after, now))
     }
 
-    /// The certificate that lasts longest, and whether it was found to be revoked when it was presented last.
-    pub fn newest(&self) -> (Thumbprint, bool) {
-        (Thumbprint::from(self.newest), self.newest_is_revoked)
+    /// Those of the client's certificates that were good when they were presented last, as far as is known: the one that lasts longest,
+    /// and the one beside it that was noted last.
+    pub fn good(&self) -> impl Iterator<Item = Thumbprint> {
+        let newest = Some(self.newest).filter(|_| !self.newest_is_revoked);
+        let other = Some(self.other).filter(|other| *other != [0; 32]);
+        newest.into_iter().chain(other).map(Thumbprint::from)
     }
 
     fn new(client_id: &str) -> Self {
@@ -102,6 +108,7 @@ impl Entry {
             newest: [0; 32],
             newest_not_after: i64::MIN,
             newest_is_revoked: false,
+            other: [0; 32],
             soonest_not_after: i64::MAX,
             soonest_day: 0,
             warned_day: 0,
@@ -110,10 +117,24 @@ impl Entry {
 
     /// Takes note of a certificate that is revoked, of which nothing is to be told.
     fn revoke(&mut self, thumbprint: Thumbprint, validity: Validity) {
+        if self.other == *thumbprint.hash() {
+            self.other = [0; 32];
+        }
         if validity.not_after > self.newest_not_after {
-            (self.newest, self.newest_not_after) = (*thumbprint.hash(), validity.not_after);
+            self.replace_newest(thumbprint, validity);
         }
         self.newest_is_revoked |= self.newest == *thumbprint.hash();
+    }
+
+    /// Another one lasts longest. Returns the one that did before.
+    fn replace_newest(&mut self, thumbprint: Thumbprint, validity: Validity) -> [u8; 32] {
+        let before = mem::replace(&mut self.newest, *thumbprint.hash());
+        if !self.newest_is_revoked {
+            self.other = before;
+        }
+        self.newest_not_after = validity.not_after;
+        self.newest_is_revoked = false;
+        before
     }
 
     /// Takes note of a certificate, and tells what is new about it.
@@ -125,13 +146,14 @@ impl Entry {
         }
         if self.newest == *thumbprint.hash() {
             self.newest_is_revoked = false;
-        }
-        if not_after <= self.newest_not_after {
             return None;
         }
-        let before = std::mem::replace(&mut self.newest, *thumbprint.hash());
-        let is_first = std::mem::replace(&mut self.newest_not_after, not_after) == i64::MIN;
-        self.newest_is_revoked = false;
+        if not_after <= self.newest_not_after {
+            self.other = *thumbprint.hash();
+            return None;
+        }
+        let is_first = self.newest_not_after == i64::MIN;
+        let before = self.replace_newest(thumbprint, validity);
         Some(if is_first { Event::Seen } else { Event::Changed(before.into()) })
     }
 
@@ -149,11 +171,12 @@ impl Entry {
         let numbers = [self.newest_not_after, self.soonest_not_after, self.soonest_day, self.warned_day];
         let numbers = numbers.map(i64::to_le_bytes);
         let is_revoked = [u8::from(self.newest_is_revoked)];
-        [&self.newest, numbers.as_flattened(), &is_revoked, self.client_id.as_bytes()].concat()
+        [&self.newest, &self.other, numbers.as_flattened(), &is_revoked, self.client_id.as_bytes()].concat()
     }
 
     fn read(bytes: &[u8]) -> Option<Self> {
         let (newest, rest) = bytes.split_first_chunk()?;
+        let (other, rest) = rest.split_first_chunk()?;
         let (numbers, rest) = rest.split_at_checked(32)?;
         let (is_revoked, client_id) = rest.split_first()?;
         let mut numbers = numbers.as_chunks().0.iter().map(|number| i64::from_le_bytes(*number));
@@ -161,6 +184,7 @@ impl Entry {
             newest: *newest,
             newest_not_after: numbers.next()?,
             newest_is_revoked: *is_revoked != 0,
+            other: *other,
             soonest_not_after: numbers.next()?,
             soonest_day: numbers.next()?,
             warned_day: numbers.next()?,

@@ -153,7 +153,7 @@ mod tests {
             Recognised { client_id: long(9_000), principal: Some(long(9_000)), profiles: Vec::new(), registered: true };
         let caller = Caller {
             client: Some(std::rc::Rc::new(client)),
-            profile_id: Some(long(9_000)),
+            profile_id: Some(long(9_000).into()),
             thumbprint: Some(Thumbprint::of(b"")),
             binding: Some(Binding::Certificate),
             ..Caller::default()

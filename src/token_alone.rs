@@ -4,40 +4,34 @@
 //! says, a caller must not come by the client without one.
 
 use crate::config::Policy;
+use crate::decision::{Deny, Reason};
 use crate::identity::Client;
 use crate::inventory;
 use crate::memory::Memory;
 use crate::proxy::{HostError, Proxy};
 
-/// Why a token that is bound to nothing does not reach this client, for the operator; `None` where it does.
+/// Is a token that is bound to nothing enough for this client, at this time (seconds since 1970)?
 ///
 /// # Errors
-/// The host does not answer.
-pub fn obstacle(
-    policy: &Policy,
-    memory: &Memory,
-    client_id: &str,
-    proxy: &dyn Proxy,
-) -> Result<Option<&'static str>, HostError> {
+/// 401 `certificate_missing`, or 503 `revocation_unavailable` where the client's certificates may be revoked.
+pub fn is_enough(policy: &Policy, memory: &Memory, client_id: &str, proxy: &dyn Proxy, now: i64) -> Result<(), Deny> {
     let Some(client) = policy.identities.registry.by_id(client_id) else {
-        return Ok(None);
+        return Ok(());
     };
-    if client.issuers().len() > 0 {
-        return Ok(Some("the client has issuers, so that a token alone is not enough for it"));
-    }
-    if client.may_be_mapped() && policy.identities.is_limited_by_mapping(client_id) {
-        return Ok(Some(
-            "a mapping with profile_id or principal can name the client, so that a token alone is not enough for it",
-        ));
-    }
-    let is_revoked = is_revoked(policy, memory, client, proxy)?;
-    Ok(is_revoked.then_some(
-        "every certificate of the client that is known is revoked, so that a token alone is not enough for it",
-    ))
+    let why = if client.issuers().len() > 0 {
+        "has issuers"
+    } else if client.may_be_mapped() && policy.identities.is_limited_by_mapping(client_id) {
+        "can be named by a mapping with profile_id or principal"
+    } else if is_revoked(policy, memory, client, proxy)? {
+        "has no certificate that is known and not revoked"
+    } else {
+        return policy.revocation.check_feeds(&memory.revoked, now);
+    };
+    Err(Deny::new(Reason::CertificateMissing)
+        .with_note(format!("a token alone is not enough for the client that it names, which {why}")))
 }
 
-/// Is every certificate of the client revoked that is known: those that its `identities` name, and the one that lasts longest of
-/// those that this process has seen?
+/// Is every certificate of the client revoked that is known: those that its `identities` name, and those in the inventory?
 fn is_revoked(policy: &Policy, memory: &Memory, client: Client<'_>, proxy: &dyn Proxy) -> Result<bool, HostError> {
     if policy.revocation.is_empty() {
         return Ok(false);
@@ -53,8 +47,7 @@ fn is_revoked(policy: &Policy, memory: &Memory, client: Client<'_>, proxy: &dyn 
         return Ok(false);
     }
     let seen = inventory::find(proxy, &inventory::table(Some(policy)), client.id())?;
-    Ok(match seen.map(|entry| entry.newest()) {
-        None => is_certificate_named,
-        Some((thumbprint, was_revoked)) => was_revoked || is_listed(&format!("sha256:{}", thumbprint.to_hex())),
-    })
+    Ok(seen.map_or(is_certificate_named, |entry| {
+        entry.good().all(|thumbprint| is_listed(&format!("sha256:{}", thumbprint.to_hex())))
+    }))
 }

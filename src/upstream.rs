@@ -37,6 +37,8 @@ pub struct UpstreamHeaders {
     pub strip: Vec<Stripped>,
     /// `override_headers: keep`: may headers tell the upstream of another request than the one that was decided about?
     pub keeps_overrides: bool,
+    /// Was it decided by the host, so that headers must not tell the upstream of another one?
+    pub decides_by_host: bool,
 }
 
 /// An entry of `strip_headers`.
@@ -71,6 +73,7 @@ impl Default for UpstreamHeaders {
             others: Vec::new(),
             strip: Vec::new(),
             keeps_overrides: false,
+            decides_by_host: false,
         }
     }
 }
@@ -95,6 +98,7 @@ impl UpstreamHeaders {
         let is_known = match meaning(name) {
             Some(Meaning::Finding | Meaning::Client) => true,
             Some(Meaning::Target) => !self.keeps_overrides,
+            Some(Meaning::Host) => self.decides_by_host && !self.keeps_overrides,
             // They name the request's own method, or shadow mode lets the request go on as it came.
             Some(Meaning::Method) | None => false,
         };

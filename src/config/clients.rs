@@ -191,7 +191,7 @@ impl Clients {
         trust_domains: &[String],
         thumbprints_alone: bool,
     ) -> Result<Registry, ConfigError> {
-        let one_of_profiles = || one_of("profile", profiles.iter().map(|profile| profile.name.as_str()));
+        let one_of_profiles = || one_of("profile", profiles.iter().map(|profile| &*profile.name));
         if let Some(id) = self.without_profile {
             let problem = format!("found no such key, expected {}; [] if it may do nothing", one_of_profiles());
             return Err(ConfigError { path: format!("clients.{id}.profiles"), problem });

@@ -29,6 +29,7 @@ use crate::bounds;
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Authorities, Identities, NameKind, is_trust_domain};
+use crate::policy::method::CONNECT;
 use crate::policy::overlap::{may_meet, methods_meet};
 use crate::policy::{
     Entry, HostPattern, LetterCase, Methods, Mode, PathEntries, PathPattern, PathRules, PatternSet, Profile, Profiles,
@@ -194,6 +195,7 @@ impl Policy {
         let mut upstream_headers = headers::compile(raw.upstream_headers.0)?;
         upstream_headers.strip = headers::strip(&raw.strip_headers)?;
         upstream_headers.keeps_overrides = raw.override_headers == OverrideHeaders::Keep;
+        upstream_headers.decides_by_host = names_hosts;
         let validation = raw.certificate.0.validation;
         let clock_skew = tolerance("certificate.clock_skew_seconds", raw.certificate.0.clock_skew_seconds)?;
         let forwarding = certificate::forwarding(raw.certificate.0, &identities, &upstream_headers)?;
@@ -284,8 +286,13 @@ fn bypass(
     for (index, Object(raw)) in raw.into_iter().enumerate() {
         let path = format!("bypass[{index}]");
         let granted = pattern(format!("{path}.path"), &raw.path, around.rules)?;
+        let methods = methods(&path, raw.methods, around.methods)?;
+        if let Some(index) = methods.iter().position(|method| method == CONNECT) {
+            let expected = "another method: CONNECT is never bypassed";
+            return Err(ConfigError::new(format!("{path}.methods[{index}]"), CONNECT, expected));
+        }
         let entry = Entry {
-            methods: methods(&path, raw.methods, around.methods)?,
+            methods,
             hosts: hosts(&path, &raw.hosts)?,
             unverified: raw.unverified_authorization.unwrap_or(around.unverified),
         };
@@ -394,10 +401,16 @@ fn required_paths(
 }
 
 fn hosts(path: &str, texts: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
-    let read = |(index, text): (usize, &String)| {
-        HostPattern::parse(text).map_err(|expected| ConfigError::new(format!("{path}.hosts[{index}]"), text, expected))
-    };
-    texts.iter().enumerate().map(read).collect()
+    let mut hosts: Vec<HostPattern> = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let wrong = |expected| ConfigError::new(format!("{path}.hosts[{index}]"), text, expected);
+        let host = HostPattern::parse(text).map_err(wrong)?;
+        if hosts.contains(&host) {
+            return Err(wrong("each host once"));
+        }
+        hosts.push(host);
+    }
+    Ok(hosts)
 }
 
 /// `methods.additional`

@@ -7,6 +7,8 @@ use super::strict::{Distinct, Entries, Object};
 use super::{ConfigError, distinct, hosts, label, methods, one_of, pattern};
 use crate::decision::Enforcement;
 use crate::policy::address::parse_network;
+use crate::policy::method::CONNECT;
+use crate::policy::overlap::may_meet;
 use crate::policy::{
     AllowRule, Entry, LetterCase, Methods, Mode, PathEntries, PathPattern, PathRules, Profile, Profiles, RateLimit,
     UnverifiedAuthorization,
@@ -65,7 +67,7 @@ pub(super) fn compile(
             unverified: unverified(&path, raw.unverified_authorization, mode)?.unwrap_or(around.unverified),
             deny: PathEntries::restricting(around.restrictions),
             rate_limit: raw.rate_limit.map(|Object(raw)| rate_limit(&path, &raw)).transpose()?,
-            name,
+            name: name.into(),
             ..Profile::default()
         };
         distinct(&format!("{path}.allow"), &raw.allow, |Object(rule)| rule.text())?;
@@ -76,7 +78,11 @@ pub(super) fn compile(
             for pattern in &patterns {
                 profile.allow_paths.insert(pattern, index);
             }
-            profile.allow.push(allow_rule(&path, rule, mode, around.methods)?);
+            let rule = allow_rule(&path, rule, mode, around.methods)?;
+            if rule.methods.iter().any(|method| method == CONNECT) {
+                tunnel(&path, &rule, &patterns, rules)?;
+            }
+            profile.allow.push(rule);
         }
         for (index, entry) in raw.deny.into_iter().enumerate() {
             let path = format!("{path}.deny[{index}]");
@@ -91,12 +97,15 @@ pub(super) fn compile(
             restrictions.push(Restriction { path, patterns, methods });
         }
         for (index, text) in raw.source_cidrs.iter().enumerate() {
+            let wrong = |expected: &str| ConfigError::new(format!("{path}.source_cidrs[{index}]"), text, expected);
             if text == ANY {
                 profile.source_networks.extend([IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())]);
                 continue;
             }
-            let network = parse_network(text)
-                .map_err(|expected| ConfigError::new(format!("{path}.source_cidrs[{index}]"), text, expected))?;
+            let network = parse_network(text).map_err(|expected| wrong(&expected))?;
+            if profile.source_networks.contains(&network) {
+                return Err(wrong("each network once"));
+            }
             profile.source_networks.push(network);
         }
         profiles.insert(profile);
@@ -183,11 +192,12 @@ fn allow_rule(path: &str, raw: RawRule, mode: Mode, known: &Methods) -> Result<A
     }
     for (index, protocol) in raw.upgrades.iter().enumerate() {
         let protocol_byte = |byte: u8| byte != b'*' && (TOKEN.contains(byte) || byte == b'/');
-        if protocol.is_empty() || !protocol.bytes().all(protocol_byte) {
+        let is_again = raw.upgrades.iter().take(index).any(|other| other.eq_ignore_ascii_case(protocol));
+        if protocol.is_empty() || !protocol.bytes().all(protocol_byte) || protocol == CONNECT || is_again {
             return Err(ConfigError::new(
                 format!("{path}.upgrades[{index}]"),
                 protocol,
-                "a protocol such as websocket",
+                "a protocol such as websocket, once; CONNECT is one of \"methods\"",
             ));
         }
     }
@@ -197,12 +207,6 @@ fn allow_rule(path: &str, raw: RawRule, mode: Mode, known: &Methods) -> Result<A
     }
     let methods = methods(path, raw.methods, known)?;
     let hosts = hosts(path, &raw.hosts)?;
-    if hosts.is_empty() && methods.iter().any(|method| method == "CONNECT") {
-        return Err(ConfigError {
-            path: path.to_owned(),
-            problem: "found CONNECT without \"hosts\", expected the hosts that a tunnel may lead to, such as [\"db.example:5432\"]".to_owned(),
-        });
-    }
     Ok(AllowRule {
         methods,
         scopes: raw.scopes,
@@ -210,6 +214,19 @@ fn allow_rule(path: &str, raw: RawRule, mode: Mode, known: &Methods) -> Result<A
         plain: raw.plain,
         hosts,
     })
+}
+
+/// A rule that allows CONNECT says where a tunnel may lead, and covers the path that CONNECT counts as.
+fn tunnel(path: &str, rule: &AllowRule, patterns: &[PathPattern], rules: PathRules) -> Result<(), ConfigError> {
+    let root = pattern("", "/", rules)?;
+    let problem = if rule.hosts.is_empty() {
+        "found CONNECT without \"hosts\", expected the hosts that a tunnel may lead to, such as [\"db.example:5432\"]"
+    } else if !patterns.iter().any(|pattern| may_meet(pattern, &root, rules, LetterCase::Exact)) {
+        "found CONNECT with paths that it never has, expected one that covers \"/\", as which CONNECT counts"
+    } else {
+        return Ok(());
+    };
+    Err(ConfigError { path: path.to_owned(), problem: problem.to_owned() })
 }
 
 fn rate_limit(path: &str, raw: &RawRateLimit) -> Result<RateLimit, ConfigError> {

@@ -123,7 +123,7 @@ impl Identities {
         })
     }
 
-    /// Can a mapping name this client and give it a profile or a principal that its entry in `clients` does not?
+    /// Could a mapping make this name, and give its client a profile or a principal that its entry in `clients` does not?
     pub fn is_limited_by_mapping(&self, client_id: &str) -> bool {
         let limits = |mapping: &Mapping| mapping.profile_id.is_some() || mapping.principal.is_some();
         self.mappings.iter().any(|mapping| limits(mapping) && mapping.client_id.may_make(client_id))

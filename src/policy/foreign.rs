@@ -30,6 +30,8 @@ fn escapes(segment: &str) -> Option<&'static str> {
         Some("%3A for a colon that begins a segment")
     } else if class.is_some_and(|class| segment.starts_with('[') || class.starts_with('^') || class.contains('-')) {
         Some("%5B and %5D for brackets")
+    } else if segment.starts_with('<') && segment.ends_with('>') {
+        Some("%3C and %3E for angle brackets")
     } else if matches!(segment, ".*" | ".+") {
         Some(".%2A and .%2B for the characters")
     } else {
@@ -42,7 +44,11 @@ fn translated(segment: &str) -> &str {
         None => segment,
         // The end of a path, for Go.
         Some(_) if segment == "{$}" => "",
-        Some(_) if segment.contains("..") || segment.contains('*') || segment == ".+" => "**",
+        Some(_)
+            if segment.contains("..") || segment.contains('*') || segment.starts_with("<path:") || segment == ".+" =>
+        {
+            "**"
+        }
         Some(_) => "*",
     }
 }
@@ -66,6 +72,9 @@ mod tests {
             ("/a/:id", "\"/a/*\""),
             ("/a/:id/b", "\"/a/*/b\""),
             ("/a/[id]", "\"/a/*\""),
+            ("/a/<id>/b", "\"/a/*/b\""),
+            ("/a/<int:id>", "\"/a/*\""),
+            ("/a/<path:rest>", "\"/a/**\""),
             ("/a/[...slug]", "\"/a/**\""),
             ("/a/[a-z]", "\"/a/*\""),
             ("/a/x[^b]+", "\"/a/*\""),

@@ -24,7 +24,7 @@ fn split_port(text: &str) -> Option<(&str, u16)> {
     let (name, port) = text.rsplit_once(':')?;
     let is_whole = !name.contains(':') || name.ends_with(']');
     let port = Some(port).filter(|port| is_whole && port.bytes().all(|digit| digit.is_ascii_digit()))?;
-    Some((name, port.parse().ok()?))
+    Some((name, port.parse().ok().filter(|port| *port > 0)?))
 }
 
 /// An entry of `hosts`. It grants, so that it is compared exactly.
@@ -134,6 +134,7 @@ mod tests {
             "a..b",
             "api.example:",
             "api.example:x",
+            "api.example:0",
             "api.example:65536",
             "https://api.example",
             "api.example/x",

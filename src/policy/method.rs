@@ -33,6 +33,8 @@ pub fn covers(listed: &[String], method: &str) -> bool {
     listed.is_empty() || listed.iter().any(|known| known == method || (method == HEAD && known == GET))
 }
 
+/// The method that asks for a tunnel.
+pub const CONNECT: &str = "CONNECT";
 /// The method that covers [`HEAD`].
 pub const GET: &str = "GET";
 /// The method that `GET` covers.

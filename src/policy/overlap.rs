@@ -1,6 +1,6 @@
 //! Whether two entries of a policy have a request in common.
 
-use super::method::{HEAD, covers};
+use super::method::{CONNECT, HEAD, covers};
 use super::path::{Ambiguous, PathRules};
 use super::pattern::{PathPattern, Segment};
 use super::restriction::{LetterCase, read_pattern};
@@ -49,7 +49,7 @@ fn meet(one: &[Segment], other: &[Segment]) -> bool {
 
 /// Is there a method, other than CONNECT, that both lists cover?
 pub fn methods_meet(one: &[String], other: &[String]) -> bool {
-    let named = one.iter().chain(other).map(String::as_str).filter(|method| *method != "CONNECT");
+    let named = one.iter().chain(other).map(String::as_str).filter(|method| *method != CONNECT);
     let neither_is_limited = one.is_empty() && other.is_empty();
     neither_is_limited || named.chain([HEAD]).any(|method| covers(one, method) && covers(other, method))
 }

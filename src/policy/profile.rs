@@ -1,12 +1,13 @@
 //! Profiles: what a client may do.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
 use ipnet::IpNet;
 
 use super::entries::{PathEntries, Target, is_one_of};
 use super::host::HostPattern;
-use super::method::{self, covers};
+use super::method::{self, CONNECT, covers};
 use super::mode::Mode;
 use super::pattern::PatternSet;
 use super::rate_limit::RateLimit;
@@ -21,7 +22,7 @@ pub struct ProfileId(usize);
 #[derive(Debug, Default)]
 pub struct Profiles {
     list: Vec<Profile>,
-    by_name: HashMap<String, ProfileId>,
+    by_name: HashMap<Rc<str>, ProfileId>,
     /// The paths of every collection.
     pub collections: PatternSet,
 }
@@ -29,7 +30,7 @@ pub struct Profiles {
 impl Profiles {
     /// Adds a profile.
     pub fn insert(&mut self, profile: Profile) {
-        self.by_name.insert(profile.name.clone(), ProfileId(self.list.len()));
+        self.by_name.insert(Rc::clone(&profile.name), ProfileId(self.list.len()));
         self.list.push(profile);
     }
 
@@ -53,7 +54,7 @@ impl Profiles {
 #[derive(Debug, Clone, Default)]
 pub struct Profile {
     /// Its name.
-    pub name: String,
+    pub name: Rc<str>,
     /// The rules, in the order of the configuration.
     pub allow: Vec<AllowRule>,
     /// Their paths; values are indices into `allow`.
@@ -167,8 +168,6 @@ impl Profile {
         methods
     }
 }
-
-const CONNECT: &str = "CONNECT";
 
 impl AllowRule {
     /// A tunnel must be listed by its method, an upgrade by its protocol; and a rule that lists upgrades is about them alone, unless

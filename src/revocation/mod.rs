@@ -75,6 +75,14 @@ impl Revocation {
                 ));
             }
         }
+        self.check_feeds(in_force, now)
+    }
+
+    /// Is there a list of every feed that the policy asks for, at this time (seconds since 1970)?
+    ///
+    /// # Errors
+    /// 503 `revocation_unavailable`
+    pub fn check_feeds(&self, in_force: &InForce, now: i64) -> Result<(), Deny> {
         match self.feeds.iter().enumerate().find(|(index, feed)| in_force.misses(*index, feed, now)) {
             None => Ok(()),
             Some((index, _)) => Err(Deny::new(Reason::RevocationUnavailable)

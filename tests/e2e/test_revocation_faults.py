@@ -270,9 +270,9 @@ def test_with_on_stale_allow_certificates_are_good_while_no_list_has_come(stale:
     assert stale.verdicts("never_allow") == ["allowed", "allowed"]
 
 
-def test_what_needs_no_certificate_needs_no_list(stale: Stale, bearer: Bearer) -> None:
+def test_a_token_alone_needs_a_list_as_a_certificate_does(stale: Stale, bearer: Bearer) -> None:
     port = stale.envoy.port("optional")
-    assert ask(port, None, headers=[bearer("good")]) == "allowed"
+    assert ask(port, None, headers=[bearer("good")]) == "revocation_unavailable"
     assert ask(port, None, "/health") == ask(port, stale.revoked, "/health") == "allowed"
     assert ask(port, stale.good, headers=[bearer("good")]) == "revocation_unavailable"
     assert ask(port, stale.good, headers=[bearer("good", stale.good)]) == "revocation_unavailable"

@@ -52,7 +52,11 @@ fn a_rotation_is_announced_once_and_the_old_certificate_counts_while_it_is_used(
 fn a_revoked_certificate_is_told_by_nothing_but_itself() {
     let (proxy, table) = (FakeProxy::new(), table(None));
     let (old, new) = (ending_in(20), ending_in(400));
-    let newest = || find(&proxy, &table, "acme").unwrap().map(|entry| entry.newest());
+    let (short, longer) = (ending_in(10), ending_in(500));
+    let good = || {
+        let entry = find(&proxy, &table, "acme").unwrap();
+        entry.map(|entry| entry.good().collect::<Vec<_>>())
+    };
     let revoked = |certificate| {
         let sighting = Sighting { certificate, is_revoked: true, now: NOW };
         match note(&proxy, &table, "acme", sighting).unwrap().unwrap() {
@@ -60,17 +64,23 @@ fn a_revoked_certificate_is_told_by_nothing_but_itself() {
             Noted::Full => panic!("there is room"),
         }
     };
-    assert_eq!(newest(), None);
+    assert_eq!(good(), None);
     assert_eq!(revoked(&old), (vec![], None), "nothing is there to be renewed");
-    assert_eq!(newest(), Some((old.thumbprint, true)));
+    assert_eq!(good(), Some(vec![]));
     assert_eq!(told(&proxy, &new, NOW), (vec![Event::Changed(old.thumbprint)], 400));
-    assert_eq!(newest(), Some((new.thumbprint, false)));
+    assert_eq!(good(), Some(vec![new.thumbprint]));
     assert_eq!(revoked(&old), (vec![], Some(400)), "the new one is good");
-    assert_eq!(newest(), Some((new.thumbprint, false)));
+    assert_eq!(good(), Some(vec![new.thumbprint]));
     assert_eq!(revoked(&new), (vec![], Some(400)));
-    assert_eq!(newest(), Some((new.thumbprint, true)));
+    assert_eq!(good(), Some(vec![]));
+    told(&proxy, &short, NOW);
+    assert_eq!(good(), Some(vec![short.thumbprint]), "a replacement that ends earlier");
+    assert_eq!(revoked(&short), (vec![], Some(10)));
+    assert_eq!(good(), Some(vec![]));
     assert_eq!(told(&proxy, &new, NOW).0, [], "the list has let it go");
-    assert_eq!(newest(), Some((new.thumbprint, false)));
+    assert_eq!(good(), Some(vec![new.thumbprint]));
+    told(&proxy, &longer, NOW);
+    assert_eq!(good(), Some(vec![longer.thumbprint, new.thumbprint]));
     assert_eq!(find(&proxy, &table, "globex").unwrap(), None);
 }
 

@@ -29,7 +29,7 @@ fn outcome(name: &str) -> (Option<Reason>, bool) {
     let policy = json!({
         "mode": "mtls",
         "clients": {"acme": {"identities": ["spiffe://prod.example/ns/pay/sa/acme"], "profiles": ["partner"]}},
-        "profiles": {"partner": {"allow": [{"paths": ["/**"]}]}},
+        "profiles": {"partner": {"allow": [{"paths": ["/**"], "hosts": ["api.example"]}]}},
         "strip_headers": ["X-Caller", "X-Tenant-*"],
     });
     let policy = Policy::from_json(policy.to_string()).unwrap();

@@ -131,6 +131,17 @@ fn cases() -> Vec<(Value, &'static str, &'static str)> {
         (rule(json!({"paths": ["/a"], "plain": true})), "profiles.partner.allow[0].plain", "upgrades"),
         // Tunnels.
         (rule(json!({"paths": ["/**"], "methods": ["CONNECT"]})), "profiles.partner.allow[0]", "\"hosts\""),
+        (
+            rule(json!({"paths": ["/tunnel"], "methods": ["CONNECT"], "hosts": ["db.example"]})),
+            "profiles.partner.allow[0]",
+            "covers \"/\"",
+        ),
+        (restricted(json!({"path": "/x", "methods": ["CONNECT"]})), "bypass[0].methods[0]", "never bypassed"),
+        (rule(json!({"paths": ["/a"], "upgrades": ["CONNECT"]})), "profiles.partner.allow[0].upgrades[0]", "methods"),
+        // The same in another spelling.
+        (rule(json!({"paths": ["/a"], "hosts": ["a:1", "a:01"]})), "profiles.partner.allow[0].hosts[1]", "once"),
+        (rule(json!({"paths": ["/a"], "upgrades": ["a", "A"]})), "profiles.partner.allow[0].upgrades[1]", "once"),
+        (partner(json!({"source_cidrs": ["10.0.0.1", "10.0.0.1/32"]})), "profiles.partner.source_cidrs[1]", "once"),
         // Tokens that are enough by themselves.
         (optional.clone(), "token.audiences", "ID tokens"),
         (

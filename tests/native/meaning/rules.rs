@@ -49,7 +49,7 @@ fn get_covers_head_and_no_spelling_of_a_method_passes_a_rule() {
 fn allow_names_what_would_really_be_allowed() {
     let policy = compiled(&partner(json!({
         "allow": [
-            {"paths": ["/a"], "methods": ["GET", "PUT", "DELETE", "CONNECT"], "hosts": ["api.example"]},
+            {"paths": ["/a", "/"], "methods": ["GET", "PUT", "DELETE", "CONNECT"], "hosts": ["api.example"]},
             {"paths": ["/a"], "methods": ["PATCH"], "hosts": ["other.example"]},
             {"paths": ["/a"], "methods": ["OPTIONS"], "upgrades": ["websocket"]},
             {"paths": ["/b"], "methods": ["DELETE"]},
@@ -178,6 +178,49 @@ fn a_token_that_was_not_verified_does_not_go_on_beside_an_allow() {
     let mixed = with(of_profile, of_entry);
     for (path, expected) in [("/a", Some("Bearer abc")), ("/open", None), ("/legacy", Some("Bearer abc"))] {
         assert_eq!(goes_on(&mixed, path, "Bearer abc").as_deref(), expected, "{path}");
+    }
+}
+
+#[test]
+fn a_token_in_the_query_is_refused_where_tokens_are_verified_and_stays_elsewhere() {
+    let json = |mode: &str| {
+        let profiles = json!({"partner": {"allow": [{"paths": ["/a"]}]}, "other": {"mode": mode}});
+        let more = json!({"profiles": profiles, "bypass": [{"path": "/open"}]});
+        compiled(&with(partner(json!({})), more))
+    };
+    let proxy = FakeProxy::new().presenting(&acme());
+    for (mode, path, expected) in [
+        ("mtls", "/a?access_token=x", ALLOWED),
+        ("mtls", "/open?access_token=x", BYPASSED),
+        ("bearer_plus_mtls_required", "/a?access_token=x", Err(Reason::AuthorizationMalformed)),
+        ("bearer_plus_mtls_required", "/open?access_token=x", BYPASSED),
+    ] {
+        let decision = asked(&json(mode), &proxy, &[(":method", "GET"), (":path", path)]);
+        assert_eq!(verdict(&decision), expected, "{mode} {path}");
+    }
+}
+
+#[test]
+fn where_hosts_decide_no_header_tells_the_upstream_of_another_one() {
+    let named = ["forwarded", "x-forwarded-host", "x-host", "x-original-host", "x-http-host-override", "X_Real_Host"];
+    let rule = |rule: serde_json::Value| partner(json!({"allow": [rule]}));
+    let with_hosts = rule(json!({"paths": ["/payments/1"], "hosts": ["api.example"]}));
+    for (json, stays) in [
+        (rule(json!({"paths": ["/payments/1"]})), true),
+        (with_hosts.clone(), false),
+        (with(with_hosts, json!({"override_headers": "keep"})), true),
+    ] {
+        let policy = compiled(&json);
+        for name in named {
+            let more = [(name, "host=other.example")];
+            let headers = headers("GET", "/payments/1", &more);
+            let request = Request::new(&headers);
+            let proxy = FakeProxy::new().presenting(&acme());
+            let decision = mtls_authz::decide(&policy, &mtls_authz::Memory::default(), &request, &proxy);
+            assert_eq!(verdict(&decision), ALLOWED);
+            let sent = sent(&policy, &request, &decision);
+            assert_eq!(sent.iter().any(|(sent, _)| *sent == name.as_bytes()), stays, "{name} {json}");
+        }
     }
 }
 

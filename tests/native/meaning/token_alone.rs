@@ -141,6 +141,15 @@ fn a_client_whose_certificate_was_seen_and_is_revoked_is_not_reached_until_it_ha
 }
 
 #[test]
+fn a_token_alone_waits_for_the_lists_that_a_certificate_waits_for() {
+    let feed = json!({"type": "json", "cluster": "c", "authority": "a", "path": "/"});
+    let policy =
+        acme(json!({"identities": ["cn:acme"], "profiles": ["open"]}), json!({"revocation": {"feeds": [feed]}}));
+    assert_eq!(ask(&policy, &token_of("acme"), &[]), Err(Reason::RevocationUnavailable));
+    assert_eq!(ask(&policy, &token_of("acme").presenting(&leaf()), &[]), Err(Reason::RevocationUnavailable));
+}
+
+#[test]
 fn a_token_that_is_meant_for_another_service_reaches_nothing() {
     let policy = acme(json!({"identities": ["cn:acme"], "profiles": ["open"]}), json!({}));
     for (claims, expected) in [
