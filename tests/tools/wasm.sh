@@ -199,12 +199,12 @@ clippy=(cargo clippy)
 choose_toolchain
 
 # No path of this machine inside the module. SIMD makes it a thirtieth smaller, and Envoy's V8 has it on every machine that
-# Envoy is built for; inlining less makes it smaller by another fortieth.
+# Envoy is built for; inlining less makes it smaller by another twentieth.
 flags=(
     "--remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo"
     "--remap-path-prefix=$root=/mtls-authz"
     -Ctarget-feature=+simd128
-    -Cllvm-args=-inline-threshold=140
+    -Cllvm-args=-inline-threshold=100
 )
 # shellcheck disable=SC2031  # what build_target sets is for its own subshell
 CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
