@@ -146,7 +146,7 @@ def cases(ports: Ports) -> list[Case]:
         Case("a path of another client", acme("/reports/daily"), Answer(403, "collection_denied")),
         Case("a scope that the token lacks", acme("/payments", "-X", "POST"), Answer(403, "insufficient_scope")),
         Case("a method that the rule does not have", acme(payment, "-X", "DELETE"),
-             Answer(405, "method_not_allowed", headers={"allow": "GET"})),
+             Answer(405, "method_not_allowed", headers={"allow": "GET, HEAD"})),
         Case("four requests, of which three may come at once",
              send("/reports/daily", "-H", "X-Profile-ID: reports", cert="globex-batch", token="globex"),
              Answer(429, "rate_limited", headers={"retry-after": r"\d+"}), times=4),

@@ -89,6 +89,11 @@ class Row:
     """What the reader types to repeat it."""
 
 
+BYPASS = '"bypass": [{"path": "/health", "methods": ["GET"]}]'
+MISLEADING_BYPASS = '"bypass": [{"path": "/payments/*", "methods": ["GET"]}]'
+"""Does it win over the `deny` of the policy, or lose?"""
+
+
 def curl(arguments: Sequence[str]) -> Reply:
     """Sends one request, from the folder with the certificates and tokens, as the reader will."""
     body, head = OUT / "reply-body", OUT / "reply-head"
@@ -162,6 +167,8 @@ def show(stack: Stack) -> bool:
     print(f"    {refusal.body}")
     print("\nIts decision record in the access log, for the operator:\n")
     print(f"    {_record_of(stack, refusal)}")
+    print("\nWhat could mean two things is refused before it counts. The same policy, in which a bypass also covers a denied path:\n")
+    print(f"    {MISLEADING_BYPASS}\n    {stack.refuses(BYPASS, MISLEADING_BYPASS)}")
     print("\nThe counters, as Prometheus reads them:\n")
     for line in stack.metrics():
         print(f"    {line}")

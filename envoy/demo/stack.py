@@ -33,6 +33,8 @@ import mint  # noqa: E402
 from echo import Echo  # noqa: E402
 
 DEADLINE_SECONDS = 60.0
+REFUSED = "mtls_authz: the configuration is refused: "
+"""What the filter writes into Envoy's log before it says why."""
 _CHOSEN: set[int] = set()
 """Ports that are spoken for although nobody may listen there yet."""
 
@@ -111,6 +113,21 @@ class Stack:
         lines = (OUT / "access.log").read_text().splitlines()
         decisions = (json.loads(line).get("decision") for line in lines)
         return [json.loads(decision) for decision in decisions if decision]
+
+    def refuses(self, old: str, new: str) -> str:
+        """What Envoy says about the same configuration with this instead of that. It must not start."""
+        free = {name: free_port() for name in ("mtls", "admin", "metrics", "revoked")}
+        process = self._envoy("refused", replaced(config(replace(self.ports, **free), self._echo), old, new))
+        try:
+            process.wait(DEADLINE_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise DemoFailed(f"Envoy has started with {new}, which the filter should refuse") from None
+        self._processes.remove(process)
+        log = (OUT / "refused.log").read_text(errors="replace")
+        for line in log.splitlines():
+            if REFUSED in line:
+                return line[line.index(REFUSED) :]
+        raise DemoFailed(f"Envoy has not started with {new}, but the filter has not said why; see {OUT / 'refused.log'}")
 
     def _start(self) -> None:
         self._lock = _clear(OUT)
