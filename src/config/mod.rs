@@ -1,6 +1,7 @@
 //! The configuration: JSON in, a [`Policy`] out that cannot be invalid, or one error that says where and what.
 
 mod authorities;
+mod bypass;
 mod certificate;
 mod clients;
 mod error;
@@ -11,6 +12,7 @@ mod mappings;
 mod profiles;
 mod raw;
 mod revocation;
+mod rules;
 mod strict;
 mod token;
 mod words;
@@ -29,22 +31,16 @@ use crate::bounds;
 use crate::certificate::Validation;
 use crate::decision::Enforcement;
 use crate::identity::{Authorities, Identities, NameKind, is_trust_domain};
-use crate::policy::method::CONNECT;
-use crate::policy::overlap::{may_meet, methods_meet};
-use crate::policy::{
-    Entry, HostPattern, LetterCase, Methods, Mode, PathEntries, PathPattern, PathRules, PatternSet, Profile, Profiles,
-    Scope, SourceAddress,
-};
+use crate::policy::{Methods, Mode, PathEntries, PathRules, PatternSet, Profile, Profiles, Scope, SourceAddress};
 use crate::presented::Forwarding;
 use crate::protobuf::Struct;
-use crate::request::TOKEN;
 use crate::revocation::Revocation;
 use crate::token::TokenRules;
 use crate::upstream::UpstreamHeaders;
 use clients::Clients;
-use profiles::{Around, Restriction};
-use raw::{OverrideHeaders, Raw, RawBypass, RawIdentity};
-use strict::{Distinct, Object, Seen};
+use raw::{OverrideHeaders, Raw, RawIdentity};
+use rules::Around;
+use strict::Seen;
 
 /// A whole configuration, checked and compiled.
 #[derive(Debug)]
@@ -163,7 +159,7 @@ impl Policy {
         if let Some(name) = &raw.policy_name {
             label(format_args!("policy_name"), name)?;
         }
-        let methods = Methods { additional: additional_methods(raw.methods.0.additional)? };
+        let methods = Methods { additional: rules::additional_methods(raw.methods.0.additional)? };
         let around = Around {
             mode: raw.mode,
             enforcement: raw.enforcement,
@@ -174,8 +170,8 @@ impl Policy {
         };
         let mut restricted = Vec::new();
         let profiles = profiles::compile(raw.profiles, raw.collections, &around, &mut restricted)?;
-        let required_paths = required_paths(&raw.binding.0.required_paths, path, restrictions, &mut restricted)?;
-        let bypass = bypass(raw.bypass, &around, &restricted)?;
+        let required_paths = bypass::required_paths(&raw.binding.0.required_paths, &around, &mut restricted)?;
+        let bypass = bypass::compile(raw.bypass, &around, &restricted)?;
         let names_hosts = bypass.names_hosts() || profiles.iter().any(Profile::names_hosts);
         let any_mode =
             |wanted: fn(Mode) -> bool| wanted(raw.mode) || profiles.iter().any(|profile| wanted(profile.mode));
@@ -274,49 +270,6 @@ fn identities(
     })
 }
 
-/// `bypass`. An entry has nothing in common with what is restricted elsewhere, unless it says so: which of the two wins would be a
-/// guess.
-fn bypass(
-    raw: Vec<Object<RawBypass>>,
-    around: &Around<'_>,
-    restrictions: &[Restriction],
-) -> Result<PathEntries, ConfigError> {
-    distinct("bypass", &raw, |Object(entry)| &entry.path)?;
-    let mut bypass = PathEntries::default();
-    for (index, Object(raw)) in raw.into_iter().enumerate() {
-        let path = format!("bypass[{index}]");
-        let granted = pattern(format!("{path}.path"), &raw.path, around.rules)?;
-        let methods = methods(&path, raw.methods, around.methods)?;
-        if let Some(index) = methods.iter().position(|method| method == CONNECT) {
-            let expected = "another method: CONNECT is never bypassed";
-            return Err(ConfigError::new(format!("{path}.methods[{index}]"), CONNECT, expected));
-        }
-        let entry = Entry {
-            methods,
-            hosts: hosts(&path, &raw.hosts)?,
-            unverified: raw.unverified_authorization.unwrap_or(around.unverified),
-        };
-        let is_restricted = |restriction: &&Restriction| {
-            methods_meet(&entry.methods, &restriction.methods)
-                && restriction
-                    .patterns
-                    .iter()
-                    .any(|restricted| may_meet(&granted, restricted, around.rules, around.restrictions))
-        };
-        if !raw.even_denied
-            && let Some(restriction) = restrictions.iter().find(is_restricted)
-        {
-            let expected = format!(
-                "paths that {} does not restrict; \"even_denied\": true in this entry lets them through all the same",
-                restriction.path
-            );
-            return Err(ConfigError::new(format!("{path}.path"), raw.path, expected));
-        }
-        bypass.insert(&[granted], entry);
-    }
-    Ok(bypass)
-}
-
 /// Behind a proxy that forwards certificates the direct address is that proxy's.
 fn no_source_networks(profiles: &Profiles) -> Result<(), ConfigError> {
     match profiles.iter().find(|profile| !profile.source_networks.is_empty()) {
@@ -376,80 +329,6 @@ fn not_utf8(problem: &FromUtf8Error) -> ConfigError {
     ConfigError {
         path: location::path_to(problem.as_bytes(), place),
         problem: format!("found bytes that are not UTF-8, expected text (byte {place} of the configuration)"),
-    }
-}
-
-fn pattern(path: impl Into<String>, text: &str, rules: PathRules) -> Result<PathPattern, ConfigError> {
-    PathPattern::parse(text, rules).map_err(|expected| ConfigError::new(path, text, expected))
-}
-
-/// `binding.required_paths`
-fn required_paths(
-    texts: &[String],
-    rules: PathRules,
-    letter_case: LetterCase,
-    restrictions: &mut Vec<Restriction>,
-) -> Result<PatternSet, ConfigError> {
-    let mut set = PatternSet::restricting(letter_case);
-    for (index, text) in texts.iter().enumerate() {
-        let path = format!("binding.required_paths[{index}]");
-        let pattern = pattern(path.as_str(), text, rules)?;
-        set.insert(&pattern, index);
-        restrictions.push(Restriction { path, patterns: vec![pattern], methods: Vec::new() });
-    }
-    Ok(set)
-}
-
-fn hosts(path: &str, texts: &[String]) -> Result<Vec<HostPattern>, ConfigError> {
-    let mut hosts: Vec<HostPattern> = Vec::new();
-    for (index, text) in texts.iter().enumerate() {
-        let wrong = |expected| ConfigError::new(format!("{path}.hosts[{index}]"), text, expected);
-        let host = HostPattern::parse(text).map_err(wrong)?;
-        if hosts.contains(&host) {
-            return Err(wrong("each host once"));
-        }
-        hosts.push(host);
-    }
-    Ok(hosts)
-}
-
-/// `methods.additional`
-fn additional_methods(listed: Vec<String>) -> Result<Vec<String>, ConfigError> {
-    let is_usable = |method: &String| {
-        (1..=bounds::METHOD).contains(&method.len())
-            && method.bytes().all(|byte| TOKEN.contains(byte) && !byte.is_ascii_lowercase() && byte != b'*')
-            && !Methods::default().is_known(method)
-    };
-    match listed.iter().position(|method| !is_usable(method)) {
-        None => Ok(listed),
-        Some(index) => {
-            let expected = "a method in capitals, without *, that IANA has not registered, such as PURGE";
-            Err(ConfigError::new(format!("methods.additional[{index}]"), listed.get(index), expected))
-        }
-    }
-}
-
-/// Methods are case-sensitive (RFC 9110 section 9.1); a list that is there and empty would allow nothing by accident.
-fn methods(path: &str, listed: Option<Distinct>, known: &Methods) -> Result<Vec<String>, ConfigError> {
-    let Some(Distinct(methods)) = listed else {
-        return Ok(Vec::new());
-    };
-    if methods.is_empty() {
-        return Err(ConfigError::new(
-            format!("{path}.methods"),
-            methods,
-            "at least one method; leave the key out for any",
-        ));
-    }
-    match methods.iter().enumerate().find(|(_, method)| !known.is_known(method)) {
-        None => Ok(methods),
-        Some((index, method)) => {
-            let expected = match method.as_str() {
-                "*" => "the names of methods; leave \"methods\" out for every method",
-                _ => "a registered method in capitals such as GET, or one that methods.additional lists",
-            };
-            Err(ConfigError::new(format!("{path}.methods[{index}]"), method, expected))
-        }
     }
 }
 

@@ -3,8 +3,9 @@
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::raw::{RawDeny, RawDenyRule, RawProfile, RawRateLimit, RawRule};
+use super::rules::{Around, Restriction, hosts, methods, pattern};
 use super::strict::{Distinct, Entries, Object};
-use super::{ConfigError, distinct, hosts, label, methods, one_of, pattern};
+use super::{ConfigError, distinct, label, one_of};
 use crate::decision::Enforcement;
 use crate::policy::address::parse_network;
 use crate::policy::method::CONNECT;
@@ -20,24 +21,6 @@ const ANY: &str = "any";
 
 /// The path patterns of each collection, in the order of the configuration.
 type Collections = Vec<(String, Vec<PathPattern>)>;
-
-/// What profiles take from the settings around them.
-pub(super) struct Around<'a> {
-    pub mode: Mode,
-    pub enforcement: Enforcement,
-    pub unverified: UnverifiedAuthorization,
-    pub rules: PathRules,
-    pub restrictions: LetterCase,
-    pub methods: &'a Methods,
-}
-
-/// What some requests are refused for, and where the configuration says so.
-pub(super) struct Restriction {
-    pub path: String,
-    pub patterns: Vec<PathPattern>,
-    /// Empty: every method.
-    pub methods: Vec<String>,
-}
 
 pub(super) fn compile(
     raw: Entries<Object<RawProfile>>,
