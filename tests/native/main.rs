@@ -20,6 +20,7 @@ mod inventory;
 mod isolation;
 mod issuer;
 mod keys;
+mod less_proof;
 mod limits;
 mod mappings;
 mod meaning;
