@@ -20,6 +20,7 @@ fn policy(clients: Value, more: Value) -> Policy {
             "profiles": {
                 "open": {"allow": [{"paths": ["/a"]}]},
                 "strict": {"allow": [{"paths": ["/a"]}], "mode": "bearer_plus_mtls_required"},
+                "closed": {"allow": [{"paths": ["/a"]}], "mode": "mtls"},
             },
         }),
         more,
@@ -49,6 +50,8 @@ fn only_a_profile_of_the_clients_own_that_is_optional_is_reached() {
     for (profiles, named, expected) in [
         (json!(["open"]), None, REACHED),
         (json!(["strict"]), None, NOT_REACHED),
+        (json!(["closed"]), None, NOT_REACHED),
+        (json!(["open", "closed"]), Some("closed"), NOT_REACHED),
         (json!(["open", "strict"]), None, Err(Reason::ProfileRequired)),
         (json!(["open", "strict"]), Some("open"), REACHED),
         (json!(["open", "strict"]), Some("strict"), NOT_REACHED),
