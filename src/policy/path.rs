@@ -181,7 +181,9 @@ fn resolve_dot_segments(path: &str) -> Result<String, PathError> {
         match segment {
             "." | "" => {}
             ".." => {
-                resolved.pop();
+                if resolved.pop().is_some_and(is_not_one_elsewhere) {
+                    return Err(PathError::HiddenDotSegment);
+                }
             }
             _ if hides_dot_segment(segment) => return Err(PathError::HiddenDotSegment),
             _ => resolved.push(segment),
@@ -205,6 +207,11 @@ fn hides_dot_segment(segment: &str) -> bool {
     }
     let separated = segment.replace("%2F", "/").replace("%5C", "/").replace("%3B", "/").replace(';', "/");
     separated != segment && separated.split('/').any(|piece| matches!(piece, "." | ".."))
+}
+
+/// `;x` and `a%2Fb`: one segment here, none or two on servers that cut or split there. A step upwards leads elsewhere there.
+fn is_not_one_elsewhere(segment: &str) -> bool {
+    segment.contains("%2F") || segment.contains("%5C") || segment.starts_with(';') || segment.starts_with("%3B")
 }
 
 #[cfg(test)]
@@ -301,7 +308,20 @@ mod tests {
         let canonical = |raw: &str| CanonicalPath::parse(raw.as_bytes(), KEEP).map(|path| path.to_string());
         assert_eq!(canonical("/a%2fb;v=1/c").as_deref(), Ok("/a%2Fb;v=1/c"));
         assert_eq!(CanonicalPath::parse(b"/a%2fb;v=1/c", KEEP).unwrap().segments().count(), 2);
-        for raw in ["/a/..;/b", "/a%2f..%2fb", "/..%5cb", "/a/.;x", "/a/%2e%2e%3b"] {
+        assert_eq!(canonical("/a;v=1/../c").as_deref(), Ok("/c"));
+        for raw in [
+            "/a/..;/b",
+            "/a%2f..%2fb",
+            "/..%5cb",
+            "/a/.;x",
+            "/a/%2e%2e%3b",
+            // The step upwards leads elsewhere where the segment is none, or two.
+            "/a/%3b/..",
+            "/a/;x/../b",
+            "/a/b%2fc/..",
+            "/a/%2f/..",
+            "/a/b%5cc/../d",
+        ] {
             assert_eq!(canonical(raw), Err(PathError::HiddenDotSegment), "{raw}");
         }
     }
