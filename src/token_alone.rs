@@ -21,7 +21,7 @@ pub fn is_enough(policy: &Policy, memory: &Memory, client_id: &str, proxy: &dyn 
     let why = if client.issuers().len() > 0 {
         "has issuers"
     } else if client.may_be_mapped() && policy.identities.is_limited_by_mapping(client_id) {
-        "can be named by a mapping with profile_id or principal"
+        "can be named by a mapping with issuer, profile_id or principal"
     } else if is_revoked(policy, memory, client, proxy)? {
         "has no certificate that is known and not revoked"
     } else {

@@ -150,7 +150,12 @@ impl Clients {
                 return Err(ConfigError::new(format!("clients.{id}.{key}"), none, expected));
             }
         }
-        if client.mappings {
+        if client.mappings == Some(false) && client.identities.is_empty() {
+            let expected =
+                "no such key: mappings alone can name a client without identities; \"profiles\": [] disables it";
+            return Err(ConfigError::new(format!("clients.{id}.mappings"), false, expected));
+        }
+        if client.mappings == Some(true) {
             self.draft.allow_mappings();
         }
         if !client.profiles.is_given && !client.identities.is_empty() {
@@ -353,9 +358,14 @@ mod tests {
             let identities = list(client.identities.iter().cloned(), escaped);
             let identities = format!(r#","identities":{identities}"#);
             format!(
-                r#"{}:{{"mappings":{},"profiles":{}{}{}}}"#,
+                r#"{}:{{{}"profiles":{}{}{}}}"#,
                 string(&client.id, escaped),
-                client.mappings,
+                // Without identities it would say nothing.
+                match (client.mappings, client.identities.is_empty()) {
+                    (true, _) => r#""mappings":true,"#,
+                    (false, false) => r#""mappings":false,"#,
+                    (false, true) => "",
+                },
                 list(client.profiles.iter().map(|number| format!("p{number}")), escaped),
                 if client.identities.is_empty() { "" } else { &identities },
                 principal.unwrap_or_default(),

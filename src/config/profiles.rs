@@ -81,6 +81,9 @@ pub(super) fn compile(
         }
         for (index, text) in raw.source_cidrs.iter().enumerate() {
             let wrong = |expected: &str| ConfigError::new(format!("{path}.source_cidrs[{index}]"), text, expected);
+            if text == ANY && raw.source_cidrs.len() > 1 {
+                return Err(wrong("networks alone, or any alone: any covers every address"));
+            }
             if text == ANY {
                 profile.source_networks.extend([IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())]);
                 continue;
@@ -202,7 +205,9 @@ fn allow_rule(path: &str, raw: RawRule, mode: Mode, known: &Methods) -> Result<A
 /// A rule that allows CONNECT says where a tunnel may lead, and covers the path that CONNECT counts as.
 fn tunnel(path: &str, rule: &AllowRule, patterns: &[PathPattern], rules: PathRules) -> Result<(), ConfigError> {
     let root = pattern("", "/", rules)?;
-    let problem = if rule.hosts.is_empty() {
+    let problem = if !rule.upgrades.is_empty() {
+        "found CONNECT beside \"upgrades\", expected two rules: a rule with upgrades allows these alone"
+    } else if rule.hosts.is_empty() {
         "found CONNECT without \"hosts\", expected the hosts that a tunnel may lead to, such as [\"db.example:5432\"]"
     } else if !patterns.iter().any(|pattern| may_meet(pattern, &root, rules, LetterCase::Exact)) {
         "found CONNECT with paths that it never has, expected one that covers \"/\", as which CONNECT counts"

@@ -133,7 +133,8 @@ pub(super) struct RawClient<'a> {
     pub profiles: TextList<'a>,
     #[serde(borrow, default, deserialize_with = "given")]
     pub principal: Option<Text<'a>>,
-    pub mappings: bool,
+    #[serde(default, deserialize_with = "given")]
+    pub mappings: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

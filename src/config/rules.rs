@@ -60,11 +60,11 @@ pub(super) fn additional_methods(listed: Vec<String>) -> Result<Vec<String>, Con
             && method.bytes().all(|byte| TOKEN.contains(byte) && !byte.is_ascii_lowercase() && byte != b'*')
             && !Methods::default().is_known(method)
     };
-    match listed.iter().position(|method| !is_usable(method)) {
+    match listed.iter().enumerate().find(|(_, method)| !is_usable(method)) {
         None => Ok(listed),
-        Some(index) => {
+        Some((index, method)) => {
             let expected = "a method in capitals, without *, that IANA has not registered, such as PURGE";
-            Err(ConfigError::new(format!("methods.additional[{index}]"), listed.get(index), expected))
+            Err(ConfigError::new(format!("methods.additional[{index}]"), method, expected))
         }
     }
 }

@@ -187,6 +187,14 @@ impl Mapping {
         }))
     }
 
+    /// Does it say more of a client than its name: which profile or principal, or who must have issued the certificate?
+    pub fn limits(&self) -> bool {
+        let is_of_issuer = |matcher: &Matcher| {
+            matches!(matcher, Matcher::Issuer(_) | Matcher::IssuerAttribute(..) | Matcher::Authority(_))
+        };
+        self.profile_id.is_some() || self.principal.is_some() || self.matchers.iter().any(is_of_issuer)
+    }
+
     /// Is every certificate that meets the later mapping's conditions matched or refused by this one before?
     pub fn shadows(&self, later: &Self) -> bool {
         self.matchers.iter().all(|own| later.matchers.iter().any(|other| own.covers(other)))

@@ -123,10 +123,9 @@ impl Identities {
         })
     }
 
-    /// Could a mapping make this name, and give its client a profile or a principal that its entry in `clients` does not?
+    /// Could a mapping make this name, and limit its client to less than its entry in `clients` says?
     pub fn is_limited_by_mapping(&self, client_id: &str) -> bool {
-        let limits = |mapping: &Mapping| mapping.profile_id.is_some() || mapping.principal.is_some();
-        self.mappings.iter().any(|mapping| limits(mapping) && mapping.client_id.may_make(client_id))
+        self.mappings.iter().any(|mapping| mapping.limits() && mapping.client_id.may_make(client_id))
     }
 
     /// The one registered client to which any identity of the certificate belongs, and that identity.

@@ -1,5 +1,6 @@
 //! A policy means what its careful reader believes: what could mean two things is refused.
 
+mod misread;
 mod refused;
 mod rules;
 mod token_alone;

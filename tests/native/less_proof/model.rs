@@ -132,6 +132,10 @@ pub fn not_by_token_alone(policy: &Value, client: &str, profile: &str, path: &st
             "by token alone although a mapping with a principal can name the client",
         ),
         (
+            mappings(policy, client).iter().any(|mapping| !mapping["match"]["issuer"].is_null()),
+            "by token alone although a mapping with an issuer can name the client",
+        ),
+        (
             !identities.is_empty() && identities.iter().all(is_revoked),
             "by token alone although every known certificate of the client is revoked",
         ),

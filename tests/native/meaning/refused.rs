@@ -136,6 +136,13 @@ fn cases() -> Vec<(Value, &'static str, &'static str)> {
             "profiles.partner.allow[0]",
             "covers \"/\"",
         ),
+        (
+            rule(json!({"paths": ["/**"], "methods": ["CONNECT"], "hosts": ["a"], "upgrades": ["websocket"]})),
+            "profiles.partner.allow[0]",
+            "two rules",
+        ),
+        (partner(json!({"source_cidrs": ["any", "10.0.0.0/8"]})), "profiles.partner.source_cidrs[0]", "alone"),
+        (json!({"clients": {"a": {"profiles": [], "mappings": false}}}), "clients.a.mappings", "disables"),
         (restricted(json!({"path": "/x", "methods": ["CONNECT"]})), "bypass[0].methods[0]", "never bypassed"),
         (rule(json!({"paths": ["/a"], "upgrades": ["CONNECT"]})), "profiles.partner.allow[0].upgrades[0]", "methods"),
         // The same in another spelling.

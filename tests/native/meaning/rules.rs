@@ -174,9 +174,17 @@ fn a_token_that_was_not_verified_does_not_go_on_beside_an_allow() {
         }
     }
     let of_profile = partner(json!({"allow": [{"paths": ["/a"]}], "unverified_authorization": "keep"}));
-    let of_entry = json!({"bypass": [{"path": "/open"}, {"path": "/legacy", "unverified_authorization": "keep"}]});
+    // Of entries that both cover a path, the first counts.
+    let of_entry = json!({"bypass": [
+        {"path": "/open"},
+        {"path": "/legacy", "unverified_authorization": "keep"},
+        {"path": "/later", "methods": ["GET"]},
+        {"path": "/later", "unverified_authorization": "keep"},
+    ]});
     let mixed = with(of_profile, of_entry);
-    for (path, expected) in [("/a", Some("Bearer abc")), ("/open", None), ("/legacy", Some("Bearer abc"))] {
+    for (path, expected) in
+        [("/a", Some("Bearer abc")), ("/open", None), ("/legacy", Some("Bearer abc")), ("/later", None)]
+    {
         assert_eq!(goes_on(&mixed, path, "Bearer abc").as_deref(), expected, "{path}");
     }
 }

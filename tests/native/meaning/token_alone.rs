@@ -76,6 +76,8 @@ fn a_client_that_a_mapping_can_limit_is_not_reached() {
         (json!({"client_id": "{subject.CN}", "profile_id": "open"}), &[][..]),
         (json!({"client_id": "{subject.CN}", "principal": "arn:{subject.CN}"}), &[]),
         (json!({"client_id": "{subject.CN}"}), &["acme", "acme-eu", "globex"]),
+        (json!({"client_id": "{subject.CN}", "match": {"issuer": "CN=Test CA"}}), &[]),
+        (json!({"client_id": "acme", "match": {"issuer": {"CN": "Test CA"}}}), &["acme-eu", "globex"]),
         (json!({"client_id": "acme", "profile_id": "open"}), &["acme-eu", "globex"]),
         (json!({"client_id": "acme-{subject.CN}", "profile_id": "open"}), &["acme", "globex"]),
         (json!({"client_id": "{subject.CN}-eu", "profile_id": "open"}), &["acme", "globex"]),
