@@ -79,21 +79,7 @@ pub(super) fn compile(
             profile.deny.insert(&patterns, Entry { methods: methods.clone(), ..Entry::default() });
             restrictions.push(Restriction { path, patterns, methods });
         }
-        for (index, text) in raw.source_cidrs.iter().enumerate() {
-            let wrong = |expected: &str| ConfigError::new(format!("{path}.source_cidrs[{index}]"), text, expected);
-            if text == ANY && raw.source_cidrs.len() > 1 {
-                return Err(wrong("networks alone, or any alone: any covers every address"));
-            }
-            if text == ANY {
-                profile.source_networks.extend([IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())]);
-                continue;
-            }
-            let network = parse_network(text).map_err(|expected| wrong(&expected))?;
-            if profile.source_networks.contains(&network) {
-                return Err(wrong("each network once"));
-            }
-            profile.source_networks.push(network);
-        }
+        profile.source_networks = networks(&format!("{path}.source_cidrs"), &raw.source_cidrs)?;
         profiles.insert(profile);
     }
     Ok(profiles)
@@ -125,6 +111,25 @@ fn unverified(
         });
     }
     Ok(own)
+}
+
+fn networks(path: &str, texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
+    if texts == [ANY] {
+        return Ok(vec![IpNet::from(Ipv4Net::default()), IpNet::from(Ipv6Net::default())]);
+    }
+    let mut networks = Vec::new();
+    for (index, text) in texts.iter().enumerate() {
+        let wrong = |expected: &str| ConfigError::new(format!("{path}[{index}]"), text, expected);
+        if text == ANY {
+            return Err(wrong("networks alone, or any alone: any covers every address"));
+        }
+        let network = parse_network(text).map_err(|expected| wrong(&expected))?;
+        if networks.contains(&network) {
+            return Err(wrong("each network once"));
+        }
+        networks.push(network);
+    }
+    Ok(networks)
 }
 
 /// The paths of a rule: its own, or those of a collection.

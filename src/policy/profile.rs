@@ -178,7 +178,7 @@ impl AllowRule {
         }
         match asked.upgrade {
             Some(protocol) => contains(&self.upgrades, protocol),
-            None => self.upgrades.is_empty() || self.plain || asked.target.method == CONNECT,
+            None => self.upgrades.is_empty() || self.plain,
         }
     }
 }
