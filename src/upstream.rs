@@ -11,6 +11,8 @@ use crate::header_names::{Meaning, begins_with, is_spelled, meaning};
 use crate::plain::is_plain;
 use crate::request::{CLIENT_ID, FORWARDED_CLIENT_CERT, Header, PROFILE_ID, Request};
 
+/// Without it Envoy's router answers 404.
+pub const SCHEME: &str = "x-forwarded-proto";
 /// The header of RFC 9440.
 pub const CLIENT_CERT: &str = "client-cert";
 
@@ -105,9 +107,9 @@ impl UpstreamHeaders {
         is_known || self.others.iter().any(|known| is_spelled(name, known)) || self.strips(name)
     }
 
-    /// Does `strip_headers` name this header?
+    /// Does `strip_headers` name this header? Its families leave the one in which Envoy's router finds the scheme.
     fn strips(&self, name: &[u8]) -> bool {
-        self.strip.iter().any(|stripped| stripped.covers(name))
+        name != SCHEME.as_bytes() && self.strip.iter().any(|stripped| stripped.covers(name))
     }
 
     /// What an allowed caller's request carries.

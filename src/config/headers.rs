@@ -4,7 +4,7 @@ use super::ConfigError;
 use super::raw::{RawHeader, RawUpstreamHeaders};
 use crate::header_names::{Meaning, is_spelled, meaning};
 use crate::request::TOKEN;
-use crate::upstream::{CLIENT_CERT, Stripped, UpstreamHeaders};
+use crate::upstream::{CLIENT_CERT, SCHEME, Stripped, UpstreamHeaders};
 
 /// Names with a meaning for the connection or for others; writing or removing them would break the request.
 const RESERVED: &[&str] = &[
@@ -110,7 +110,7 @@ pub(super) fn strip(texts: &[String]) -> Result<Vec<Stripped>, ConfigError> {
             Some(_) => Stripped::Family(name.to_ascii_lowercase()),
             None => Stripped::Name(name.to_ascii_lowercase()),
         };
-        if NEEDED.iter().any(|needed| entry.covers(needed.as_bytes())) {
+        if entry == Stripped::Name(SCHEME.to_owned()) || NEEDED.iter().any(|needed| entry.covers(needed.as_bytes())) {
             return wrong("a header that a request can do without");
         }
         if strip.iter().any(|other| other.covers(name.as_bytes())) {

@@ -354,6 +354,16 @@ fn what_the_policy_strips_reaches_the_upstream_in_no_way_and_no_spelling() {
 
 /// An operator that lists it wants none of it.
 #[test]
+fn a_family_of_stripped_headers_leaves_what_envoys_router_needs() {
+    let policy = policy(json!({"strip_headers": ["x-forwarded-*"]}));
+    let more = [("x-forwarded-proto", "https"), ("x-forwarded-for", "192.0.2.1")];
+    for sent in ways(&policy, &acme(), "GET", &more) {
+        let has = |name: &str| sent.iter().any(|(sent, _)| sent == name);
+        assert_eq!((has("x-forwarded-proto"), has("x-forwarded-for")), (true, false));
+    }
+}
+
+#[test]
 fn even_the_certificate_header_that_envoy_itself_wrote_can_be_stripped() {
     let leaf = acme();
     let own = format!("Hash={}", mtls_authz::Thumbprint::of(&leaf.der).to_hex());
@@ -390,6 +400,7 @@ fn a_header_that_cannot_be_stripped_is_an_error_that_says_which() {
         ("content_length", "can do without"),
         ("c*", "can do without"),
         ("te", "can do without"),
+        ("X-Forwarded-Proto", "can do without"),
         ("sec-*", "can do without"),
         ("X_First", "no entry before covers"),
         ("x-first", "no entry before covers"),

@@ -54,6 +54,13 @@ fn a_profile_in_shadow_refuses_nothing_once_it_is_known() {
 }
 
 #[test]
+fn required_paths_count_in_optional_mode_alone() {
+    let required = json!({"binding": {"required_paths": ["/a"]}});
+    let policy = compiled(&with(partner(json!({"allow": [{"paths": ["/a"]}]})), required));
+    assert!(verdict(&ask(&policy, &FakeProxy::new().presenting(&acme()), &[])).is_ok());
+}
+
+#[test]
 fn a_client_of_two_profiles_chooses_the_one_in_shadow() {
     let policy = compiled(&json!({
         "mode": "mtls",
