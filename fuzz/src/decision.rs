@@ -498,7 +498,7 @@ fn told(setup: &Setup, request: &Request, decision: &Decision) {
         };
         for (name, value) in [
             ("x-client-id", caller.client_id().map(str::to_owned)),
-            ("x-profile-id", caller.profile_id.clone()),
+            ("x-profile-id", caller.profile_id.as_deref().map(str::to_owned)),
             ("x-who", caller.principal().map(str::to_owned)),
             ("x-client-identity", caller.identity.as_deref().map(visible)),
             ("x-client-cert-thumbprint", caller.thumbprint.map(|thumbprint| thumbprint.to_string())),
