@@ -72,7 +72,16 @@ fn canonical(raw: &[u8], rules: PathRules) -> Option<String> {
         let decoded = reference::percent_decode(segment)?;
         match decoded.as_slice() {
             b"" | b"." => {}
-            b".." => _ = resolved.pop(),
+            // Cut or split first, it is none or two, and the step upwards leads elsewhere.
+            b".."
+                if resolved.pop().is_some_and(|left: String| {
+                    let decoded = reference::percent_decode(left.as_bytes()).unwrap_or_default();
+                    decoded.first() == Some(&b';') || decoded.iter().any(|byte| b"/\\".contains(byte))
+                }) =>
+            {
+                return None;
+            }
+            b".." => {}
             _ => resolved.push(canonical_segment(segment, rules)?),
         }
     }
