@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use mtls_authz::{HostError, Property, Proxy, Shared, SignatureCheck, Swap};
+use mtls_authz::{Proxy, SignatureCheck};
 use rsa::signature::hazmat::PrehashSigner;
 use rsa::signature::{RandomizedSigner, SignatureEncoding, Signer};
 use rsa::traits::PublicKeyParts;
@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256, Sha384, Sha512};
 use crate::certificates::Leaf;
 use crate::crl::{extension, name, number, sequence, time, tlv};
 use crate::proxy::FakeProxy;
+use crate::proxy::answered_by_fake;
 
 pub const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1];
 pub const EC_KEY: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
@@ -271,34 +272,12 @@ pub struct P521Host {
 }
 
 impl Proxy for P521Host {
+    answered_by_fake!(property leave_note now monotonic shared swap_shared);
+
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {
         assert_eq!(check.hash, mtls_authz::Hash::Sha512);
         let seen = [check.public_key, check.message, check.signature].map(<[u8]>::to_vec);
         self.asked.borrow_mut().push(seen);
         self.verdict
-    }
-
-    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
-        self.fake.property(property)
-    }
-
-    fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
-        self.fake.leave_note(name, note)
-    }
-
-    fn now(&self) -> Result<u64, HostError> {
-        self.fake.now()
-    }
-
-    fn monotonic(&self) -> Result<u64, HostError> {
-        self.fake.monotonic()
-    }
-
-    fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
-        self.fake.shared(key)
-    }
-
-    fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError> {
-        self.fake.swap_shared(key, value, version)
     }
 }

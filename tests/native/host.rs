@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use mtls_authz::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
+use mtls_authz::{Hash, HostError, Proxy, SignatureCheck};
 use ring::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA384_ASN1, ECDSA_P384_SHA256_ASN1, ECDSA_P384_SHA384_ASN1,
     RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, UnparsedPublicKey,
@@ -12,6 +12,7 @@ use x509_parser::asn1_rs::Tag;
 use x509_parser::prelude::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
+use crate::proxy::answered_by_fake;
 use crate::proxy::{FakeProxy, NOW};
 
 /// [`FakeProxy`] with a clock that goes and with signatures.
@@ -38,13 +39,7 @@ impl Host {
 }
 
 impl Proxy for Host {
-    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
-        self.fake.property(property)
-    }
-
-    fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
-        self.fake.leave_note(name, note)
-    }
+    answered_by_fake!(property leave_note monotonic shared swap_shared);
 
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {
         self.signatures.set(self.signatures.get() + 1);
@@ -53,18 +48,6 @@ impl Proxy for Host {
 
     fn now(&self) -> Result<u64, HostError> {
         Ok(self.now.get() as u64 * 1_000_000_000)
-    }
-
-    fn monotonic(&self) -> Result<u64, HostError> {
-        self.fake.monotonic()
-    }
-
-    fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
-        self.fake.shared(key)
-    }
-
-    fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError> {
-        self.fake.swap_shared(key, value, version)
     }
 }
 

@@ -130,6 +130,54 @@ impl Proxy for FakeProxy {
     }
 }
 
+/// Methods of a `Proxy` that has a `fake`, which answers them.
+macro_rules! answered_by_fake {
+    (@ property) => {
+        fn property(&self, property: mtls_authz::Property<'_>) -> Result<Option<Vec<u8>>, mtls_authz::HostError> {
+            self.fake.property(property)
+        }
+    };
+    (@ leave_note) => {
+        fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), mtls_authz::HostError> {
+            self.fake.leave_note(name, note)
+        }
+    };
+    (@ verify_signature) => {
+        fn verify_signature(&self, check: mtls_authz::SignatureCheck<'_>) -> Option<bool> {
+            self.fake.verify_signature(check)
+        }
+    };
+    (@ now) => {
+        fn now(&self) -> Result<u64, mtls_authz::HostError> {
+            self.fake.now()
+        }
+    };
+    (@ monotonic) => {
+        fn monotonic(&self) -> Result<u64, mtls_authz::HostError> {
+            self.fake.monotonic()
+        }
+    };
+    (@ shared) => {
+        fn shared(&self, key: &str) -> Result<Option<mtls_authz::Shared>, mtls_authz::HostError> {
+            self.fake.shared(key)
+        }
+    };
+    (@ swap_shared) => {
+        fn swap_shared(
+            &self,
+            key: &str,
+            value: &[u8],
+            version: Option<u32>,
+        ) -> Result<mtls_authz::Swap, mtls_authz::HostError> {
+            self.fake.swap_shared(key, value, version)
+        }
+    };
+    ($($method:ident)*) => {
+        $(crate::proxy::answered_by_fake!(@ $method);)*
+    };
+}
+pub(crate) use answered_by_fake;
+
 /// A header list of an HTTP request.
 pub fn headers<'a>(method: &'a str, path: &'a str, more: &'a [(&'a str, &'a str)]) -> Vec<Header<'a>> {
     let pseudo = [(":method", method), (":path", path), (":authority", "api.example")];

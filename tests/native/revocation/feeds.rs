@@ -2,9 +2,10 @@
 
 use std::cell::Cell;
 
-use mtls_authz::{HostError, Proxy, Shared, SignatureCheck, Swap};
+use mtls_authz::{HostError, Proxy, Swap};
 
 use super::*;
+use crate::proxy::answered_by_fake;
 
 /// The feed of a policy, as one worker sees it.
 pub struct Worker {
@@ -309,29 +310,7 @@ struct Contended {
 }
 
 impl Proxy for Contended {
-    fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
-        self.fake.property(property)
-    }
-
-    fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
-        self.fake.leave_note(name, note)
-    }
-
-    fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {
-        self.fake.verify_signature(check)
-    }
-
-    fn now(&self) -> Result<u64, HostError> {
-        self.fake.now()
-    }
-
-    fn monotonic(&self) -> Result<u64, HostError> {
-        self.fake.monotonic()
-    }
-
-    fn shared(&self, key: &str) -> Result<Option<Shared>, HostError> {
-        self.fake.shared(key)
-    }
+    answered_by_fake!(property leave_note verify_signature now monotonic shared);
 
     fn swap_shared(&self, key: &str, value: &[u8], version: Option<u32>) -> Result<Swap, HostError> {
         match self.losses.get().checked_sub(1).filter(|_| key.ends_with(".list")) {
