@@ -7,6 +7,7 @@ use crate::config::Policy;
 use crate::decision::{Allow, Binding, Decision, Deny, ForwardedCert, Reason, Rule};
 use crate::identity::Recognised;
 use crate::memory::Memory;
+use crate::policy::method::CONNECT;
 use crate::policy::{Asked, CanonicalPath, Mode, ProfileId, Target, UnverifiedAuthorization};
 use crate::presented::Asking;
 use crate::proxy::{Proxy, seconds};
@@ -41,7 +42,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     let target = Target { method, path: &path, host: host.as_ref() };
     let upgrade = request.upgrade();
     if upgrade.is_none()
-        && method != "CONNECT"
+        && method != CONNECT
         && let Some((index, entry)) = policy.bypass.entry(target)
     {
         found.removes_token = entry.unverified == UnverifiedAuthorization::Remove;

@@ -26,7 +26,7 @@ pub(super) fn compile(raw: Entries<String>) -> Result<Authorities, ConfigError> 
     Ok(authorities)
 }
 
-/// What a text that pins an issuer must be.
+/// The texts that can pin an issuer, for messages.
 pub(super) fn issuer_expected(authorities: &Authorities) -> String {
     format!("{}; or {DN_EXPECTED}", one_of("certificate authority", authorities.names()))
 }

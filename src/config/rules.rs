@@ -1,4 +1,4 @@
-//! What rules, denials and bypasses are written with: patterns of paths, methods, hosts.
+//! The patterns of paths, the methods and the hosts of rules, denials and bypasses.
 
 use super::ConfigError;
 use super::strict::Distinct;
@@ -7,7 +7,7 @@ use crate::decision::Enforcement;
 use crate::policy::{HostPattern, LetterCase, Methods, Mode, PathPattern, PathRules, UnverifiedAuthorization};
 use crate::request::TOKEN;
 
-/// What profiles and bypasses take from the settings around them.
+/// The top-level settings that profiles and bypasses need.
 pub(super) struct Around<'a> {
     pub mode: Mode,
     pub enforcement: Enforcement,
@@ -17,7 +17,7 @@ pub(super) struct Around<'a> {
     pub methods: &'a Methods,
 }
 
-/// What some requests are refused for, and where the configuration says so.
+/// Paths and methods that the configuration refuses, and its place in the configuration.
 pub(super) struct Restriction {
     pub path: String,
     pub patterns: Vec<PathPattern>,

@@ -98,7 +98,7 @@ impl Matcher {
         }
     }
 
-    /// Where it is in a mapping's `match`.
+    /// Its key in a mapping's `match`.
     fn place(&self) -> String {
         match self {
             Self::UriSan(_) => "uri_san".to_owned(),
@@ -216,18 +216,12 @@ mod tests {
         let of = |kind| names.iter().filter(|(own, _)| *own == kind).map(|(_, name)| name.clone()).collect();
         let rdn = |(kind, value): (&str, Value)| vec![Attribute { kind: kind.to_owned(), value }];
         Certificate {
-            thumbprint: Thumbprint::of(b""),
             subject: DistinguishedName::from_der_order(subject.into_iter().map(rdn).collect()),
-            serial: None,
             issuer: DistinguishedName::parse("CN=Lab CA,O=Lab"),
-            validity: None,
-            key: None,
-            key_usage: None,
-            unsuitable: None,
             uri_sans: of(PatternKind::Uri),
             dns_sans: of(PatternKind::Dns),
             email_sans: of(PatternKind::Email),
-            der: None,
+            ..Certificate::blank()
         }
     }
 
