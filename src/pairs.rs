@@ -2,6 +2,12 @@
 
 use crate::request::Header;
 
+/// Envoy reads no larger map than this (`PROXY_WASM_HOST_PAIRS_MAX_COUNT`, `PROXY_WASM_HOST_PAIRS_MAX_BYTES`). It takes a larger one for an empty
+/// one and reports no error, so that a request would go on without any header.
+pub const MAX_PAIRS: usize = 1024;
+/// The same for the bytes of the whole map.
+pub const MAX_BYTES: usize = 1024 * 1024;
+
 /// Reads a map without copying. `None` where the bytes are not one.
 pub fn decode(bytes: &[u8]) -> Option<Vec<Header<'_>>> {
     if bytes.is_empty() {
@@ -20,9 +26,10 @@ pub fn decode(bytes: &[u8]) -> Option<Vec<Header<'_>>> {
     data.is_empty().then_some(pairs)
 }
 
-/// Writes a map. `None` where it is larger than the ABI can say.
+/// Writes a map. `None` where it is larger than Envoy reads.
 pub fn encode<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Option<Vec<u8>> {
-    let mut bytes = u32::try_from(pairs.clone().count()).ok()?.to_le_bytes().to_vec();
+    let count = Some(pairs.clone().count()).filter(|count| *count <= MAX_PAIRS)?;
+    let mut bytes = u32::try_from(count).ok()?.to_le_bytes().to_vec();
     for (name, value) in pairs.clone() {
         bytes.extend_from_slice(&u32::try_from(name.len()).ok()?.to_le_bytes());
         bytes.extend_from_slice(&u32::try_from(value.len()).ok()?.to_le_bytes());
@@ -33,7 +40,7 @@ pub fn encode<'a>(pairs: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> 
             bytes.push(0);
         }
     }
-    Some(bytes)
+    Some(bytes).filter(|bytes| bytes.len() <= MAX_BYTES)
 }
 
 fn text(bytes: &[u8], size: u32) -> Option<(&[u8], &[u8])> {
@@ -46,6 +53,18 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_map_that_envoy_would_take_for_an_empty_one_is_not_written() {
+        let pairs = |count: usize, value: usize| {
+            let value = vec![b'x'; value];
+            encode(std::iter::repeat_n((&b"n"[..], value.as_slice()), count))
+        };
+        assert!(pairs(MAX_PAIRS, 1).is_some() && pairs(MAX_PAIRS + 1, 1).is_none());
+        // A count, two sizes, a name, and a NUL behind the name and the value.
+        assert_eq!(pairs(1, MAX_BYTES - 15).map(|bytes| bytes.len()), Some(MAX_BYTES));
+        assert_eq!(pairs(1, MAX_BYTES - 14), None);
+    }
 
     proptest! {
         #[test]

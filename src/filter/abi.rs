@@ -98,7 +98,7 @@ extern "C" fn proxy_on_delete(context: u32) {
         Some(worker) => worker.forget(context),
         None => {
             if let Some(worker) = PLUGINS.with_borrow_mut(|plugins| plugins.remove(&context)) {
-                worker.withdraw();
+                worker.end();
             }
         }
     }

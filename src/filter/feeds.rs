@@ -150,7 +150,7 @@ impl Feeds {
         }
         for watch in watches(worker) {
             let since = watch.in_force.current(watch.index).map_or(self.began_at.get(), |current| current.checked_at);
-            self.gauges.set(fetch_age(Source::Feed(watch.index)), now.saturating_sub(since) / SECOND);
+            self.gauges.set(&fetch_age(Source::Feed(watch.index)), now.saturating_sub(since) / SECOND);
         }
     }
 }

@@ -7,6 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::fmt;
 use std::ptr::{null, null_mut};
 use std::thread::LocalKey;
@@ -20,8 +21,8 @@ use crate::proxy::{Hash, HostError, Property, Proxy, SECOND, Shared, SignatureCh
 use crate::record::LogBudget;
 
 const OK: u32 = 0;
-/// Not a status of the host: what was to be sent is larger than the ABI can say.
-const TOO_LARGE: u32 = u32::MAX;
+/// Not a status of the host: what was to be written is a larger map than Envoy reads.
+pub(super) const TOO_LARGE: u32 = u32::MAX;
 const NOT_FOUND: u32 = 1;
 const CAS_MISMATCH: u32 = 8;
 
@@ -406,21 +407,32 @@ pub(super) fn set_filter_state(name: &str, value: &[u8]) -> Result<(), HostError
     check("proxy_set_property", status)
 }
 
-/// Defines a counter.
-pub(super) fn define_counter(name: &str) -> Result<u32, HostError> {
-    define(COUNTER, name)
+/// The host's number for a counter.
+pub(super) fn counter(name: &str) -> Result<u32, HostError> {
+    metric(COUNTER, name)
 }
 
-/// Defines a gauge.
-pub(super) fn define_gauge(name: &str) -> Result<u32, HostError> {
-    define(GAUGE, name)
+/// The host's number for a gauge.
+pub(super) fn gauge(name: &str) -> Result<u32, HostError> {
+    metric(GAUGE, name)
 }
 
-fn define(kind: u32, name: &str) -> Result<u32, HostError> {
+thread_local! {
+    /// The host's numbers for metrics, by name, for as long as the VM lives: Envoy makes a new number each time that a metric is defined, and
+    /// frees none of them.
+    static METRICS: RefCell<HashMap<String, u32>> = RefCell::default();
+}
+
+fn metric(kind: u32, name: &str) -> Result<u32, HostError> {
+    if let Some(id) = METRICS.with_borrow(|metrics| metrics.get(name).copied()) {
+        return Ok(id);
+    }
     let mut id = 0;
     // SAFETY: the name outlives the call; the host writes one number.
     let status = unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) };
-    check("proxy_define_metric", status).map(|()| id)
+    check("proxy_define_metric", status)?;
+    METRICS.with_borrow_mut(|metrics| metrics.insert(name.to_owned(), id));
+    Ok(id)
 }
 
 /// Adds one to a counter.

@@ -40,11 +40,24 @@ pub(super) fn request_headers(context: u32, worker: Option<&Worker>) -> Action {
 
 /// Cleans the trailers of a request that was let through.
 pub(super) fn request_trailers(worker: Option<&Worker>) -> Action {
-    match worker.and_then(|worker| worker.policy.as_ref()).map(clean_trailers) {
-        Some(Ok(())) => Action::Continue,
-        Some(Err(deny)) => refuse(&deny, &Request::default()),
-        None => refuse(&unconfigured(), &Request::default()),
+    let Some((worker, policy)) = worker.and_then(|worker| Some((worker, worker.policy.as_ref()?))) else {
+        return refuse(&unconfigured(), &Request::default());
+    };
+    match clean_trailers(policy) {
+        Ok(()) => Action::Continue,
+        Err(deny) => end(worker, deny),
     }
+}
+
+/// Refuses a request that was let through: the record that said so is replaced.
+fn end(worker: &Worker, deny: Deny) -> Action {
+    let bytes = host::map(host::HEADERS).unwrap_or_default();
+    let headers = pairs::decode(&bytes).unwrap_or_default();
+    let request = Request::new(&headers);
+    let decision = Decision::failed(deny);
+    worker.take_note(&decision, false);
+    record(worker, &request, &decision);
+    decision.refusal().map_or(Action::Pause, |deny| refuse(deny, &request))
 }
 
 /// Decides about a paused request, in whose context this is called: for good, unless it may wait for lists that are on their way.
@@ -89,7 +102,7 @@ fn conclude(worker: &Worker, wait: impl FnOnce(&Deny, Caller) -> bool) -> Action
     if let (Some(policy), None) = (policy, decision.refusal()) {
         match pass(policy, &request, &decision) {
             Ok(stripped) => strips_certificate = stripped,
-            Err(problem) => decision = Decision::failed(problem.into()),
+            Err(problem) => decision = Decision::failed(unwritten(problem)),
         }
     }
     worker.take_note(&decision, strips_certificate);
@@ -104,13 +117,23 @@ fn clean_trailers(policy: &Policy) -> Result<(), Deny> {
     let bytes = host::map(host::TRAILERS)?;
     let trailers = pairs::decode(&bytes).ok_or_else(unknown_map)?;
     if let Some(kept) = upstream::trailers(&policy.upstream_headers, &trailers) {
-        host::set_map(host::TRAILERS, kept.into_iter())?;
+        host::set_map(host::TRAILERS, kept.into_iter()).map_err(unwritten)?;
     }
     Ok(())
 }
 
 fn unconfigured() -> Deny {
     Deny::new(Reason::InternalError).with_note("this worker could not be configured; an earlier line says why")
+}
+
+/// What could not be written to the host. A request can have more header fields than fit where Envoy's `max_headers_count` was raised.
+fn unwritten(problem: HostError) -> Deny {
+    if problem.status == host::TOO_LARGE {
+        Deny::new(Reason::RequestMalformed)
+            .with_detail("The request has more than 1024 header or trailer fields, or more than 1 MiB of them.")
+    } else {
+        problem.into()
+    }
 }
 
 fn unknown_map() -> Deny {

@@ -98,7 +98,7 @@ impl Inventory {
 
     fn show(&self, entry: &Entry, now: i64) {
         if let Some(days) = entry.days_left(now) {
-            self.gauges.set(days_until_expiry(&entry.client_id), days);
+            self.gauges.set(&days_until_expiry(&entry.client_id), days);
         }
     }
 

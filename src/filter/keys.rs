@@ -152,7 +152,7 @@ impl KeyFetcher {
     /// Once a second. Each worker fetches for itself and shows its own age, so that over a minute the oldest can be seen.
     fn show_age(&self, now: u64) {
         if self.shown_at.replace(now / SECOND) != now / SECOND {
-            self.gauges.set(fetch_age(self.source), self.age(now) / SECOND);
+            self.gauges.set(&fetch_age(self.source), self.age(now) / SECOND);
         }
     }
 

@@ -161,8 +161,15 @@ impl Worker {
         self.withdraw();
     }
 
-    /// It hears of no answer any more.
-    pub fn withdraw(&self) {
+    /// Its plugin is gone: it hears of no answer any more, and Envoy would call its timer for as long as the VM lives.
+    pub fn end(&self) {
+        self.withdraw();
+        if let Err(problem) = host::set_tick_period(0) {
+            host::error(format_args!("the timer of a plugin that is gone cannot be stopped: {problem}"));
+        }
+    }
+
+    fn withdraw(&self) {
         self.feeds.withdraw(self);
     }
 
@@ -274,7 +281,7 @@ fn accepted_key(configuration: &[u8]) -> String {
 fn define_counters(all: impl Iterator<Item = Counter>, policy_name: Option<&str>) -> Vec<(Counter, u32)> {
     let mut counters = Vec::new();
     for counter in all {
-        match host::define_counter(&of_policy(&counter.name(), policy_name)) {
+        match host::counter(&of_policy(&counter.name(), policy_name)) {
             Ok(id) => counters.push((counter, id)),
             Err(problem) => host::error(format_args!("no counter {}: {problem}", counter.name())),
         }

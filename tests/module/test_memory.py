@@ -86,3 +86,20 @@ def test_a_large_registry_takes_little_more_memory_than_its_text(written: Callab
     assert vm.configure(), vm.log
     # The text itself is part of it, and whatever was needed only while it was read.
     assert vm.pages * fuel.PAGE_KIB * 1024 <= limit * len(configuration)
+
+
+def test_a_metric_is_defined_once_however_often_the_plugin_is_configured() -> None:
+    vm = scene.load()
+    assert vm.configure(), vm.log
+    defined = [call for call in vm.calls if call.startswith("define_metric ")]
+    assert defined and len(defined) == len(set(defined))
+    scene.forget(vm)
+    assert vm.configure_again()
+    assert not [call for call in vm.calls if call.startswith("define_metric ")]
+
+
+def test_the_timer_of_a_plugin_ends_with_it() -> None:
+    vm = scene.start()
+    assert vm.tick_period > 0
+    vm.end_plugin()
+    assert vm.tick_period == 0
