@@ -4,11 +4,13 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge e2e test-audit test-upstreams differential less-proof mutants bench fuzz clean
+.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge load e2e soak test-audit test-upstreams differential less-proof mutants bench fuzz clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
 # Says natively what the filter makes of certificates and tokens.
 export JUDGE := $(CURDIR)/target/debug/judge
+# Sends requests and says what was answered.
+export LOAD := $(CURDIR)/target/debug/load
 tools := tests/tools
 fixtures := $(patsubst %/Cargo.toml,%,$(wildcard tests/fixtures/*/Cargo.toml))
 bench_modules := $(patsubst %/Cargo.toml,%,$(wildcard benches/wasm/*/Cargo.toml))
@@ -72,10 +74,18 @@ fixtures: # the modules that only tests load: dist/fixtures/NAME.wasm
 judge: # what the comparison with other implementations asks: target/debug/judge
 	@cargo build --quiet $(judge_crate)
 
-e2e: wasm fixtures judge ## the end-to-end suite on the newest Envoy and on an old one; ARGS="-k name" for pytest
+load: # the client of `make soak`: target/debug/load
+	@cargo build --quiet $(bench_crate) --bin load
+
+e2e: wasm fixtures judge load ## the end-to-end suite on the newest Envoy and on an old one; ARGS="-k name" for pytest
 	@$(tools)/system.sh "for the end-to-end suite" python3 curl openssl jq cc
 	@$(find_envoy); $(find_envoy_old); $(find_proxies); $(find_prometheus); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests
+
+soak: wasm load ## requests with known answers while one thing after another is broken; MINUTES=5 SEED=1 ONLY="the list"
+	@$(tools)/system.sh "for the long run" python3 openssl cc
+	@$(find_envoy); python=$$($(tools)/python.sh); cd tests && PYTHONPATH=e2e:. \
+	$$python -m soak --minutes $(or $(MINUTES),5) --seed $(or $(SEED),1) --only "$(ONLY)"
 
 test-audit: wasm ## the audit trail to a Kafka broker that is stopped, a shipper that is killed: docs/audit.md
 	@$(tools)/system.sh "for the test of the audit trail" python3 openssl

@@ -1,6 +1,4 @@
-//! A closed-loop HTTP/1.1 load client over mutual TLS.
-//!
-//! `load PORT TRUST PATH WARM-UP REQUESTS (CERTIFICATE KEY TOKENS)...`
+//! How fast answers come: every one must be a good one.
 //!
 //! Opens one keep-alive connection for each CERTIFICATE, sends WARM-UP requests on each, prints `ready` and waits for a
 //! line. Then it sends REQUESTS on each connection, one at a time, and prints one line of JSON. TOKENS is a file of one
@@ -9,39 +7,26 @@
 //! One thread that never sleeps: it asks its sockets in turn and yields when none has an answer. So the core that it is
 //! pinned to is never idle, and Envoy never pays for waking it up, whether it answers fast or slowly.
 
-use std::error::Error;
-use std::fs::{read, read_to_string};
+use std::fs::read_to_string;
 use std::io::{ErrorKind, Read, Write, stdin};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, RootCertStore};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, RootCertStore};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+use crate::{Outcome, request, size_of_answer, tls, trusted};
 
 /// An answer that takes longer is a failure and not a figure.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-fn main() {
-    if let Err(error) = run() {
-        eprintln!("load: {error}");
-        std::process::exit(1);
-    }
-}
-
-fn run() -> Outcome<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [port, trust, path, warm_up, requests, connections @ ..] = arguments.as_slice() else {
+/// Measures.
+pub fn run(arguments: &[String]) -> Outcome<()> {
+    let [port, trust, path, warm_up, requests, connections @ ..] = arguments else {
         return Err("usage: load PORT TRUST PATH WARM-UP REQUESTS (CERTIFICATE KEY TOKENS)...".into());
     };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&read(trust)?) {
-        roots.add(certificate?)?;
-    }
-    let roots = Arc::new(roots);
+    let roots = trusted(trust)?;
     let mut connections = connections
         .chunks(3)
         .map(|files| match files {
@@ -129,22 +114,19 @@ impl Connection {
         key: &str,
         tokens: &str,
     ) -> Outcome<Self> {
-        let chain = CertificateDer::pem_slice_iter(&read(certificate)?).collect::<Result<Vec<_>, _>>()?;
-        let key = PrivateKeyDer::from_pem_slice(&read(key)?)?;
-        let mut config = ClientConfig::builder().with_root_certificates(roots).with_client_auth_cert(chain, key)?;
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        let mut tls = ClientConnection::new(Arc::new(config), ServerName::try_from("localhost")?)?;
+        let mut session =
+            ClientConnection::new(tls(roots, Some((certificate, key)))?, ServerName::try_from("localhost")?)?;
         let mut socket = TcpStream::connect(("127.0.0.1", port))?;
         socket.set_nodelay(true)?;
-        while tls.is_handshaking() {
-            tls.complete_io(&mut socket)?;
+        while session.is_handshaking() {
+            session.complete_io(&mut socket)?;
         }
         socket.set_nonblocking(true)?;
-        let requests: Vec<_> = read_to_string(tokens)?.lines().map(|token| request(path, token)).collect();
+        let requests: Vec<_> = read_to_string(tokens)?.lines().map(|token| request("GET", path, Some(token))).collect();
         if requests.is_empty() {
             return Err(format!("{tokens} holds no token").into());
         }
-        Ok(Self { socket, tls, requests, next: 0, asked: Instant::now(), answer: Vec::with_capacity(4096) })
+        Ok(Self { socket, tls: session, requests, next: 0, asked: Instant::now(), answer: Vec::with_capacity(4096) })
     }
 
     fn ask(&mut self) -> Outcome<()> {
@@ -181,26 +163,4 @@ impl Connection {
         self.answer.clear();
         Ok(true)
     }
-}
-
-fn request(path: &str, token: &str) -> Vec<u8> {
-    format!(
-        "GET {path} HTTP/1.1\r\nhost: api.example\r\nuser-agent: load\r\naccept: application/json\r\n\
-         authorization: Bearer {token}\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// Head and body, once both are there.
-fn size_of_answer(answer: &[u8]) -> Outcome<Option<usize>> {
-    let Some(end) = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n") else {
-        return Ok(None);
-    };
-    let head = std::str::from_utf8(&answer[..end])?;
-    let length = head.lines().find_map(|line| {
-        let (name, value) = line.split_once(':')?;
-        name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse::<usize>())
-    });
-    let size = end + 4 + length.unwrap_or(Ok(0))?;
-    Ok((answer.len() >= size).then_some(size))
 }
