@@ -9,9 +9,10 @@
     records.py caller CLIENT access.log       a client's certificates: from where, since when, what became of the last request
     records.py certificates envoy.log         whose certificate ends when; Envoy's log, or --metrics, or both
 
-Reads the access log as envoy.yaml writes it, from files (the oldest first) or from standard input. Other lines are counted and
-said at the end. What records hold was chosen by callers: everything but visible ASCII is printed as an escape (\\x1b).
-Needs Python 3.10 and nothing else.
+Reads the access log as envoy.yaml writes it, from files (the oldest first) or from standard input. Without any record of an access
+log it reads the filter's own lines in Envoy's log, which are about refusals alone and whose times it takes for UTC. Other lines are
+counted and said at the end; without any record the exit status is 1. What records hold was chosen by callers: everything but visible
+ASCII is printed as an escape (\\x1b). Needs Python 3.10 and nothing else.
 """
 
 from __future__ import annotations
@@ -33,11 +34,68 @@ Row = dict[str, Any]
 
 TEXTS = ("reason", "enforcement", "policy_id", "client_id", "profile_id", "principal", "thumbprint", "binding", "rule",
          "method", "path", "request_id")
+NEWER_TEXTS = ("note", "identity", "token_thumbprint")
+"""Records of older versions have no such members."""
 BINDINGS = {"bound": "token bound to the certificate", "bearer": "token bound to nothing", "certificate": "certificate alone"}
-# How Envoy and, with tabs, Istio begin a line of a Wasm filter in their log.
-FILTER_LINE = re.compile(r"\[[^\]]*\]\[\d+\]\[\w+\]\[wasm\] |\S+\t\w+\tenvoy wasm ")
+# How Envoy and, with tabs, Istio begin a line of a Wasm filter in their log: the time, then the names of the plugin, then ours if
+# none of these is.
+FILTER_LINE = re.compile(
+    r"(?:\[([^\]]*)\]\[\d+\]\[\w+\]\[wasm\] |(\S+)\t\w+\tenvoy wasm )[^\s{]*\s*wasm log((?: [^\s:{]+)*: (?:mtls_authz: )?)(?={)")
 UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 WIDEST_CELL = 80
+REMEDIES = {
+    "request_malformed": "Correct the client, or the proxy in front of it.",
+    "path_malformed":
+        "Send the path in its plain form. path.encoded_slashes and path.semicolons can keep two of the forms.",
+    "authorization_malformed": "Send one Authorization header with Bearer and one token.",
+    "certificate_malformed":
+        "Read the certificate with openssl x509 -text and reissue it, or correct the header of the proxy in front.",
+    "certificate_oversized":
+        "Forward the certificate without its chain, or raise certificate.forwarded.max_bytes.",
+    "certificate_missing":
+        "Give the client its certificate. Behind a proxy, check certificate.source and certificate.forwarded.",
+    "certificate_untrusted":
+        "Turn TLS session resumption off. If the listener verifies certificates, set certificate.validation: listener.",
+    "certificate_expired": "Renew the certificate and connect anew.",
+    "certificate_not_yet_valid": "Correct the clocks, or set certificate.clock_skew_seconds.",
+    "certificate_unsuitable": "Issue a certificate for TLS clients: with clientAuth, without cA.",
+    "certificate_revoked": "Issue another certificate. After a mistake, take this one off the list.",
+    "identity_invalid":
+        "Issue a certificate with one clear name, or check identity.trust_domains and identity.mappings.",
+    "identity_missing": "Issue a certificate with a SPIFFE ID, a DNS name or a Common Name.",
+    "token_missing": "Send a token. If the client sends one, check jwt_authn and token.metadata.",
+    "token_malformed": "Send the access token as the issuer made it.",
+    "token_algorithm_not_allowed": "Sign with an algorithm of token.algorithms, or add this one.",
+    "token_key_unknown": "Compare the kid with the issuer's key set.",
+    "token_signature_invalid":
+        "Fetch a new token. If that fails, too, compare the issuer's keys with the key set.",
+    "token_claims_invalid": "Correct the claim at the issuer.",
+    "token_expired": "Fetch a new token. If it is new, correct the clocks.",
+    "token_not_yet_valid": "Correct the clocks, or raise token.leeway_seconds.",
+    "token_issuer_mismatch":
+        "Fetch the token from the configured issuer, or add this issuer to token.issuers or token.providers.",
+    "token_audience_mismatch": "Request the token for this service, or add the audience to token.audiences.",
+    "sender_binding_missing": "Let the authorization server bind tokens to certificates (RFC 8705).",
+    "sender_binding_malformed": "Correct cnf.x5t#S256 at the issuer.",
+    "sender_binding_mismatch":
+        "Fetch a new token with the present certificate. If the certificate was not renewed, the token may be stolen.",
+    "identity_not_mapped": "Register the identity under clients, or add a mapping.",
+    "client_header_missing": "Send X-Client-ID and X-Profile-ID.",
+    "client_mismatch": "Leave X-Client-ID out, or send the client's own name.",
+    "client_profile_mismatch": "Add the profile to clients.<id>.profiles, or fetch a token of this client.",
+    "profile_required": "Send X-Profile-ID with one of clients.<id>.profiles.",
+    "source_ip_denied": "Call from a listed network, or add the address to source_cidrs of the profile.",
+    "path_denied": "Add an allow rule to the profile, or take the deny entry away.",
+    "collection_denied": "Add an allow rule with the collection to the profile.",
+    "upgrade_denied": "List the protocol under upgrades, or CONNECT under methods, of an allow rule.",
+    "insufficient_scope": "Request a token with the scopes that the rule needs.",
+    "method_not_allowed": "Use a method of the Allow header, or add this one to the allow rule.",
+    "rate_limited": "Wait as Retry-After says, or raise rate_limit of the profile.",
+    "revocation_unavailable": "Make the feed available again. Earlier log lines say what fails.",
+    "keys_unavailable": "Make the key set available again. Earlier log lines say what fails.",
+    "internal_error": "Read the earlier error lines of Envoy's log.",
+}
+"""What to do about a refusal, by its reason: the words of src/decision.rs, which a test compares."""
 
 
 class Unusable(Exception):
@@ -66,12 +124,21 @@ class Log:
 
     lines: Iterable[str]
     since: datetime | None = None
+    line_count: int = 0
     other_lines: int = 0
+    record_count: int = 0
+    too_old: int = 0
     unrecorded: Counter[str] = field(default_factory=Counter)
     """Requests without a record, by Envoy's word for what became of them."""
+    own_lines: list[str] = field(default_factory=list)
+    """Lines of the filter itself about decisions. Beside an access log they say the same once more."""
 
     def __iter__(self) -> Iterator[Record]:
         for line in self.lines:
+            self.line_count += 1
+            if _own_text(line, '"decision":'):
+                self.own_lines.append(line)
+                continue
             try:
                 entry = _object(line)
                 time, text = moment(_text(entry["time"]) or ""), entry["decision"]
@@ -79,12 +146,38 @@ class Log:
             except (KeyError, TypeError, ValueError, RecursionError):
                 self.other_lines += 1
                 continue
-            if self.since and time < self.since:
-                continue
-            if record is None:
+            if record:
+                yield from self._new_enough(record)
+            elif not self.since or time >= self.since:
                 self.unrecorded[str(entry.get("details"))] += 1
-            else:
-                yield record
+        if not self.record_count + self.too_old:
+            yield from self.own_records()
+
+    def own_records(self) -> Iterator[Record]:
+        """What the lines of the filter itself say."""
+        for line in self.own_lines:
+            try:
+                time, text = _own_text(line, '"decision":') or ("", "")
+                record = Record(moment(time), None, _decision(text))
+            except (KeyError, TypeError, ValueError, RecursionError):
+                self.other_lines += 1
+                continue
+            yield from self._new_enough(record)
+
+    def _new_enough(self, record: Record) -> Iterator[Record]:
+        if self.since and record.time < self.since:
+            self.too_old += 1
+            return
+        self.record_count += 1
+        yield record
+
+    def expect_records(self) -> None:
+        """Without any record there is nothing to report, which must not look like good news."""
+        if self.record_count:
+            return
+        if self.too_old:
+            raise Unusable(f"no record is as new as --since asks for, and {self.too_old} are older")
+        raise Unusable(f"no decision record in {self.line_count} lines: expected the access log as envoy.yaml writes it, or Envoy's log")
 
     def notes(self) -> Iterator[str]:
         """What was read and is no record."""
@@ -199,7 +292,8 @@ def in_words(record: Record) -> str:
         ("when", shown(record.time)), ("from", shown(record.peer)), ("decision", verdict),
         ("policy", said.get("policy_id", "without a policy_id")),
         ("client", said.get("client_id", "not found out")), ("profile", said.get("profile_id", "not found out")),
-        ("principal", said.get("principal")), ("thumbprint", said.get("thumbprint", "no certificate that counts")),
+        ("principal", said.get("principal")), ("identity", said.get("identity")),
+        ("thumbprint", said.get("thumbprint", "no certificate that counts")), ("token's", said.get("token_thumbprint")),
         ("proof", BINDINGS.get(said.get("binding", ""), "none came into it")),
         ("request id", said.get("request_id")),
     ]
@@ -209,7 +303,8 @@ def in_words(record: Record) -> str:
         by = printable(candidate["policy_id"] or "without a policy_id")
         lines.append(("candidate", f"{by} {would.get(str(candidate['outcome']), 'would see it otherwise')}{reason}"))
     if record.outcome != "allowed":
-        lines.append(("what to do", f'{said.get("reason")} in README.md, "When it says no"'))
+        lines.append(("why", said.get("note")))
+        lines.append(("what to do", REMEDIES.get(str(record.decision["reason"]), "a reason of a newer version: see its README.md")))
     return "\n".join(f"{name:<12}{value}" for name, value in lines if value is not None)
 
 
@@ -321,7 +416,7 @@ def _decision(text: str) -> dict[str, Any]:
     record = _object(text)
     if record["decision"] not in ("allow", "deny") or not isinstance(record["status"], int | None):
         raise ValueError
-    texts = {name: _text(record[name]) for name in TEXTS}
+    texts = {name: _text(record[name]) for name in TEXTS} | {name: _text(record.get(name)) for name in NEWER_TEXTS}
     return {"decision": record["decision"], "status": record["status"], **texts, "candidate": _candidate(record.get("candidate"))}
 
 
@@ -337,13 +432,22 @@ def _candidate(member: object) -> dict[str, str | None] | None:
 def _certificate_events(lines: Iterable[str]) -> Iterator[tuple[dict[str, str], datetime]]:
     """What the filter logs of certificates, `mtls_authz: {"event":"certificate_seen",...}`, and when each ends."""
     for line in lines:
-        # The first brace of a line that the filter wrote: what callers can write stands behind one, in a string.
-        before, brace, text = line.partition("{")
-        if FILTER_LINE.match(line) and before.endswith("mtls_authz: ") and text.startswith('"event":"certificate_'):
+        if found := _own_text(line, '"event":"certificate_'):
             with suppress(KeyError, ValueError, RecursionError):
-                members, _ = json.JSONDecoder().raw_decode(brace + text)
-                event = {name: value for name, value in members.items() if isinstance(value, str)}
+                event = {name: value for name, value in _object(found[1]).items() if isinstance(value, str)}
                 yield event | {name: event[name] for name in ("client_id", "thumbprint")}, moment(event["not_after"])
+
+
+def _own_text(line: str, begin: str) -> tuple[str, str] | None:
+    """The time of a line that the filter wrote, and the JSON in it, which begins with this member."""
+    # The first brace of the line: what callers can write stands behind one, in a string.
+    found = FILTER_LINE.match(line)
+    if not found or "mtls_authz" not in found[3] or not line.startswith(begin, found.end() + 1):
+        return None
+    text = line[found.end():]
+    with suppress(ValueError, RecursionError):
+        return found[1] or found[2], text[:json.JSONDecoder().raw_decode(text)[1]]
+    return None
 
 
 def _lines(files: Sequence[str]) -> Iterator[str]:
@@ -365,6 +469,9 @@ def _json(value: object) -> str:
 def _print_refused(chosen: argparse.Namespace, log: Log) -> None:
     shadow = chosen.command == "shadow"
     rows, count, requests = refused(log, "would be refused" if shadow else "refused", chosen.segments)
+    log.expect_records()
+    if not requests:
+        raise Unusable(f"none of {log.record_count} requests was decided in shadow mode")
     if chosen.json:
         print(_json({"requests": requests, "refused": count, "rows": rows}))
         return
@@ -378,6 +485,7 @@ def _print_refused(chosen: argparse.Namespace, log: Log) -> None:
 
 def _print_differences(chosen: argparse.Namespace, log: Log) -> None:
     rows, count, requests = differences(log, chosen.segments)
+    log.expect_records()
     if chosen.json:
         print(_json({"requests": requests, "different": count, "rows": rows}))
         return
@@ -388,6 +496,7 @@ def _print_differences(chosen: argparse.Namespace, log: Log) -> None:
 
 def _print_policies(chosen: argparse.Namespace, log: Log) -> None:
     rows, change = policies(log)
+    log.expect_records()
     if chosen.json:
         print(_json({"rows": rows, "last_change": change}))
         return
@@ -398,7 +507,11 @@ def _print_policies(chosen: argparse.Namespace, log: Log) -> None:
 
 
 def _print_record(chosen: argparse.Namespace, log: Log) -> None:
-    found = [record for record in log if record.decision["request_id"] == chosen.request_id]
+    def is_wanted(record: Record) -> bool:
+        return bool(record.decision["request_id"] == chosen.request_id)
+
+    found = list(filter(is_wanted, log)) or list(filter(is_wanted, log.own_records()))
+    log.expect_records()
     if not found:
         raise Unusable(f"there is no record of request {printable(chosen.request_id)}")
     if chosen.json:
@@ -409,6 +522,9 @@ def _print_record(chosen: argparse.Namespace, log: Log) -> None:
 
 def _print_caller(chosen: argparse.Namespace, log: Log) -> None:
     rows = caller(log, chosen.client)
+    log.expect_records()
+    if not rows:
+        raise Unusable(f"no record is of client {printable(chosen.client)} and its certificate")
     print(_json(rows) if chosen.json else table(rows, chosen.rows))
 
 
@@ -417,6 +533,8 @@ def _print_certificates(chosen: argparse.Namespace, log: Log) -> None:
     # With metrics alone there is nothing to be read from standard input.
     lines = log.lines if chosen.files or not chosen.metrics else []
     rows = certificates(lines, gauges, datetime.now(timezone.utc))
+    if not rows:
+        raise Unusable("neither the log nor the metrics speak of a certificate: expected Envoy's log at level info, or --metrics")
     rows = [row for row in rows if chosen.within is None or row["days_left"] <= chosen.within]
     print(_json(rows) if chosen.json else table(rows, chosen.rows))
 

@@ -90,6 +90,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
                 Mode::Mtls | Mode::BearerPlusMtlsRequired if deny.reason == Reason::TokenMissing => missing(),
                 _ => deny,
             })?;
+            found.caller.token_thumbprint = claims.confirmation.thumbprint();
             // Without a certificate a bound token is refused whatever else it says.
             claims.confirmation.check(None)?;
             let client = sole_client(&claims).and_then(|client_id| policy.identities.named(client_id));
@@ -116,6 +117,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
         Mode::Mtls => None,
         Mode::BearerPlusMtlsRequired | Mode::BearerPlusMtlsOptional => Some(token.claims()?),
     };
+    found.caller.token_thumbprint = claims.as_ref().and_then(|claims| claims.confirmation.thumbprint());
     let bound = claims.as_ref().map(|claims| claims.confirmation.check(found.caller.thumbprint)).transpose()?;
     let binding = match bound {
         None => Binding::Certificate,

@@ -13,13 +13,13 @@ pub const PATH: usize = 2048;
 pub const CERTIFICATE_TEXT: usize = 512;
 /// What else a caller or a server says, in a line: `x-request-id`, a key's `kid`, a status.
 pub const FOREIGN_TEXT: usize = 256;
-/// The note for the operator, beside a record.
+/// The note for the operator, in a record.
 pub const NOTE: usize = 1024;
 /// A record, whatever is in it. A test makes the longest one.
 #[cfg(test)]
-pub const RECORD: usize = 8 * 1024;
+pub const RECORD: usize = 9 * 1024;
 
-/// A line in Envoy's log: a whole record and its note.
+/// A line in Envoy's log: a whole record and a remedy.
 #[cfg(any(test, target_arch = "wasm32"))]
 pub const LINE: usize = 10 * 1024;
 /// Lines that a worker writes about decisions in a second, and about everything else.

@@ -9,9 +9,9 @@ use crate::identity::Recognised;
 use crate::proxy::HostError;
 use crate::revocation::Matched;
 
-/// Declares [`Reason`] with the code, the HTTP status and the public detail of each variant side by side.
+/// Declares [`Reason`] with the code, the HTTP status, the public detail and the operator's remedy of each variant side by side.
 macro_rules! reasons {
-    ($($variant:ident $code:literal $status:literal $detail:literal;)*) => {
+    ($($variant:ident $code:literal $status:literal $detail:literal $remedy:literal;)*) => {
         /// Why a request was refused.
         ///
         /// The code stands in the answer, in the decision record and as the label of the failure counter.
@@ -38,56 +38,102 @@ macro_rules! reasons {
             pub const fn detail(self) -> &'static str {
                 match self { $(Self::$variant => $detail),* }
             }
+
+            /// For the operator: what to do about it. README.md and `envoy/records.py` have the same words; a test compares them.
+            pub const fn remedy(self) -> &'static str {
+                match self { $(Self::$variant => $remedy),* }
+            }
         }
     };
 }
 
 reasons! {
-    RequestMalformed "request_malformed" 400 "The request lacks a method or a path, or repeats a header that must stand once.";
-    PathMalformed "path_malformed" 400 "The path can be read in more than one way.";
-    AuthorizationMalformed "authorization_malformed" 400 "Exactly one bearer token of at most 16 KiB is expected in the Authorization header.";
-    CertificateMalformed "certificate_malformed" 400 "The client certificate cannot be decoded.";
-    CertificateOversized "certificate_oversized" 400 "The forwarded client certificate is too large.";
+    RequestMalformed "request_malformed" 400 "The request lacks a method or a path, or repeats a header that must stand once."
+        "Correct the client, or the proxy in front of it.";
+    PathMalformed "path_malformed" 400 "The path can be read in more than one way."
+        "Send the path in its plain form. path.encoded_slashes and path.semicolons can keep two of the forms.";
+    AuthorizationMalformed "authorization_malformed" 400 "Exactly one bearer token of at most 16 KiB is expected in the Authorization header."
+        "Send one Authorization header with Bearer and one token.";
+    CertificateMalformed "certificate_malformed" 400 "The client certificate cannot be decoded."
+        "Read the certificate with openssl x509 -text and reissue it, or correct the header of the proxy in front.";
+    CertificateOversized "certificate_oversized" 400 "The forwarded client certificate is too large."
+        "Forward the certificate without its chain, or raise certificate.forwarded.max_bytes.";
 
-    CertificateMissing "certificate_missing" 401 "A client certificate is required.";
-    CertificateUntrusted "certificate_untrusted" 401 "The client certificate was not verified on this connection.";
-    CertificateExpired "certificate_expired" 401 "The client certificate has expired.";
-    CertificateNotYetValid "certificate_not_yet_valid" 401 "The client certificate is not valid yet.";
-    CertificateUnsuitable "certificate_unsuitable" 401 "The certificate is not one for TLS client authentication.";
-    CertificateRevoked "certificate_revoked" 401 "The client certificate has been revoked.";
-    IdentityInvalid "identity_invalid" 401 "The names in the client certificate do not identify exactly one client.";
-    IdentityMissing "identity_missing" 401 "The client certificate holds no name that identifies a client.";
+    CertificateMissing "certificate_missing" 401 "A client certificate is required."
+        "Give the client its certificate. Behind a proxy, check certificate.source and certificate.forwarded.";
+    CertificateUntrusted "certificate_untrusted" 401 "The client certificate was not verified on this connection."
+        "Turn TLS session resumption off. If the listener verifies certificates, set certificate.validation: listener.";
+    CertificateExpired "certificate_expired" 401 "The client certificate has expired."
+        "Renew the certificate and connect anew.";
+    CertificateNotYetValid "certificate_not_yet_valid" 401 "The client certificate is not valid yet."
+        "Correct the clocks, or set certificate.clock_skew_seconds.";
+    CertificateUnsuitable "certificate_unsuitable" 401 "The certificate is not one for TLS client authentication."
+        "Issue a certificate for TLS clients: with clientAuth, without cA.";
+    CertificateRevoked "certificate_revoked" 401 "The client certificate has been revoked."
+        "Issue another certificate. After a mistake, take this one off the list.";
+    IdentityInvalid "identity_invalid" 401 "The names in the client certificate do not identify exactly one client."
+        "Issue a certificate with one clear name, or check identity.trust_domains and identity.mappings.";
+    IdentityMissing "identity_missing" 401 "The client certificate holds no name that identifies a client."
+        "Issue a certificate with a SPIFFE ID, a DNS name or a Common Name.";
 
-    TokenMissing "token_missing" 401 "A verified bearer token is required.";
-    TokenMalformed "token_malformed" 401 "The token cannot be decoded.";
-    TokenAlgorithmNotAllowed "token_algorithm_not_allowed" 401 "The token's algorithm is not accepted.";
-    TokenKeyUnknown "token_key_unknown" 401 "The token was signed with an unknown key.";
-    TokenSignatureInvalid "token_signature_invalid" 401 "The token's signature is not valid.";
-    TokenClaimsInvalid "token_claims_invalid" 401 "A claim of the token is missing or has the wrong type.";
-    TokenExpired "token_expired" 401 "The token has expired.";
-    TokenNotYetValid "token_not_yet_valid" 401 "The token is not valid yet.";
-    TokenIssuerMismatch "token_issuer_mismatch" 401 "The token was issued by somebody else.";
-    TokenAudienceMismatch "token_audience_mismatch" 401 "The token is meant for somebody else.";
-    SenderBindingMissing "sender_binding_missing" 401 "The token is not bound to a client certificate (cnf.x5t#S256).";
-    SenderBindingMalformed "sender_binding_malformed" 401 "The token's cnf.x5t#S256 is not the unpadded base64url of a SHA-256.";
-    SenderBindingMismatch "sender_binding_mismatch" 401 "The token is bound to another client certificate.";
+    TokenMissing "token_missing" 401 "A verified bearer token is required."
+        "Send a token. If the client sends one, check jwt_authn and token.metadata.";
+    TokenMalformed "token_malformed" 401 "The token cannot be decoded."
+        "Send the access token as the issuer made it.";
+    TokenAlgorithmNotAllowed "token_algorithm_not_allowed" 401 "The token's algorithm is not accepted."
+        "Sign with an algorithm of token.algorithms, or add this one.";
+    TokenKeyUnknown "token_key_unknown" 401 "The token was signed with an unknown key."
+        "Compare the kid with the issuer's key set.";
+    TokenSignatureInvalid "token_signature_invalid" 401 "The token's signature is not valid."
+        "Fetch a new token. If that fails, too, compare the issuer's keys with the key set.";
+    TokenClaimsInvalid "token_claims_invalid" 401 "A claim of the token is missing or has the wrong type."
+        "Correct the claim at the issuer.";
+    TokenExpired "token_expired" 401 "The token has expired."
+        "Fetch a new token. If it is new, correct the clocks.";
+    TokenNotYetValid "token_not_yet_valid" 401 "The token is not valid yet."
+        "Correct the clocks, or raise token.leeway_seconds.";
+    TokenIssuerMismatch "token_issuer_mismatch" 401 "The token was issued by somebody else."
+        "Fetch the token from the configured issuer, or add this issuer to token.issuers or token.providers.";
+    TokenAudienceMismatch "token_audience_mismatch" 401 "The token is meant for somebody else."
+        "Request the token for this service, or add the audience to token.audiences.";
+    SenderBindingMissing "sender_binding_missing" 401 "The token is not bound to a client certificate (cnf.x5t#S256)."
+        "Let the authorization server bind tokens to certificates (RFC 8705).";
+    SenderBindingMalformed "sender_binding_malformed" 401 "The token's cnf.x5t#S256 is not the unpadded base64url of a SHA-256."
+        "Correct cnf.x5t#S256 at the issuer.";
+    SenderBindingMismatch "sender_binding_mismatch" 401 "The token is bound to another client certificate."
+        "Fetch a new token with the present certificate. If the certificate was not renewed, the token may be stolen.";
 
-    IdentityNotMapped "identity_not_mapped" 403 "The caller's identity belongs to no client of this service.";
-    ClientHeaderMissing "client_header_missing" 403 "X-Client-ID and X-Profile-ID are both required.";
-    ClientMismatch "client_mismatch" 403 "X-Client-ID does not name the authenticated client.";
-    ClientProfileMismatch "client_profile_mismatch" 403 "The client is not bound to this profile, or the token names another client.";
-    ProfileRequired "profile_required" 403 "X-Profile-ID must name one of the client's profiles.";
-    SourceIpDenied "source_ip_denied" 403 "The profile may not be used from this address.";
-    PathDenied "path_denied" 403 "The profile does not allow this path.";
-    CollectionDenied "collection_denied" 403 "The profile does not have the collection that this path belongs to.";
-    UpgradeDenied "upgrade_denied" 403 "The profile does not allow this upgrade.";
-    InsufficientScope "insufficient_scope" 403 "The token lacks a scope that this request needs.";
+    IdentityNotMapped "identity_not_mapped" 403 "The caller's identity belongs to no client of this service."
+        "Register the identity under clients, or add a mapping.";
+    ClientHeaderMissing "client_header_missing" 403 "X-Client-ID and X-Profile-ID are both required."
+        "Send X-Client-ID and X-Profile-ID.";
+    ClientMismatch "client_mismatch" 403 "X-Client-ID does not name the authenticated client."
+        "Leave X-Client-ID out, or send the client's own name.";
+    ClientProfileMismatch "client_profile_mismatch" 403 "The client is not bound to this profile, or the token names another client."
+        "Add the profile to clients.<id>.profiles, or fetch a token of this client.";
+    ProfileRequired "profile_required" 403 "X-Profile-ID must name one of the client's profiles."
+        "Send X-Profile-ID with one of clients.<id>.profiles.";
+    SourceIpDenied "source_ip_denied" 403 "The profile may not be used from this address."
+        "Call from a listed network, or add the address to source_cidrs of the profile.";
+    PathDenied "path_denied" 403 "The profile does not allow this path."
+        "Add an allow rule to the profile, or take the deny entry away.";
+    CollectionDenied "collection_denied" 403 "The profile does not have the collection that this path belongs to."
+        "Add an allow rule with the collection to the profile.";
+    UpgradeDenied "upgrade_denied" 403 "The profile does not allow this upgrade."
+        "List the protocol under upgrades, or CONNECT under methods, of an allow rule.";
+    InsufficientScope "insufficient_scope" 403 "The token lacks a scope that this request needs."
+        "Request a token with the scopes that the rule needs.";
 
-    MethodNotAllowed "method_not_allowed" 405 "The profile does not allow this method here.";
-    RateLimited "rate_limited" 429 "Too many requests.";
-    RevocationUnavailable "revocation_unavailable" 503 "Whether the client certificate has been revoked cannot be told now.";
-    KeysUnavailable "keys_unavailable" 503 "The keys to verify tokens with are not available.";
-    InternalError "internal_error" 500 "The request could not be authorized.";
+    MethodNotAllowed "method_not_allowed" 405 "The profile does not allow this method here."
+        "Use a method of the Allow header, or add this one to the allow rule.";
+    RateLimited "rate_limited" 429 "Too many requests."
+        "Wait as Retry-After says, or raise rate_limit of the profile.";
+    RevocationUnavailable "revocation_unavailable" 503 "Whether the client certificate has been revoked cannot be told now."
+        "Make the feed available again. Earlier log lines say what fails.";
+    KeysUnavailable "keys_unavailable" 503 "The keys to verify tokens with are not available."
+        "Make the key set available again. Earlier log lines say what fails.";
+    InternalError "internal_error" 500 "The request could not be authorized."
+        "Read the earlier error lines of Envoy's log.";
 }
 
 impl Reason {
@@ -131,7 +177,8 @@ pub struct Deny {
     pub reason: Reason,
     /// For the caller, where it can say more than [`Reason::detail`]; never a token, a certificate or another client's name.
     pub detail: Option<Cow<'static, str>>,
-    /// For the operator's log alone: what was found, and what to do about it.
+    /// For the operator's record and log alone: what was found, and what was expected. It is cut and escaped where it is written.
+    /// Never a token, a certificate or a claim about a person.
     pub note: Option<Cow<'static, str>>,
     /// Which list revokes the certificate.
     pub matched: Option<Matched>,
@@ -252,6 +299,8 @@ pub struct Caller {
     pub identity: Option<Rc<str>>,
     /// `x5t#S256` of the certificate.
     pub thumbprint: Option<Thumbprint>,
+    /// `cnf.x5t#S256` of the token: the certificate that it is bound to.
+    pub token_thumbprint: Option<Thumbprint>,
     /// Set once possession was proved.
     pub binding: Option<Binding>,
 }

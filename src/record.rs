@@ -1,12 +1,12 @@
 //! The decision record: one JSON object a request, for Envoy's access log, and the line in Envoy's own log.
 //!
-//! Never a certificate, a token, a claim or a query.
+//! Never a certificate, a token, a claim about a person or a query.
 
 use crate::bounds;
 use crate::candidate::{Outcome, Verdict};
 use crate::certificate::Thumbprint;
 use crate::decision::{Binding, Decision, Reason, Rule};
-use crate::line::{Line, one_line};
+use crate::line::Line;
 use crate::request::Request;
 
 /// The record as one line of JSON. A member that is not known is `null`.
@@ -15,11 +15,12 @@ pub fn json(policy_id: Option<&str>, request: &Request<'_>, decision: &Decision)
     let profile_id = caller.profile_id.as_deref();
     let mut line = Line::new();
     match &decision.verdict {
-        Ok(_) => line.add(r#"{"decision":"allow","status":null,"reason":null"#),
+        Ok(_) => line.add(r#"{"decision":"allow","status":null,"reason":null,"note":null"#),
         Err(deny) => {
             line.add(r#"{"decision":"deny","status":"#);
             line.number(deny.reason.status());
             line.word(r#","reason":"#, Some(deny.reason.code()));
+            line.text(r#","note":"#, deny.note.as_deref().or(deny.detail.as_deref()), bounds::NOTE);
         }
     }
     line.word(r#","enforcement":"#, Some(decision.enforcement.as_str()));
@@ -27,7 +28,9 @@ pub fn json(policy_id: Option<&str>, request: &Request<'_>, decision: &Decision)
     line.text(r#","client_id":"#, caller.client_id(), bounds::NAME_IN_JSON);
     line.text(r#","profile_id":"#, profile_id, bounds::NAME_IN_JSON);
     line.text(r#","principal":"#, caller.principal(), bounds::NAME_IN_JSON);
+    line.text(r#","identity":"#, caller.identity.as_deref(), bounds::CERTIFICATE_TEXT);
     line.bytes(r#","thumbprint":"#, caller.thumbprint.as_ref().map(Thumbprint::as_bytes), bounds::NAME);
+    line.bytes(r#","token_thumbprint":"#, caller.token_thumbprint.as_ref().map(Thumbprint::as_bytes), bounds::NAME);
     line.word(r#","binding":"#, caller.binding.map(Binding::as_str));
     match &decision.verdict {
         Ok(allow) => rule(&mut line, allow.rule, profile_id),
@@ -78,16 +81,12 @@ fn rule(line: &mut Line, rule: Rule, profile_id: Option<&str>) {
     line.add("]\"");
 }
 
-/// The line for the operator: the record, and what to look at.
+/// The line for the operator: the record, and what to do about a refusal.
 pub fn log_line(record: &[u8], decision: &Decision) -> String {
-    let note = decision.verdict.as_ref().err().and_then(|deny| deny.note.as_deref().or(deny.detail.as_deref()));
     let record = String::from_utf8_lossy(record);
-    match note {
-        Some(note) => {
-            let note = one_line(format_args!("{note}"), bounds::NOTE);
-            format!("{record} ({})", String::from_utf8_lossy(&note))
-        }
-        None => record.into_owned(),
+    match &decision.verdict {
+        Ok(_) => record.into_owned(),
+        Err(deny) => format!("{record} Remedy: {}", deny.reason.remedy()),
     }
 }
 
@@ -145,7 +144,7 @@ mod tests {
     /// Every member as long as it can be, of characters that take as much room as they can.
     #[test]
     fn the_longest_record_is_bounded_and_still_json() {
-        use crate::decision::{Allow, Caller};
+        use crate::decision::{Allow, Caller, Deny};
         use crate::identity::Recognised;
 
         let long = |length: usize| "\"".repeat(length);
@@ -154,33 +153,47 @@ mod tests {
         let caller = Caller {
             client: Some(std::rc::Rc::new(client)),
             profile_id: Some(long(9_000).into()),
+            identity: Some(long(9_000).into()),
             thumbprint: Some(Thumbprint::of(b"")),
+            token_thumbprint: Some(Thumbprint::of(b"")),
             binding: Some(Binding::Certificate),
-            ..Caller::default()
         };
-        let allow = Ok(Allow { rule: Rule::Profile(usize::MAX) });
-        let decision = Decision {
-            verdict: allow,
-            caller,
-            path: Some(long(9_000)),
-            ..Decision::failed(crate::decision::Reason::RateLimited.into())
+        let candidate = Verdict {
+            policy_id: Some(long(9_000)),
+            outcome: Outcome::OtherReason,
+            reason: Some(Reason::TokenAlgorithmNotAllowed),
+            client_id: Some(long(9_000)),
+            profile_id: Some(long(9_000).into()),
         };
         let (method, id) = ("M".repeat(50_000), long(128));
         let headers = [(&b":method"[..], method.as_bytes()), (b"x-request-id", id.as_bytes())];
-        let record = json(Some(&long(256)), &Request::new(&headers), &decision);
-        assert!(record.len() <= bounds::RECORD, "{}", record.len());
-        let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
-        assert_eq!(record["policy_id"], long(256), "what may be configured is whole");
-        assert_eq!(record["request_id"], id);
-        assert_eq!(record["method"], format!("{}…", "M".repeat(bounds::METHOD - 3)));
-        assert!(record["path"].as_str().unwrap().ends_with('…'));
+        let allow = Ok(Allow { rule: Rule::Profile(usize::MAX) });
+        for verdict in [allow, Err(Deny::new(Reason::TokenAlgorithmNotAllowed).with_note("\n".repeat(9_000)))] {
+            let is_refused = verdict.is_err();
+            let decision = Decision {
+                verdict,
+                caller: caller.clone(),
+                path: Some(long(9_000)),
+                candidate: Some(Box::new(candidate.clone())),
+                ..Decision::failed(Reason::RateLimited.into())
+            };
+            let record = json(Some(&long(256)), &Request::new(&headers), &decision);
+            assert!(record.len() <= bounds::RECORD, "{}", record.len());
+            let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+            assert_eq!(record["policy_id"], long(256), "what may be configured is whole");
+            assert_eq!(record["request_id"], id);
+            assert_eq!(record["method"], format!("{}…", "M".repeat(bounds::METHOD - 3)));
+            assert!(record["path"].as_str().unwrap().ends_with('…'));
+            assert_eq!(record["note"].as_str().is_some_and(|note| note.ends_with('…')), is_refused);
+        }
     }
 
     #[test]
-    fn a_line_holds_the_longest_record_and_the_longest_note() {
-        let deny = crate::decision::Deny::new(crate::decision::Reason::PathDenied).with_note("\n".repeat(9_000));
-        let line = log_line(&[b'x'; bounds::RECORD], &Decision::failed(deny));
-        assert!(line.ends_with("…)") && !line.contains('\n'));
-        assert!(line.len() + 100 <= bounds::LINE);
+    fn a_line_holds_the_longest_record_and_every_remedy() {
+        for reason in Reason::ALL {
+            let line = log_line(&[b'x'; bounds::RECORD], &Decision::failed((*reason).into()));
+            assert!(line.ends_with(&format!("x Remedy: {}", reason.remedy())));
+            assert!(line.len() + 100 <= bounds::LINE);
+        }
     }
 }

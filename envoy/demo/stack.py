@@ -33,7 +33,7 @@ import mint  # noqa: E402
 from echo import Echo  # noqa: E402
 
 DEADLINE_SECONDS = 60.0
-REFUSED = "mtls_authz: the configuration is refused: "
+REFUSED = "the configuration is refused: "
 """What the filter writes into Envoy's log before it says why."""
 _CHOSEN: set[int] = set()
 """Ports that are spoken for although nobody may listen there yet."""

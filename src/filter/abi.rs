@@ -58,6 +58,7 @@ extern "C" fn proxy_on_vm_start(_: u32, _: usize) -> bool {
 
 #[unsafe(no_mangle)]
 extern "C" fn proxy_on_configure(plugin: u32, _: usize) -> bool {
+    host::speak_of_request(false);
     let Some(configured) = worker::configure() else {
         return false;
     };
@@ -105,9 +106,11 @@ extern "C" fn proxy_on_delete(context: u32) {
 }
 
 fn worker(context: u32) -> Option<Rc<Worker>> {
+    host::speak_of_request(true);
     REQUESTS.with_borrow(|requests| requests.get(&context).cloned())
 }
 
 fn plugin_worker(plugin: u32) -> Option<Rc<Worker>> {
+    host::speak_of_request(false);
     PLUGINS.with_borrow(|plugins| plugins.get(&plugin).cloned())
 }

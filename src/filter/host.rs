@@ -6,7 +6,7 @@
 
 #![allow(unsafe_code)]
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::fmt;
 use std::ptr::{null, null_mut};
@@ -123,11 +123,7 @@ pub(super) struct Host;
 
 impl Proxy for Host {
     fn property(&self, property: Property<'_>) -> Result<Option<Vec<u8>>, HostError> {
-        let path = property.path();
-        let mut value = Returned::new();
-        // SAFETY: the path outlives the call; the host writes an allocation and its size.
-        let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut value.data, &mut value.size) };
-        optional("proxy_get_property", status, value)
+        self::property(property.path())
     }
 
     fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError> {
@@ -185,6 +181,13 @@ impl Proxy for Host {
             status => check("proxy_set_shared_data", status).map(|()| Swap::Done),
         }
     }
+}
+
+fn property(path: &str) -> Result<Option<Vec<u8>>, HostError> {
+    let mut value = Returned::new();
+    // SAFETY: the path outlives the call; the host writes an allocation and its size.
+    let status = unsafe { proxy_get_property(path.as_ptr(), path.len(), &mut value.data, &mut value.size) };
+    optional("proxy_get_property", status, value)
 }
 
 /// The arguments of Envoy's foreign function `verify_signature`.
@@ -257,6 +260,26 @@ thread_local! {
     static DECISIONS: RefCell<LogBudget> = RefCell::default();
     /// And about everything else, so that no flood of requests hides it.
     static OTHERS: RefCell<LogBudget> = RefCell::default();
+    /// Whether Envoy begins the lines of a plugin with our name, and those of its requests; `None` before it was asked.
+    static NAMED_BY_HOST: Cell<Option<(bool, bool)>> = const { Cell::new(None) };
+    /// Whether the host has called us about a request.
+    static IN_REQUEST: Cell<bool> = const { Cell::new(false) };
+}
+
+const NAME: &str = "mtls_authz";
+
+/// Leaves our name out of lines that Envoy begins with it: it writes the plugin's `root_id` and `vm_id`, and about a request its `name`
+/// before these. Where several plugins share a VM, our name is left out if all of them have it.
+pub(super) fn ask_who_names_lines() {
+    let is_ours = |path| matches!(property(path), Ok(Some(name)) if name == NAME.as_bytes());
+    let (name, root, vm) = (is_ours("plugin_name"), is_ours("plugin_root_id"), is_ours("plugin_vm_id"));
+    let (plugins, requests) = NAMED_BY_HOST.get().unwrap_or((true, true));
+    NAMED_BY_HOST.set(Some((plugins && (root || vm), requests && (name || root || vm))));
+}
+
+/// Notes whether the host has called us about a request or about a plugin.
+pub(super) fn speak_of_request(is_request: bool) {
+    IN_REQUEST.set(is_request);
 }
 
 /// A line in Envoy's log about a decision, unless there are too many.
@@ -306,7 +329,11 @@ fn warn_of(dropped: u64, more: &str) {
 }
 
 fn line(message: fmt::Arguments<'_>) -> Vec<u8> {
-    one_line(format_args!("mtls_authz: {message}"), bounds::LINE)
+    let (plugins, requests) = NAMED_BY_HOST.get().unwrap_or_default();
+    match if IN_REQUEST.get() { requests } else { plugins } {
+        true => one_line(message, bounds::LINE),
+        false => one_line(format_args!("{NAME}: {message}"), bounds::LINE),
+    }
 }
 
 fn write(level: Level, line: &[u8]) {
@@ -348,6 +375,7 @@ pub(super) fn set_tick_period(milliseconds: u32) -> Result<(), HostError> {
 pub(super) fn set_effective_context(context: u32) -> Result<(), HostError> {
     // SAFETY: takes a number only.
     check("proxy_set_effective_context", unsafe { proxy_set_effective_context(context) })
+        .inspect(|()| speak_of_request(true))
 }
 
 /// Lets a paused request go on.

@@ -204,6 +204,7 @@ impl Worker {
 /// a worker later, Envoy skips the filter and lets everything through. So a configuration that was accepted once is never
 /// refused again: whatever goes wrong then leaves a worker that refuses every request.
 pub(super) fn configure() -> Option<Worker> {
+    host::ask_who_names_lines();
     let configuration = host::configuration();
     let policy = match configuration.map(|bytes| (accepted_key(&bytes), Policy::read(bytes))) {
         Ok((key, Ok(policy))) => {

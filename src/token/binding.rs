@@ -69,6 +69,14 @@ impl Confirmation {
         }
     }
 
+    /// The certificate that the token is bound to.
+    pub const fn thumbprint(self) -> Option<Thumbprint> {
+        match self {
+            Self::Certificate(thumbprint) => Some(thumbprint),
+            Self::Absent | Self::Other | Self::Malformed(_) => None,
+        }
+    }
+
     /// Checks the token against the certificate of the connection. `Ok(false)` for a token that is bound to nothing.
     pub fn check(self, thumbprint: Option<Thumbprint>) -> Result<bool, Deny> {
         match (self, thumbprint) {

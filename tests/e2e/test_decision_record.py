@@ -35,8 +35,8 @@ POLICY: Config = {
     },
     "bypass": [{"path": "/live"}, {"path": "/health"}],
 }
-MEMBERS = {"decision", "status", "reason", "enforcement", "policy_id", "client_id", "profile_id", "principal",
-           "thumbprint", "binding", "rule", "method", "path", "request_id", "candidate"}
+MEMBERS = {"decision", "status", "reason", "note", "enforcement", "policy_id", "client_id", "profile_id", "principal",
+           "identity", "thumbprint", "token_thumbprint", "binding", "rule", "method", "path", "request_id", "candidate"}
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +73,9 @@ def test_an_allowed_request_is_recorded_with_all_that_is_known(
         headers = [bearer("acme", acme), ("x-request-id", request_id)]
         verdicts.passed(client.request("GET", "/open/./x/%61?secret=query", headers))
     assert decision(envoy, "main", request_id) == {
-        "decision": "allow", "status": None, "reason": None, "enforcement": "enforce", "policy_id": "2026-11-24.1",
-        "client_id": "acme", "profile_id": "partner", "principal": PRINCIPAL, "thumbprint": acme.thumbprint,
+        "decision": "allow", "status": None, "reason": None, "note": None, "enforcement": "enforce", "policy_id": "2026-11-24.1",
+        "client_id": "acme", "profile_id": "partner", "principal": PRINCIPAL, "identity": "cn:acme",
+        "thumbprint": acme.thumbprint, "token_thumbprint": acme.thumbprint,
         "binding": "bound", "rule": "profiles.partner.allow[1]", "method": "GET", "path": "/open/x/a",
         "request_id": request_id, "candidate": None,
     }

@@ -112,13 +112,14 @@ def kind(decision: dict[str, Any]) -> str:
 
 
 GOOD = {
-    "decision": "deny", "status": 403, "reason": "path_denied", "enforcement": "enforce", "policy_id": None, "client_id": "acme",
-    "profile_id": "partner", "principal": None, "thumbprint": "A" * 43, "binding": "bound", "rule": None, "method": "GET",
-    "path": "/open", "request_id": "id", "candidate": None,
+    "decision": "deny", "status": 403, "reason": "path_denied", "note": "no rule", "enforcement": "enforce", "policy_id": None,
+    "client_id": "acme", "profile_id": "partner", "principal": None, "identity": "cn:acme", "thumbprint": "A" * 43,
+    "token_thumbprint": "A" * 43, "binding": "bound", "rule": None, "method": "GET", "path": "/open", "request_id": "id",
+    "candidate": None,
 }
 CANDIDATE = {"outcome": "would_allow", "status": None, "reason": None, "policy_id": "v2", "client_id": "acme", "profile_id": None}
 REVOKED = {**GOOD, "status": 401, "reason": "certificate_revoked", "rule": "revocation.feeds[0].serials", "client_id": None}
-ALLOWED = {**GOOD, "decision": "allow", "status": None, "reason": None, "rule": "profiles.partner.allow[0]"}
+ALLOWED = {**GOOD, "decision": "allow", "status": None, "reason": None, "note": None, "rule": "profiles.partner.allow[0]"}
 
 
 @pytest.mark.parametrize("good", [GOOD, ALLOWED, {**ALLOWED, "rule": "bypass[12]"}, {**GOOD, "client_id": None},
@@ -137,6 +138,10 @@ def test_the_schema_takes_a_record(good: dict[str, Any]) -> None:
     {**GOOD, "path": "/a b"},
     {**GOOD, "path": "open"},
     {**GOOD, "thumbprint": "ab" * 32},
+    {**GOOD, "token_thumbprint": "ab" * 32},
+    {**GOOD, "note": "x" * 1025},
+    {**GOOD, "identity": "x" * 513},
+    {**ALLOWED, "note": "why"},
     {**GOOD, "request_id": "x" * 129},
     {**GOOD, "decision": "bypass"},
     {**GOOD, "candidate": {**CANDIDATE, "outcome": "same"}},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +82,29 @@ def test_a_refusal_is_found_by_the_request_id_that_the_caller_was_told(envoy: Sh
     envoy.wait("the record", lambda: request_id in envoy.output())
     told = record.report("show", request_id, envoy.output_file)
     assert "refused: 401 certificate_missing" in told and "GET /shown" in told and "127.0.0.1" in told
+
+
+def test_a_refusal_is_shown_from_the_log_of_envoy_with_its_remedy(envoy: Shipped, tmp_path: Path) -> None:
+    request_id = verdicts.refused(ask(envoy, None, "/logged"), "certificate_missing")["request_id"]
+    envoy.wait("the line", lambda: any(request_id in line for line in lines(envoy)))
+    alone = tmp_path / "envoy.log"
+    alone.write_text("\n".join(lines(envoy)))
+    told = record.report("show", request_id, alone)
+    assert "refused: 401 certificate_missing" in told and "GET /logged" in told and "Give the client its certificate." in told
+
+
+def test_every_line_of_the_filter_has_each_name_once(envoy: Shipped) -> None:
+    written = lines(envoy)
+    assert len(written) > 5
+    for line in written:
+        names = line.partition(" wasm log ")[2]
+        assert re.match(r'(mtls_authz edge: \{"|edge: mtls_authz: [a-z])', names), line
+    assert {line.partition(" wasm log ")[2][0] for line in written} == {"m", "e"}, "about requests and about the plugin"
+
+
+def lines(envoy: Shipped) -> list[str]:
+    """What the filter has written into Envoy's log."""
+    return [line for line in envoy.output().splitlines() if " wasm log" in line]
 
 
 def test_whose_certificate_ends_when_is_read_from_the_log_and_from_the_metrics(envoy: Shipped, acme: Credential) -> None:

@@ -5,7 +5,8 @@ output) and the metrics. At level debug Envoy itself prints every request's head
 What stands in the configuration can be read on Envoy's admin interface by design and is searched for in its log.
 
 Recorded by design, and so no place for a secret: the path without its query, the method, `x-request-id`, the client, its
-profile and principal, the certificate's thumbprint; in the inventory its identity and issuer.
+profile and principal, the certificate's thumbprint and the one that the token is bound to, the certificate's identity, subject and issuer; and what a refusal's note compares: `iss`, `aud`, `kid`,
+`typ`, `client_id`, scopes and times of a token, `X-Client-ID` and `X-Profile-ID`. These hold `NAMED`.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ FORWARDED = {"xfcc": "x-forwarded-client-cert", "nginx": "ssl-client-cert", "rfc
 LISTENERS = ("main", "jwks", "shadow", "optional", *FORWARDED)
 PLANTED = "planted"
 """Stands in every secret that is text: one search finds them all."""
+NAMED = "named"
+"""Stands in what a note may name."""
 
 
 def forwarded(kind: str) -> Config:
@@ -98,26 +101,27 @@ def _spellings(credential: Credential) -> Iterator[tuple[str, str]]:
 @pytest.fixture(scope="module")
 def secrets(issuer: Authority, acme: Credential, signer: Signer) -> Secrets:
     """Good tokens and bad ones, each with something planted, and certificates that name what they need not."""
-    stranger = issuer.issue([("CN", f"{PLANTED}-stranger")], sans=[pki.dns(f"{PLANTED}.stranger.example")])
-    ambiguous = issuer.issue([("CN", f"{PLANTED}-1"), ("CN", f"{PLANTED}-2")])
-    other = issuer.issue([("CN", "acme"), ("O", f"{PLANTED}-organisation")], sans=[pki.email(f"{PLANTED}@san.example")])
-    hidden = {"sub": f"{PLANTED}-sub", "email": f"{PLANTED}@claim.example", "scope": f"{PLANTED}-scope", "jti": f"{PLANTED}-jti",
+    address = pki.email(f"{PLANTED}@san.example")
+    stranger = issuer.issue([("CN", f"{NAMED}-stranger")], sans=[pki.dns(f"{NAMED}.stranger.example"), address])
+    ambiguous = issuer.issue([("CN", f"{NAMED}-1"), ("CN", f"{NAMED}-2")], sans=[address])
+    other = issuer.issue([("CN", "acme"), ("O", f"{NAMED}-organisation")], sans=[address])
+    hidden = {"sub": f"{PLANTED}-sub", "email": f"{PLANTED}@claim.example", "scope": f"{NAMED}-scope", "jti": f"{PLANTED}-jti",
               "https://claims.example/nested": {"deep": [f"{PLANTED}-deep"]}}
 
     def sign(bound_to: Credential | str | None = acme, **more: Any) -> str:
         return signer.sign(tokens.claims("acme", bound_to, **{**hidden, **more}))
 
-    header = {"alg": signer.algorithm, "kid": f"{PLANTED}-kid", "typ": f"{PLANTED}-typ"}
+    header = {"alg": signer.algorithm, "kid": f"{NAMED}-kid", "typ": f"{NAMED}-typ", "x": f"{PLANTED}-header"}
     good = sign()
     return Secrets((acme, other, stranger, ambiguous), {
         "good": good,
-        "of another certificate": sign(f"{PLANTED:A<43}"),
+        "of another certificate": sign(f"{NAMED:A<43}"),
         "with a short binding": sign(f"{PLANTED}-thumbprint"),
         "with another binding": sign(None, cnf={"jkt": f"{PLANTED}-jkt"}),
         "bound to nothing": sign(None),
-        "of another issuer": sign(iss=f"https://{PLANTED}-issuer.example"),
-        "for another audience": sign(aud=f"{PLANTED}-audience"),
-        "of another client": sign(client_id=f"{PLANTED}-client"),
+        "of another issuer": sign(iss=f"https://{NAMED}-issuer.example"),
+        "for another audience": sign(aud=f"{NAMED}-audience"),
+        "of another client": sign(client_id=f"{NAMED}-client"),
         "expired": sign(exp=1),
         "with a wrong claim": sign(exp=f"{PLANTED}-exp"),
         "with another header": signer.sign(tokens.claims("acme", acme, **hidden), header),
@@ -141,8 +145,8 @@ def requests(secrets: Secrets) -> Iterator[tuple[str, str, list[Header], bytes]]
     basic = base64.b64encode(f"{PLANTED}:{PLANTED}".encode()).decode()
     odd: list[list[Header]] = [
         [good, ("authorization", f"Bearer {PLANTED}")], [("authorization", f"Basic {basic}")], [],
-        [good, ("x-client-id", f"{PLANTED}-client")], [good, ("x-profile-id", f"{PLANTED}-profile")],
-        [good, ("x-client-id", f"{PLANTED}-1"), ("x-client-id", f"{PLANTED}-2")],
+        [good, ("x-client-id", f"{NAMED}-client")], [good, ("x-profile-id", f"{NAMED}-profile")],
+        [good, ("x-client-id", f"{NAMED}-1"), ("x-client-id", f"{NAMED}-2")],
     ]
     for headers in odd:
         yield "POST", path, [*headers, *everywhere], f"{PLANTED}-body".encode()
@@ -213,7 +217,7 @@ def test_the_requests_with_secrets_are_of_all_kinds(envoy: Envoy, secrets: Secre
     # A path is recorded by design.
     assert "/open/x" in {record["path"] for record in records}
     # And the filter's log has a line for each, as far as it may write a hundred a second.
-    assert envoy.log().count('mtls_authz: {"decision":') > 100
+    assert envoy.log().count(': {"decision":') > 100
 
 
 def test_a_token_in_the_access_log_would_be_found(

@@ -309,6 +309,9 @@ def test_the_first_configuration_and_a_second_one() -> None:
     vm = scene.load()
     assert vm.configure(), vm.log
     assert _without_counters(vm.calls) == {
+        "get_property plugin_name": 1,
+        "get_property plugin_root_id": 1,
+        "get_property plugin_vm_id": 1,
         "get_buffer_bytes plugin_configuration": 1,
         "get_shared_data mtls_authz.accepted": 1,
         "call_foreign_function declare_property": 1,
@@ -322,6 +325,9 @@ def test_the_first_configuration_and_a_second_one() -> None:
     scene.forget(vm)
     assert vm.configure_again()
     assert _without_counters(vm.calls) == {
+        "get_property plugin_name": 1,
+        "get_property plugin_root_id": 1,
+        "get_property plugin_vm_id": 1,
         "get_buffer_bytes plugin_configuration": 1,
         "get_shared_data mtls_authz.accepted": 1,
         "call_foreign_function declare_property": 1,

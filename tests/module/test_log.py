@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 import scene
 from host import Vm
 
@@ -40,6 +41,32 @@ def test_a_second_has_a_hundred_lines_and_the_next_says_how_many_are_missing() -
     ]
 
 
+OURS = "mtls_authz: "
+
+
+@pytest.mark.parametrize(("names", "of_plugin", "of_request"), [
+    ({}, OURS, OURS),
+    ({"name": "payments.authz", "root_id": "authz", "vm_id": "edge"}, OURS, OURS),
+    ({"name": "mtls_authz", "root_id": "", "vm_id": "edge"}, OURS, ""),
+    ({"name": "payments.authz", "root_id": "mtls_authz"}, "", ""),
+    ({"name": "", "vm_id": "mtls_authz"}, "", ""),
+    ({"name": "mtls_authz_2"}, OURS, OURS),
+], ids=str)
+def test_a_line_has_the_name_of_the_filter_once_whatever_the_plugin_is_called(
+    names: dict[str, str], of_plugin: str, of_request: str
+) -> None:
+    """Envoy writes the plugin's `root_id` and `vm_id` in front of each line, and its `name` before these if it is about a request."""
+    vm = scene.load(scene.policy(audit={"log": "denied"}))
+    vm.garbage = {f"get_property plugin_{name}": text.encode() for name, text in names.items()}
+    assert vm.configure()
+    _refuse(vm)
+    assert vm.configure_again()
+    assert not vm.configure_again(b"{")
+    begins = ((of_plugin, "version"), (of_request, '{"decision"'), (of_plugin, "the configuration is refused"))
+    for (begin, text), (_, line) in zip(begins, vm.log, strict=True):
+        assert line.startswith(begin + text)
+
+
 def test_long_lines_use_up_the_bytes_of_a_second_before_its_lines() -> None:
     vm = scene.start(scene.policy(audit={"log": "denied"}))
     vm.log.clear()
@@ -53,8 +80,9 @@ def test_a_method_of_any_length_is_one_short_line() -> None:
     vm.log.clear()
     _refuse(vm, method="M" * 50_000)
     ((level, line),) = vm.log
-    record = json.loads(line.removeprefix("mtls_authz: ").partition(" (The method")[0])
+    record = json.loads(line.removeprefix("mtls_authz: ").partition(" Remedy: ")[0])
     assert (level, record["reason"], record["method"]) == ("warn", "request_malformed", "M" * 61 + "…")
+    assert "64 bytes" in record["note"]
     assert len(line) < 1_000
 
 

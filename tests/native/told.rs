@@ -59,8 +59,9 @@ fn the_record_says_everything_that_was_found_out_and_nothing_else() {
             &good,
             "/payments/1?secret",
             json!({
-                "decision": "allow", "status": null, "reason": null, "enforcement": "enforce", "policy_id": "v1",
+                "decision": "allow", "status": null, "reason": null, "note": null, "enforcement": "enforce", "policy_id": "v1",
                 "client_id": "acme", "profile_id": "partner", "principal": "arn:acme", "thumbprint": thumbprint,
+                "identity": "spiffe://prod.example/ns/pay/sa/acme", "token_thumbprint": thumbprint,
                 "binding": "bound", "rule": "profiles.partner.allow[1]", "method": "GET", "path": "/payments/1",
                 "request_id": "r-1", "candidate": null,
             }),
@@ -107,7 +108,7 @@ fn the_record_says_everything_that_was_found_out_and_nothing_else() {
         let decision = decide(&policy, &Memory::default(), &request, proxy);
         let record: Value =
             serde_json::from_slice(&decision_record(policy.policy_id.as_deref(), &request, &decision)).unwrap();
-        assert_eq!(record.as_object().unwrap().len(), 15, "{name}");
+        assert_eq!(record.as_object().unwrap().len(), 18, "{name}");
         for (member, value) in expected.as_object().unwrap() {
             assert_eq!(&record[member], value, "{name}: {member}");
         }
@@ -115,12 +116,15 @@ fn the_record_says_everything_that_was_found_out_and_nothing_else() {
 }
 
 #[test]
-fn a_log_line_is_the_record_and_what_to_look_at() {
-    let decision = ask(&policy(json!({})), &FakeProxy::new().presenting(&acme()), &headers("GET", "/payments/1", &[]));
+fn a_log_line_is_the_record_and_what_to_do() {
+    let decision = ask(&policy(json!({})), &FakeProxy::new(), &headers("GET", "/health", &[]));
     assert_eq!(log_line(b"{}", &decision), "{}");
     let raw = [("authorization", "Bearer a.b.c")];
-    let decision = ask(&policy(json!({})), &FakeProxy::new().presenting(&acme()), &headers("GET", "/payments/1", &raw));
-    assert!(log_line(b"{}", &decision).starts_with("{} (there is a bearer token, but jwt_authn left no payload"));
+    let headers = headers("GET", "/payments/1", &raw);
+    let decision = ask(&policy(json!({})), &FakeProxy::new().presenting(&acme()), &headers);
+    assert_eq!(log_line(b"{}", &decision), format!("{{}} Remedy: {}", Reason::TokenMissing.remedy()));
+    let record: Value = serde_json::from_slice(&decision_record(None, &Request::new(&headers), &decision)).unwrap();
+    assert!(record["note"].as_str().unwrap().starts_with("there is a bearer token, but jwt_authn left no payload"));
 }
 
 #[test]

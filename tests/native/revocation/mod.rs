@@ -8,7 +8,6 @@ mod shared;
 
 use mtls_authz::{
     Answer, Certificate, Decision, Memory, Policy, Property, Reason, Request, Taken, Watch, decide, decision_record,
-    log_line,
 };
 use rcgen::{SanType, SerialNumber};
 use serde_json::{Value, json};
