@@ -30,12 +30,12 @@ impl<'de> Visitor<'de> for ObjectVisitor {
     type Value = StrictObject;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object without repeated members")
+        f.write_str("an object such as {\"keys\": […]}, in which no member is repeated")
     }
 
     /// Who put keys into a string may have put private ones there, so it is not repeated.
     fn visit_str<E: Error>(self, _: &str) -> Result<StrictObject, E> {
-        Err(E::custom("found a string, expected an object"))
+        Err(E::custom("found a text, expected an object such as {\"keys\": […]}"))
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StrictObject, A::Error> {

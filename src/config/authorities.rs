@@ -27,6 +27,6 @@ pub(super) fn compile(raw: Entries<String>) -> Result<Authorities, ConfigError> 
 }
 
 /// The texts that can pin an issuer, for messages.
-pub(super) fn issuer_expected(authorities: &Authorities) -> String {
-    format!("{}; or {DN_EXPECTED}", one_of("certificate authority", authorities.names()))
+pub(super) fn issuer_expected(found: &str, authorities: &Authorities) -> String {
+    format!("{DN_EXPECTED}; or {}", one_of(found, "certificate authority", authorities.names()))
 }

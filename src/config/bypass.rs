@@ -19,7 +19,6 @@ pub(super) fn compile(
     let mut bypass = PathEntries::default();
     for (index, Object(raw)) in raw.into_iter().enumerate() {
         let path = format!("bypass[{index}]");
-        let granted = pattern(format!("{path}.path"), &raw.path, around.rules)?;
         let methods = methods(&path, raw.methods, around.methods)?;
         if let Some(index) = methods.iter().position(|method| method == CONNECT) {
             let expected = "another method: CONNECT is never bypassed";
@@ -30,6 +29,8 @@ pub(super) fn compile(
             hosts: hosts(&path, &raw.hosts)?,
             unverified: raw.unverified_authorization.unwrap_or(around.unverified),
         };
+        // Last what cannot be left out, so that all errors of an entry are found.
+        let granted = pattern(format!("{path}.path"), &raw.path, around.rules)?;
         let is_restricted = |restriction: &&Restriction| {
             methods_meet(&entry.methods, &restriction.methods)
                 && restriction

@@ -14,6 +14,8 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAcces
 
 use super::authorities::issuer_expected;
 use super::certificate::THUMBPRINT_EXPECTED;
+use super::error::MAX_ERRORS;
+use super::explain::repeated_key;
 use super::raw::{Raw, RawClient};
 use super::strict::{Object, Text};
 use super::{ConfigError, label, one_of, unreadable};
@@ -28,13 +30,13 @@ pub(super) const DN_EXPECTED: &str =
     "an RFC 4514 name such as CN=acme,O=Example (as `openssl x509 -noout -subject -nameopt RFC2253` prints it)";
 
 /// Reads a whole configuration: the clients, and all the rest.
-pub(super) fn read(text: String) -> Result<(Raw, Clients), ConfigError> {
-    let text = Rc::new(text);
+pub(super) fn read(text: Rc<String>) -> Result<(Raw, Clients), ConfigError> {
     let mut clients = Clients {
         configuration: Rc::clone(&text),
         draft: Draft::new(Rc::clone(&text)),
         are_read: false,
         without_profile: None,
+        without_identities: Vec::new(),
         problem: None,
     };
     let mut deserializer = serde_json::Deserializer::from_str(&text);
@@ -94,6 +96,8 @@ pub(super) struct Clients {
     are_read: bool,
     /// The first that has identities and no profile.
     without_profile: Option<String>,
+    /// The first of those that only a mapping can name, unless they are disabled, and whether they have a profile.
+    pub without_identities: Vec<(String, bool)>,
     /// What is wrong with one of them. serde's own errors know no path.
     problem: Option<ConfigError>,
 }
@@ -138,8 +142,7 @@ impl Clients {
             label(format_args!("clients.{id}.principal"), principal)?;
         }
         if !self.draft.add(id, principal) {
-            let problem = format!("the key {id:?} stands twice");
-            return Err(ConfigError { path: format!("clients.{id}"), problem });
+            return Err(ConfigError { path: format!("clients.{id}"), problem: repeated_key(id) });
         }
         for (key, list, expected) in [
             ("identities", &client.identities, NO_IDENTITIES),
@@ -160,6 +163,10 @@ impl Clients {
         }
         if !client.profiles.is_given && !client.identities.is_empty() {
             self.without_profile.get_or_insert_with(|| id.to_owned());
+        }
+        let is_disabled = client.profiles.is_given && client.profiles.is_empty();
+        if client.identities.is_empty() && !is_disabled && self.without_identities.len() < MAX_ERRORS {
+            self.without_identities.push((id.to_owned(), !client.profiles.is_empty()));
         }
         for (index, name) in client.profiles.iter().enumerate() {
             if !self.draft.add_profile(name) {
@@ -196,9 +203,9 @@ impl Clients {
         trust_domains: &[String],
         thumbprints_alone: bool,
     ) -> Result<Registry, ConfigError> {
-        let one_of_profiles = || one_of("profile", profiles.iter().map(|profile| &*profile.name));
+        let one_of_profiles = |found: &str| one_of(found, "profile", profiles.iter().map(|profile| &*profile.name));
         if let Some(id) = self.without_profile {
-            let problem = format!("found no such key, expected {}; [] if it may do nothing", one_of_profiles());
+            let problem = format!("found no such key, expected {}; [] if it may do nothing", one_of_profiles(""));
             return Err(ConfigError { path: format!("clients.{id}.profiles"), problem });
         }
         let draft = self.draft;
@@ -206,7 +213,7 @@ impl Clients {
         for (number, name) in draft.profiles().enumerate() {
             known.push(profiles.by_name(name).ok_or_else(|| {
                 let (id, index) = draft.first_with_profile(number);
-                ConfigError::new(format!("clients.{id}.profiles[{index}]"), name, one_of_profiles())
+                ConfigError::new(format!("clients.{id}.profiles[{index}]"), name, one_of_profiles(name))
             })?);
         }
         // Neighbours mostly have the same issuer.
@@ -215,7 +222,7 @@ impl Clients {
             let is_known = || authorities.number(issuer).is_some() || DistinguishedName::parse(issuer).is_some();
             if last != Some(issuer) && !is_known() {
                 let (id, index) = draft.with_issuer(number);
-                let expected = issuer_expected(authorities);
+                let expected = issuer_expected(issuer, authorities);
                 return Err(ConfigError::new(format!("clients.{id}.issuers[{index}]"), issuer, expected));
             }
             last = Some(issuer);
@@ -296,7 +303,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use crate::config::{ConfigError, Policy};
+    use crate::config::{ConfigErrors, Policy};
 
     /// A client as a test makes it up. Names are few, so that many stand twice.
     #[derive(Debug, Clone)]
@@ -351,7 +358,7 @@ mod tests {
         format!("[{}]", texts.map(|text| string(&text, escaped)).collect::<Vec<_>>().join(","))
     }
 
-    fn read(clients: &[Made]) -> Result<Policy, ConfigError> {
+    fn read(clients: &[Made]) -> Result<Policy, ConfigErrors> {
         let written = clients.iter().map(|client| {
             let escaped = client.escaped;
             let principal = client.principal.as_ref().map(|text| format!(r#","principal":{}"#, string(text, escaped)));
@@ -408,7 +415,7 @@ mod tests {
             let policy = match (read(&clients), wrong) {
                 (Ok(policy), None) => policy,
                 (read, wrong) => {
-                    prop_assert_eq!(read.err().map(|problem| problem.path), wrong);
+                    prop_assert_eq!(read.err().map(|problem| problem.path.clone()), wrong);
                     return Ok(());
                 }
             };
@@ -430,7 +437,7 @@ mod tests {
     #[test]
     fn a_name_is_the_same_however_it_is_spelled() {
         let twice = Policy::from_json(r#"{"clients": {"acme": {}, "\u0061cme": {}}}"#).unwrap_err();
-        assert_eq!(twice.to_string(), r#"clients.acme: the key "acme" stands twice"#);
+        assert_eq!(twice.to_string(), r#"clients.acme: found the key "acme" again, expected each key once"#);
         let json = r#"{"\u0063lients": {"\u0061cme": {"issuers": ["cn=\u0061"]}}}"#;
         let policy = Policy::from_json(json).unwrap();
         let client = policy.identities.registry.by_id("acme").unwrap();

@@ -2,6 +2,8 @@
 //!
 //! The text is read once more, up to the place, when there is an error to be told; reading without errors pays nothing.
 
+use std::ops::Range;
+
 /// How deep a path is told; serde_json itself refuses deeper documents.
 const MAX_DEPTH: usize = 128;
 /// Longer keys are cut: no name that may stand there is.
@@ -84,6 +86,138 @@ fn print(steps: &[Step<'_>]) -> String {
     path
 }
 
+/// Where a value stands in a JSON text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Span {
+    /// The value.
+    pub value: Range<usize>,
+    /// The same with its key.
+    pub member: Range<usize>,
+}
+
+/// Where the value of this path stands. A path is ambiguous where a key holds a dot: the first that fits.
+pub(super) fn find(json: &[u8], path: &str) -> Option<Span> {
+    let mut reader = Reader { json, at: 0 };
+    reader.peek()?;
+    let start = reader.at;
+    reader.find(path, start)
+}
+
+/// What encloses the value of this path: its object or list.
+pub(super) fn parent(path: &str) -> &str {
+    path.rfind(['.', '[']).and_then(|end| path.get(..end)).unwrap_or_default()
+}
+
+/// Puts spaces in the place of a value, its key and one comma, so that everything else stands where it stood. Whatever the value was
+/// all of goes with it. Returns the path of what is gone, which encloses `path` if nothing stands there.
+pub(super) fn take_out(json: &mut [u8], path: &str) -> Option<String> {
+    if path.is_empty() {
+        return None;
+    }
+    let Some(Span { member: Range { mut start, mut end }, .. }) = find(json, path) else {
+        return take_out(json, parent(path));
+    };
+    let blank = |byte: &&u8| byte.is_ascii_whitespace();
+    end += json.iter().skip(end).take_while(blank).count();
+    let before = json.get(..start).unwrap_or_default();
+    let before = start - before.iter().rev().take_while(blank).count();
+    let previous = before.checked_sub(1).and_then(|place| json.get(place));
+    match (previous, json.get(end)) {
+        // An empty list is a mistake of its own.
+        (Some(b'['), Some(b']')) if path.ends_with(']') => return take_out(json, parent(path)),
+        (_, Some(b',')) => end += 1,
+        (Some(b','), _) => start = before - 1,
+        _ => {}
+    }
+    let gone = json.get_mut(start..end)?;
+    gone.iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+    Some(path.to_owned())
+}
+
+/// Walks through a JSON text. What is no JSON is passed over somehow.
+#[derive(Clone, Copy)]
+struct Reader<'a> {
+    json: &'a [u8],
+    at: usize,
+}
+
+impl<'a> Reader<'a> {
+    /// The next byte that is no white space.
+    fn peek(&mut self) -> Option<u8> {
+        let rest = self.json.get(self.at..)?;
+        let (blank, byte) = rest.iter().enumerate().find(|(_, byte)| !byte.is_ascii_whitespace())?;
+        self.at += blank;
+        Some(*byte)
+    }
+
+    /// The inside of the string whose quote is next.
+    fn string(&mut self) -> &'a [u8] {
+        let (inside, _) = string(self.json.get(self.at + 1..).unwrap_or_default());
+        self.at += inside.len() + 2;
+        inside
+    }
+
+    /// Passes over a value. Returns where it ends.
+    fn skip(&mut self) -> usize {
+        let (mut depth, mut end) = (0_usize, self.at);
+        while let Some(byte) = self.peek() {
+            match byte {
+                b'}' | b']' | b',' if depth == 0 => break,
+                b'"' => drop(self.string()),
+                b'{' | b'[' => depth += 1,
+                b'}' | b']' => depth -= 1,
+                _ => {}
+            }
+            self.at += usize::from(byte != b'"');
+            end = self.at;
+        }
+        end
+    }
+
+    /// The value of this path in the value that is next, whose member starts at `start`.
+    fn find(mut self, path: &str, start: usize) -> Option<Span> {
+        let first = self.at;
+        if path.is_empty() {
+            let end = self.skip();
+            return Some(Span { value: first..end, member: start..end });
+        }
+        let is_list = self.peek()? == b'[';
+        self.at += 1;
+        let mut index = 0_usize;
+        while let Some(byte) = self.peek().filter(|byte| !matches!(byte, b']' | b'}')) {
+            let member = self.at;
+            let rest = if is_list {
+                path.strip_prefix(&format!("[{index}]"))
+            } else if byte == b'"' {
+                let key = self.string();
+                self.peek();
+                self.at += 1;
+                self.peek();
+                behind(path, key)
+            } else {
+                None
+            };
+            if let Some(found) = rest.and_then(|rest| self.find(rest, member)) {
+                return Some(found);
+            }
+            self.skip();
+            self.at += usize::from(self.peek() == Some(b','));
+            index += 1;
+        }
+        None
+    }
+}
+
+/// What follows this key in a path.
+fn behind<'a>(path: &'a str, key: &[u8]) -> Option<&'a str> {
+    let path = path.strip_prefix('.').unwrap_or(path);
+    let written = str::from_utf8(key).ok()?;
+    // As it is written, or as it is read.
+    let read = key.contains(&b'\\').then(|| serde_json::from_str::<String>(&format!("\"{written}\"")).ok()).flatten();
+    let rest = path.strip_prefix(written).or_else(|| path.strip_prefix(&read?))?;
+    (rest.is_empty() || rest.starts_with(['.', '['])).then_some(rest)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -119,7 +253,60 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_value_is_found_by_its_path() {
+        let json = r#"{"a": {"b\"": [1, {"c": "x,{"}], "e.f": {"g": [ ] }} , "d": 7, "\u0064.h": true}"#;
+        for (path, expected) in [
+            ("a.b\\\"", Some(r#""b\"": [1, {"c": "x,{"}]"#)),
+            ("a.b\"", Some(r#""b\"": [1, {"c": "x,{"}]"#)),
+            ("a.b\"[0]", Some("1")),
+            ("a.b\"[1]", Some(r#"{"c": "x,{"}"#)),
+            ("a.b\"[1].c", Some(r#""c": "x,{""#)),
+            ("a.b\"[2]", None),
+            ("a.e.f.g", Some(r#""g": [ ]"#)),
+            ("d", Some(r#""d": 7"#)),
+            ("d.h", Some(r#""\u0064.h": true"#)),
+            ("e", None),
+            ("a.d", None),
+            ("d.x", None),
+            ("", Some(json)),
+        ] {
+            let found = find(json.as_bytes(), path).map(|span| json.get(span.member).unwrap());
+            assert_eq!(found, expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_taken_out_leaves_everything_else_where_it_was() {
+        for (json, path, gone, left) in [
+            (r#"{"a": 1, "b": 2}"#, "a", "a", r#"{        "b": 2}"#),
+            (r#"{"a": 1, "b": 2}"#, "b", "b", r#"{"a": 1        }"#),
+            (r#"{"a": [1, 2, 3]}"#, "a[1]", "a[1]", r#"{"a": [1,    3]}"#),
+            (r#"{"a": [1, 2, 3]}"#, "a[2]", "a[2]", r#"{"a": [1, 2   ]}"#),
+            (r#"{"a": [ 1 ], "b": 2}"#, "a[0]", "a", r#"{            "b": 2}"#),
+            (r#"{"a": {"b": 1}}"#, "a.b", "a.b", r#"{"a": {      }}"#),
+            (r#"{"a": {"b": 1}}"#, "a.c.d[0]", "a", "{             }"),
+        ] {
+            let mut bytes = json.as_bytes().to_vec();
+            assert_eq!(take_out(&mut bytes, path).as_deref(), Some(gone), "{json} {path}");
+            assert_eq!(String::from_utf8(bytes).unwrap(), left, "{json} {path}");
+        }
+        assert_eq!(take_out(&mut b"{}".to_vec(), "a"), None);
+    }
+
     proptest! {
+        #[test]
+        fn a_value_is_where_its_path_says(json in "[\\[\\]{}\",:\\\\a1]{0,40}", place in 0_usize..40) {
+            let path = path_to(json.as_bytes(), place);
+            let found = find(json.as_bytes(), &path);
+            if serde_json::from_str::<serde_json::Value>(&json).is_ok() && !path.contains('\\') {
+                let span = found.unwrap();
+                let (path, json) = (path, json.as_bytes());
+                prop_assert!(span.member.start <= span.value.start && span.value.end <= json.len());
+                let _ = take_out(&mut json.to_vec(), &path);
+            }
+        }
+
         #[test]
         fn no_text_and_no_place_panics(json in "[\\[\\]{}\",:\\\\a\n]{0,40}", line in 0_usize..6, column in 0_usize..60) {
             let _ = path_to(json.as_bytes(), place_of(&json, line, column));

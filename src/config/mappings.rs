@@ -53,7 +53,7 @@ pub(super) fn compile(
         if let Some(name) =
             profile_id.as_ref().and_then(Template::literal).filter(|name| profiles.by_name(name).is_none())
         {
-            let expected = one_of("profile", profiles.iter().map(|profile| &*profile.name));
+            let expected = one_of(name, "profile", profiles.iter().map(|profile| &*profile.name));
             return Err(ConfigError::new(format!("{path}.profile_id"), name, expected));
         }
         if let (Some(client), Some(name)) = (client, profile_id.as_ref().and_then(Template::literal)) {
@@ -108,10 +108,9 @@ fn matchers(path: &str, raw: RawMatch, authorities: &Authorities) -> Result<Vec<
             None if text.contains('*') => {
                 return Err(ConfigError::new(format!("{path}.issuer"), text, NO_WILDCARD));
             }
-            None => Matcher::Issuer(
-                DistinguishedName::parse(&text)
-                    .ok_or_else(|| ConfigError::new(format!("{path}.issuer"), &text, issuer_expected(authorities)))?,
-            ),
+            None => Matcher::Issuer(DistinguishedName::parse(&text).ok_or_else(|| {
+                ConfigError::new(format!("{path}.issuer"), &text, issuer_expected(&text, authorities))
+            })?),
         }),
         Some(RawIssuer::Attributes(raw)) => {
             matchers.extend(attributes(&format!("{path}.issuer"), raw, Matcher::IssuerAttribute)?);
@@ -152,7 +151,21 @@ fn attributes(
     Ok(matchers)
 }
 
+/// What regular expressions have and names have not. As a literal it would match no certificate.
+fn is_regex(text: &str) -> bool {
+    const PARTS: &[&str] = &[
+        "(?", ".*", ".+", "[^", "[a-z", "[A-Z", "[0-9", "([", ")*", ")+", ")?", r"\.", r"\d+", r"\d*", r"\d{", r"\w+",
+        r"\w*",
+    ];
+    text.starts_with('^') || PARTS.iter().any(|part| text.contains(part))
+}
+
 fn pattern(path: String, text: &str, kind: PatternKind) -> Result<NamePattern, ConfigError> {
+    if is_regex(text) {
+        let expected = "a name in which {name} stands for one segment, label or value, and no regular expression: \
+            spiffe://prod.example/ns/{ns}/sa/{sa}";
+        return Err(ConfigError::new(path, text, expected));
+    }
     NamePattern::parse(text, kind).map_err(|expected| ConfigError::new(path, text, expected))
 }
 

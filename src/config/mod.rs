@@ -1,27 +1,33 @@
-//! The configuration: JSON in, a [`Policy`] out that cannot be invalid, or one error that says where and what.
+//! The configuration: JSON in, a [`Policy`] out that cannot be invalid, or all its errors, which say where and what.
 
 mod authorities;
 mod bypass;
 mod certificate;
 mod clients;
+mod collect;
 mod error;
+mod explain;
 mod fetch;
 mod headers;
 mod location;
 mod mappings;
+mod nearest;
 mod profiles;
 mod raw;
 mod revocation;
 mod rules;
 mod strict;
 mod token;
+mod warnings;
 mod words;
 
-pub use error::ConfigError;
+pub use error::{ConfigError, ConfigErrors};
 pub use raw::AuditLog;
 pub use revocation::read_feed;
 
 use std::fmt;
+use std::mem;
+use std::rc::Rc;
 use std::string::FromUtf8Error;
 
 use prost::Message;
@@ -38,9 +44,11 @@ use crate::revocation::Revocation;
 use crate::token::TokenRules;
 use crate::upstream::UpstreamHeaders;
 use clients::Clients;
+use explain::{did_you_mean, unreadable};
 use raw::{OverrideHeaders, Raw, RawIdentity};
 use rules::Around;
 use strict::Seen;
+use warnings::Warnings;
 
 /// A whole configuration, checked and compiled.
 #[derive(Debug)]
@@ -90,7 +98,9 @@ pub struct Policy {
     /// Is it decided beside another one, without any effect?
     pub is_candidate: bool,
     /// The policy that is decided beside this one (`candidate`), or what is wrong with it.
-    pub candidate: Option<Result<Box<Policy>, ConfigError>>,
+    pub candidate: Option<Result<Box<Policy>, ConfigErrors>>,
+    /// What is legal and unwise, in the form of errors; 20 at most.
+    pub warnings: Vec<ConfigError>,
     /// Can any request need a token?
     pub uses_tokens: bool,
     /// Can a token suffice without a certificate, for some client at least?
@@ -110,8 +120,8 @@ impl Policy {
     /// `google.protobuf.Struct` for a `Struct`.
     ///
     /// # Errors
-    /// The first thing that is wrong with it, by its JSON path.
-    pub fn read(configuration: Vec<u8>) -> Result<Self, ConfigError> {
+    /// What is wrong with it, each by its JSON path.
+    pub fn read(configuration: Vec<u8>) -> Result<Self, ConfigErrors> {
         // The two cannot be confused: a member of a Struct begins with 0x0a, which in JSON text is a line's end, and
         // needs another byte (0x12, its value) that JSON text never holds.
         let object = match configuration.first() {
@@ -130,27 +140,31 @@ impl Policy {
     /// Reads a configuration in JSON.
     ///
     /// # Errors
-    /// The first thing that is wrong with it, by its JSON path.
-    pub fn from_json(json: impl Into<Vec<u8>>) -> Result<Self, ConfigError> {
+    /// What is wrong with it, each by its JSON path.
+    pub fn from_json(json: impl Into<Vec<u8>>) -> Result<Self, ConfigErrors> {
         let text = String::from_utf8(json.into()).map_err(|problem| not_utf8(&problem))?;
-        let (mut raw, clients) = clients::read(text)?;
-        let candidate = raw.candidate.take().map(|text| Self::candidate(text.get()));
-        Ok(Self { candidate, ..Self::compile(raw, clients)? })
+        let (policy, candidate) = collect::read(text, Self::once)?;
+        Ok(Self { candidate: candidate.map(|text| Self::candidate(text.get())), ..policy })
     }
 
     /// Reads the candidate of a policy. It has none itself.
-    fn candidate(json: &str) -> Result<Box<Self>, ConfigError> {
-        let inside = |problem: ConfigError| ConfigError { path: problem.path_inside(CANDIDATE), ..problem };
-        let (raw, clients) = clients::read(json.to_owned()).map_err(inside)?;
-        if raw.candidate.is_some() {
+    fn candidate(json: &str) -> Result<Box<Self>, ConfigErrors> {
+        let (policy, inner) = collect::read(json.to_owned(), Self::once).map_err(|errors| errors.inside(CANDIDATE))?;
+        if inner.is_some() {
             let problem = "found a candidate of a candidate, expected one policy beside the one in force".to_owned();
-            return Err(ConfigError { path: format!("{CANDIDATE}candidate"), problem });
+            return Err(ConfigError { path: format!("{CANDIDATE}candidate"), problem }.into());
         }
-        let policy = Self::compile(raw, clients).map_err(inside)?;
         Ok(Box::new(Self { is_candidate: true, scope: policy.scope.of_candidate(), ..policy }))
     }
 
-    fn compile(raw: Raw, clients: Clients) -> Result<Self, ConfigError> {
+    /// Reads a configuration up to its first error.
+    fn once(text: Rc<String>) -> Result<collect::Read, ConfigError> {
+        let (mut raw, clients) = clients::read(text)?;
+        let candidate = raw.candidate.take();
+        Ok((Self::compile(raw, clients)?, candidate))
+    }
+
+    fn compile(raw: Raw, mut clients: Clients) -> Result<Self, ConfigError> {
         let restrictions = raw.path.0.restrictions;
         let path = PathRules { encoded_slashes: raw.path.0.encoded_slashes, semicolons: raw.path.0.semicolons };
         if let Some(id) = &raw.policy_id {
@@ -159,6 +173,7 @@ impl Policy {
         if let Some(name) = &raw.policy_name {
             label(format_args!("policy_name"), name)?;
         }
+        let mut warnings = Warnings::default();
         let methods = Methods { additional: rules::additional_methods(raw.methods.0.additional)? };
         let around = Around {
             mode: raw.mode,
@@ -169,7 +184,7 @@ impl Policy {
             methods: &methods,
         };
         let mut restricted = Vec::new();
-        let profiles = profiles::compile(raw.profiles, raw.collections, &around, &mut restricted)?;
+        let profiles = profiles::compile(raw.profiles, raw.collections, &around, &mut restricted, &mut warnings)?;
         let required_paths = bypass::required_paths(&raw.binding.0.required_paths, &around, &mut restricted)?;
         let bypass = bypass::compile(raw.bypass, &around, &restricted)?;
         let names_hosts = bypass.names_hosts() || profiles.iter().any(Profile::names_hosts);
@@ -177,6 +192,14 @@ impl Policy {
             |wanted: fn(Mode) -> bool| wanted(raw.mode) || profiles.iter().any(|profile| wanted(profile.mode));
         let uses_tokens = any_mode(|mode| mode != Mode::Mtls);
         let accepts_tokens_alone = any_mode(|mode| mode == Mode::BearerPlusMtlsOptional);
+        if !uses_tokens {
+            warnings.of_token(&raw.token.0);
+        }
+        if !accepts_tokens_alone && !raw.binding.0.required_paths.is_empty() {
+            let problem = "found it where no mode is bearer_plus_mtls_optional, expected that \"mode\": in every other one \
+                all paths need a certificate";
+            warnings.add("binding.required_paths".to_owned(), problem);
+        }
         let thumbprints_alone = certificate::forwards_unverified(&raw.certificate.0);
         let scope = match &raw.policy_name {
             Some(name) => Scope::named(name),
@@ -187,7 +210,10 @@ impl Policy {
             None => Scope::default(),
         };
         let authorities = authorities::compile(raw.authorities)?;
+        let unnamed = mem::take(&mut clients.without_identities);
         let identities = identities(raw.identity.0, authorities, clients, &profiles, thumbprints_alone)?;
+        warnings.of_clients(unnamed, &identities, accepts_tokens_alone);
+        warnings.of_profiles(&profiles, &identities);
         let mut upstream_headers = headers::compile(raw.upstream_headers.0)?;
         upstream_headers.strip = headers::strip(&raw.strip_headers)?;
         upstream_headers.keeps_overrides = raw.override_headers == OverrideHeaders::Keep;
@@ -199,6 +225,8 @@ impl Policy {
         if forwarding.is_some() && raw.source_address == SourceAddress::Direct {
             no_source_networks(&profiles)?;
         }
+        // Before tokens: of these the last error cannot be taken out.
+        let revocation = revocation::compile(raw.revocation)?;
         Ok(Self {
             policy_id: raw.policy_id,
             policy_name: raw.policy_name,
@@ -218,7 +246,8 @@ impl Policy {
             bypass,
             required_paths,
             token: token::compile(raw.token.0, accepts_tokens_alone)?,
-            revocation: revocation::compile(raw.revocation)?,
+            revocation,
+            warnings: warnings.0,
             path,
             source_address: raw.source_address,
             upstream_headers,
@@ -318,12 +347,6 @@ fn label(path: fmt::Arguments<'_>, text: &str) -> Result<(), ConfigError> {
     }
 }
 
-/// What serde says, and where.
-fn unreadable(text: &str, problem: &serde_json::Error) -> ConfigError {
-    let place = location::place_of(text, problem.line(), problem.column());
-    ConfigError { path: location::path_to(text.as_bytes(), place), problem: error::abridged(&problem.to_string()) }
-}
-
 fn not_utf8(problem: &FromUtf8Error) -> ConfigError {
     let place = problem.utf8_error().valid_up_to();
     ConfigError {
@@ -332,14 +355,16 @@ fn not_utf8(problem: &FromUtf8Error) -> ConfigError {
     }
 }
 
-/// "one of a, b", for an unknown name.
-fn one_of<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {
+/// "the name of a profile: a, b", for an unknown name.
+fn one_of<'a>(found: &str, what: &str, names: impl Iterator<Item = &'a str>) -> String {
     const MAX_NAMES: usize = 10;
-    let mut names: Vec<&str> = names.take(MAX_NAMES + 1).collect();
+    const MAX_COMPARED: usize = 1000;
+    let mut names: Vec<&str> = names.take(MAX_COMPARED).collect();
     if names.is_empty() {
         return format!("the name of a {what}, and there is none");
     }
+    let hint = did_you_mean(found, &mut names.iter().copied());
     let more = names.len() > MAX_NAMES;
     names.truncate(MAX_NAMES);
-    format!("the name of a {what}: {}{}", names.join(", "), if more { ", …" } else { "" })
+    format!("the name of a {what}: {}{}{hint}", names.join(", "), if more { ", …" } else { "" })
 }

@@ -5,11 +5,12 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::raw::{RawDeny, RawDenyRule, RawProfile, RawRateLimit, RawRule};
 use super::rules::{Around, Restriction, hosts, methods, pattern};
 use super::strict::{Distinct, Entries, Object};
+use super::warnings::Warnings;
 use super::{ConfigError, distinct, label, one_of};
 use crate::decision::Enforcement;
 use crate::policy::address::parse_network;
 use crate::policy::method::CONNECT;
-use crate::policy::overlap::may_meet;
+use crate::policy::overlap::{may_meet, methods_meet};
 use crate::policy::{
     AllowRule, Entry, LetterCase, Methods, Mode, PathEntries, PathPattern, PathRules, Profile, Profiles, RateLimit,
     UnverifiedAuthorization,
@@ -18,6 +19,8 @@ use crate::request::TOKEN;
 
 /// An entry of `source_cidrs`: every address of both families.
 const ANY: &str = "any";
+/// A `deny` is compared with no more patterns of `allow`, times its own.
+const MAX_COMPARED: usize = 1000;
 
 /// The path patterns of each collection, in the order of the configuration.
 type Collections = Vec<(String, Vec<PathPattern>)>;
@@ -27,6 +30,7 @@ pub(super) fn compile(
     collections: Entries<Distinct>,
     around: &Around<'_>,
     restrictions: &mut Vec<Restriction>,
+    warnings: &mut Warnings,
 ) -> Result<Profiles, ConfigError> {
     let rules = around.rules;
     let mut profiles = Profiles::default();
@@ -55,27 +59,45 @@ pub(super) fn compile(
         };
         distinct(&format!("{path}.allow"), &raw.allow, |Object(rule)| rule.text())?;
         distinct(&format!("{path}.deny"), &raw.deny, RawDeny::text)?;
+        let mut granted = Vec::new();
         for (index, Object(rule)) in raw.allow.into_iter().enumerate() {
             let path = format!("{path}.allow[{index}]");
-            let patterns = covered(&path, rule.paths.as_ref(), rule.collection.as_deref(), &known, rules)?;
+            // Last what cannot be left out, so that all errors of a rule are found.
+            let patterns = covered(&path, rule.paths.as_ref(), rule.collection.as_deref(), &known, rules);
+            let rule = allow_rule(&path, rule, mode, around.methods)?;
+            let patterns = patterns?;
             for pattern in &patterns {
                 profile.allow_paths.insert(pattern, index);
             }
-            let rule = allow_rule(&path, rule, mode, around.methods)?;
             if rule.methods.iter().any(|method| method == CONNECT) {
                 tunnel(&path, &rule, &patterns, rules)?;
             }
+            warnings.of_rule(&path, &rule);
+            granted.extend(patterns.into_iter().map(|pattern| (pattern, index)));
             profile.allow.push(rule);
         }
         for (index, entry) in raw.deny.into_iter().enumerate() {
             let path = format!("{path}.deny[{index}]");
             let (patterns, listed) = match entry {
-                RawDeny::Path(text) => (vec![pattern(path.as_str(), &text, rules)?], None),
+                RawDeny::Path(text) => (pattern(path.as_str(), &text, rules).map(|pattern| vec![pattern]), None),
                 RawDeny::Rule(RawDenyRule { paths, collection, methods }) => {
-                    (covered(&path, paths.as_ref(), collection.as_deref(), &known, rules)?, methods)
+                    (covered(&path, paths.as_ref(), collection.as_deref(), &known, rules), methods)
                 }
             };
             let methods = methods(&path, listed, around.methods)?;
+            let patterns = patterns?;
+            let narrows = |(granted, rule): &(PathPattern, usize)| {
+                let allowed = profile.allow.get(*rule).map_or(&[][..], |rule| &rule.methods);
+                methods_meet(allowed, &methods)
+                    && patterns.iter().any(|denied| may_meet(granted, denied, rules, around.restrictions))
+            };
+            // Of long lists it would take longer than all the rest.
+            let is_short = granted.len() * patterns.len() < MAX_COMPARED;
+            if is_short && !granted.is_empty() && warnings.has_room() && !granted.iter().any(narrows) {
+                let problem = "found nothing that a rule of this profile allows, expected paths and methods of a rule in \"allow\": \
+                    this entry changes nothing";
+                warnings.add(path.clone(), problem);
+            }
             profile.deny.insert(&patterns, Entry { methods: methods.clone(), ..Entry::default() });
             restrictions.push(Restriction { path, patterns, methods });
         }
@@ -106,7 +128,7 @@ fn unverified(
     if own.is_some() && mode != Mode::Mtls {
         return Err(ConfigError {
             path: format!("{path}.unverified_authorization"),
-            problem: "found it in a profile that verifies tokens, expected it in profiles of mode mtls alone"
+            problem: "found it in a profile that verifies tokens, expected it in profiles of \"mode\": \"mtls\" alone"
                 .to_owned(),
         });
     }
@@ -146,14 +168,14 @@ fn covered(
             Some((_, patterns)) => Ok(patterns.clone()),
             None => {
                 let names = known.iter().map(|(name, _)| name.as_str());
-                Err(ConfigError::new(format!("{path}.collection"), name, one_of("collection", names)))
+                Err(ConfigError::new(format!("{path}.collection"), name, one_of(name, "collection", names)))
             }
         },
         (paths, _) => Err(ConfigError {
             path: path.to_owned(),
             problem: format!(
-                "found {}, expected either \"paths\" or \"collection\"",
-                if paths.is_some() { "both" } else { "neither" }
+                "found {} \"collection\", expected one of them",
+                if paths.is_some() { "both \"paths\" and" } else { "neither \"paths\" nor" }
             ),
         }),
     }

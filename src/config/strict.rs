@@ -9,6 +9,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
+use super::explain::repeated_key;
+
 /// A key that may be absent. One that is `null` is not: a template that left a value unset must not lift a restriction.
 #[inline(never)]
 pub(super) fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
@@ -78,7 +80,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
             type Value = Text<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a string")
+                f.write_str("a text")
             }
 
             fn visit_borrowed_str<E: Error>(self, text: &'de str) -> Result<Text<'de>, E> {
@@ -121,7 +123,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for TextList<'a> {
             type Value = TextList<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a sequence")
+                f.write_str("a list")
             }
 
             fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<TextList<'de>, A::Error> {
@@ -174,7 +176,7 @@ impl<'de> Visitor<'de> for DistinctVisitor {
     type Value = Distinct;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a sequence")
+        f.write_str("a list")
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Distinct, A::Error> {
@@ -223,7 +225,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
                 let mut seen = Seen::default();
                 while let Some(key) = map.next_key::<String>()? {
                     if seen.has(&key) {
-                        return Err(A::Error::custom(format!("the key {key:?} stands twice")));
+                        return Err(A::Error::custom(repeated_key(&key)));
                     }
                     let value = map.next_value()?;
                     entries.push((key, value));

@@ -67,12 +67,13 @@ pub(super) fn compile(mut raw: RawToken, is_enough: bool) -> Result<TokenRules, 
         };
         (source, Vec::new())
     };
+    let algorithms = raw.algorithms.map_or_else(|| Ok(Algorithm::ALL.to_vec()), |Distinct(names)| algorithms(names))?;
     if is_enough {
         for_whom(&raw.audiences, &providers)?;
     }
     Ok(TokenRules {
         source,
-        algorithms: raw.algorithms.map_or_else(|| Ok(Algorithm::ALL.to_vec()), |Distinct(names)| algorithms(names))?,
+        algorithms,
         claims: ClaimRules { issuers: raw.issuers, audiences: raw.audiences, leeway, client_id_claims },
         providers,
     })
@@ -202,6 +203,10 @@ fn foreign(at: &str, source: TokenSourceName, settings: &[(&str, bool, TokenSour
 /// `at`: where in the configuration they stand.
 fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>>) -> Result<KeySource, ConfigError> {
     match (jwks, uri) {
+        (Some(StrictObject(jwk)), None) if jwk.contains_key("kty") => Err(ConfigError {
+            path: format!("{at}.jwks"),
+            problem: "found a single key, expected a JWK set: {\"keys\": [that key]}".to_owned(),
+        }),
         (Some(StrictObject(jwks)), None) => {
             let (set, left_out) = KeySet::from_jwks(&jwks).map_err(|problem| ConfigError {
                 path: format!("{at}.jwks"),
@@ -210,7 +215,7 @@ fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>
             match left_out.first() {
                 Some(key) => Err(ConfigError::new(
                     format!("{at}.jwks.keys[{}]", key.index),
-                    &key.id,
+                    key.id.as_deref().unwrap_or("a key without kid"),
                     format!("a key that can verify tokens: {}", key.why.as_str()),
                 )),
                 None => Ok(KeySource::Inline(Rc::new(set))),
@@ -222,8 +227,8 @@ fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>
         (jwks, _) => Err(ConfigError {
             path: at.to_owned(),
             problem: format!(
-                "found {} \"jwks\" and \"jwks_uri\", expected exactly one of them with \"source\": \"jwks\"",
-                if jwks.is_some() { "both" } else { "neither" }
+                "found {} \"jwks_uri\", expected exactly one of them with \"source\": \"jwks\"",
+                if jwks.is_some() { "both \"jwks\" and" } else { "neither \"jwks\" nor" }
             ),
         }),
     }

@@ -10,7 +10,7 @@ use super::keys::KeyFetcher;
 use super::waiting::Caller;
 use crate::authorize::decide;
 use crate::candidate::decide_beside;
-use crate::config::{ConfigError, Policy};
+use crate::config::{ConfigErrors, Policy};
 use crate::decision::{Decision, Deny, Reason};
 use crate::fingerprint::fingerprint;
 use crate::memory::Memory;
@@ -47,9 +47,11 @@ impl Worker {
         let candidate = match policy.as_mut().and_then(|policy| policy.candidate.take()) {
             None => None,
             Some(Ok(candidate)) => Some(Box::new(Self::new(Some(*candidate), Vec::new()))),
-            Some(Err(problem)) => {
-                let message = format_args!("no candidate is decided beside the policy in force: {problem}");
-                host::always(host::ERROR, message);
+            Some(Err(problems)) => {
+                for line in problems.lines() {
+                    let message = format_args!("no candidate is decided beside the policy in force: {line}");
+                    host::always(host::ERROR, message);
+                }
                 None
             }
         };
@@ -208,7 +210,7 @@ pub(super) fn configure() -> Option<Worker> {
     let configuration = host::configuration();
     let policy = match configuration.map(|bytes| (accepted_key(&bytes), Policy::read(bytes))) {
         Ok((key, Ok(policy))) => {
-            if let Err(problem) = remember_accepted(&key) {
+            if let Err(problem) = remember_accepted(&key, &policy) {
                 host::always(
                     host::ERROR,
                     format_args!(
@@ -246,25 +248,34 @@ pub(super) fn configure() -> Option<Worker> {
 }
 
 /// Says what is wrong, and whether the configuration is to be refused: not if it was accepted before.
-fn is_refused(problem: &ConfigError, key: &str) -> bool {
+fn is_refused(problems: &ConfigErrors, key: &str) -> bool {
     let refused = !matches!(Host.shared(key), Ok(Some(_)) | Err(_));
     if refused {
-        host::always(host::ERROR, format_args!("the configuration is refused: {problem}"));
+        for line in problems.lines() {
+            host::always(host::ERROR, format_args!("the configuration is refused: {line}"));
+        }
     } else {
-        host::always(
-            host::ERROR,
-            format_args!("a configuration that was accepted cannot be read again: {problem}; every request is refused"),
+        let message = format_args!(
+            "a configuration that was accepted cannot be read again: {}; every request is refused",
+            **problems
         );
+        host::always(host::ERROR, message);
     }
     refused
 }
 
-/// Tells the workers that this configuration was accepted.
-fn remember_accepted(key: &str) -> Result<(), HostError> {
+/// Tells the workers that this configuration was accepted, and the operator what is unwise in it.
+fn remember_accepted(key: &str, policy: &Policy) -> Result<(), HostError> {
     if Host.shared(key)?.is_none() {
         Host.swap_shared(key, b"1", None)?;
         let version = env!("CARGO_PKG_VERSION");
         host::always(host::INFO, format_args!("version {version}: the configuration is accepted"));
+        let candidate = policy.candidate.as_ref().and_then(|candidate| candidate.as_ref().ok());
+        for policy in [Some(policy), candidate.map(|candidate| &**candidate)].into_iter().flatten() {
+            for warning in &policy.warnings {
+                host::always(host::WARN, format_args!("warning: {}{warning}", policy.place()));
+            }
+        }
     }
     Ok(())
 }

@@ -71,6 +71,11 @@ impl Registry {
         self.client(self.identities.get(number)?.client)
     }
 
+    /// The profiles that clients name, each once.
+    pub fn named_profiles(&self) -> impl Iterator<Item = ProfileId> {
+        self.known_profiles.iter().copied()
+    }
+
     /// Which costlier kinds of identity need to be looked up.
     pub const fn kinds(&self) -> Kinds {
         self.kinds

@@ -224,7 +224,7 @@ fn what_a_candidate_alone_finds_out_about_a_connection_is_noted_on_it() {
 #[test]
 fn a_candidate_that_cannot_be_read_is_reported_with_its_place_and_harms_nothing() {
     for (candidate, expected) in [
-        (changed(|json| json["profile"] = json!({})), "candidate.profile: unknown field `profile`"),
+        (changed(|json| json["profile"] = json!({})), "candidate.profile: found the unknown key `profile`"),
         (
             changed(|json| json["clients"]["acme"]["profiles"] = json!(["partners"])),
             "candidate.clients.acme.profiles[0]: found \"partners\"",
@@ -244,7 +244,7 @@ fn a_candidate_that_cannot_be_read_is_reported_with_its_place_and_harms_nothing(
         assert!(policy.candidate.unwrap().is_err());
     }
     let twice = Policy::from_json(r#"{"candidate": {}, "candidate": {}}"#).unwrap_err();
-    assert!(twice.to_string().contains("duplicate field `candidate`"), "{twice}");
+    assert!(twice.to_string().contains("found the key \"candidate\" again"), "{twice}");
 }
 
 #[test]

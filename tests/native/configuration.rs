@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use mtls_authz::{ConfigError, Policy};
+use mtls_authz::{ConfigErrors, Policy};
 use serde_json::{Value, json};
 
-fn refused(json: &str) -> ConfigError {
+fn refused(json: &str) -> ConfigErrors {
     match Policy::from_json(json.as_bytes()) {
         Ok(_) => panic!("accepted: {json}"),
         Err(problem) => problem,
@@ -86,14 +86,20 @@ fn three_lines_a_client_suffice() {
 fn every_error_names_the_path_the_value_and_what_was_expected() {
     for (pointer, value, path, found, expected) in [
         ("/polcy_id", json!(1), "polcy_id", "polcy_id", "policy_id"),
-        ("/policy_id", json!(5), "policy_id", "5", "string"),
+        ("/policy_id", json!(5), "policy_id", "5", "a text"),
         ("/policy_id", json!(""), "policy_id", "\"\"", "visible ASCII"),
-        ("/policy_name", json!(5), "policy_name", "5", "string"),
+        ("/policy_name", json!(5), "policy_name", "5", "a text"),
         ("/mode", json!("tls"), "mode", "tls", "bearer_plus_mtls_required"),
         ("/enforcement", json!("off"), "enforcement", "off", "shadow"),
         ("/certificate/source", json!("magic"), "certificate.source", "magic", "connection"),
         ("/certificate/validation", json!(true), "certificate.validation", "true", "\"attribute\" or \"listener\""),
-        ("/certificate/clock_skew_seconds", json!(-1), "certificate.clock_skew_seconds", "-1", "u32"),
+        (
+            "/certificate/clock_skew_seconds",
+            json!(-1),
+            "certificate.clock_skew_seconds",
+            "-1",
+            "a whole number of seconds, at least 0",
+        ),
         ("/certificate/skew", json!(1), "certificate.skew", "skew", "clock_skew_seconds"),
         ("/identity/precedence/1", json!("ip_san"), "identity.precedence[1]", "ip_san", "dns_san"),
         ("/identity/precedence", json!([]), "identity.precedence", "[]", "at least one"),
@@ -142,12 +148,12 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
             "acme",
         ),
         ("/clients/b\n", json!({}), "clients.b\n", "b\\n", "visible ASCII"),
-        ("/clients", json!([]), "clients", "sequence", "an object"),
+        ("/clients", json!([]), "clients", "a list", "an object"),
         ("/clients", json!(null), "clients", "null", "an object"),
-        ("/clients/b", json!([["cn:b"]]), "clients.b", "sequence", "an object"),
-        ("/clients/b", json!({"identities": null}), "clients.b.identities", "null", "a sequence"),
-        ("/clients/b", json!({"identities": ["cn:b", 5]}), "clients.b.identities[1]", "5", "a string"),
-        ("/clients/b", json!({"principal": null}), "clients.b.principal", "null", "a string"),
+        ("/clients/b", json!([["cn:b"]]), "clients.b", "a list", "an object of `identities`"),
+        ("/clients/b", json!({"identities": null}), "clients.b.identities", "null", "a list"),
+        ("/clients/b", json!({"identities": ["cn:b", 5]}), "clients.b.identities[1]", "5", "a text"),
+        ("/clients/b", json!({"principal": null}), "clients.b.principal", "null", "a text"),
         (
             "/clients/b",
             json!({"identities": ["cn:b", "cn:c", "spiffe://other/b"], "profiles": ["partner"]}),
@@ -194,8 +200,8 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
             "whole segments",
         ),
         ("/profiles/partner/allow/0/paths", json!([]), "profiles.partner.allow[0].paths", "[]", "at least one"),
-        ("/profiles/partner/allow/0/collection", json!("all"), "profiles.partner.allow[0]", "both", "either"),
-        ("/profiles/partner/allow/0", json!({}), "profiles.partner.allow[0]", "neither", "either"),
+        ("/profiles/partner/allow/0/collection", json!("all"), "profiles.partner.allow[0]", "both", "one of them"),
+        ("/profiles/partner/allow/0", json!({}), "profiles.partner.allow[0]", "neither", "one of them"),
         (
             "/profiles/partner/allow/0",
             json!({"collection": "any"}),
@@ -244,7 +250,7 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
         ),
         ("/profiles/partner/rate_limit", json!({"requests": 1}), "profiles.partner.rate_limit", "", "per_seconds"),
         ("/collections/all/0", json!("**"), "collections.all[0]", "**", "path pattern"),
-        ("/bypass/0/even_denied", json!(1), "bypass[0].even_denied", "1", "boolean"),
+        ("/bypass/0/even_denied", json!(1), "bypass[0].even_denied", "1", "true or false"),
         ("/bypass/0/path", json!("/health?"), "bypass[0].path", "/health?", "/health"),
         ("/bypass/0/methods/0", json!("GE T"), "bypass[0].methods[0]", "GE T", "in capitals"),
         ("/binding/required_paths/0", json!("x"), "binding.required_paths[0]", "\"x\"", "path pattern"),
@@ -298,16 +304,22 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
             "60000",
         ),
         ("/token/metadata/name", json!("x"), "token.metadata.name", "name", "namespace"),
-        ("/token/leeway_seconds", json!("30"), "token.leeway_seconds", "30", "u32"),
+        (
+            "/token/leeway_seconds",
+            json!("30"),
+            "token.leeway_seconds",
+            "\"30\"",
+            "a whole number of seconds, at least 0 and below 4294967296, without quotes: 30",
+        ),
         ("/path/semicolons", json!("allow"), "path.semicolons", "allow", "keep"),
         ("/source_address", json!("xff"), "source_address", "xff", "direct"),
         ("/upstream_headers/client_id", json!("Host"), "upstream_headers.client_id", "host", "means nothing else"),
         ("/upstream_headers/client_id", json!(5), "upstream_headers.client_id", "", "name of a header"),
         ("/upstream_headers/profile_id", json!("X-Caller"), "upstream_headers", "x-caller", "of its own"),
         ("/profiles/partner/rate_limit", json!(null), "profiles.partner.rate_limit", "null", "an object"),
-        ("/profiles/partner/allow/0/methods", json!(null), "profiles.partner.allow[0].methods", "null", "sequence"),
+        ("/profiles/partner/allow/0/methods", json!(null), "profiles.partner.allow[0].methods", "null", "a list"),
         ("/identity/mappings/0/match/issuer", json!(null), "identity.mappings[0].match.issuer", "null", "RFC 4514"),
-        ("/identity/mappings/0/profile_id", json!(null), "identity.mappings[0].profile_id", "null", "string"),
+        ("/identity/mappings/0/profile_id", json!(null), "identity.mappings[0].profile_id", "null", "a text"),
         (
             "/profiles/partner/source_cidrs/0",
             json!("::ffff:10.0.0.0/104"),
@@ -331,7 +343,7 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
             "at most 8",
         ),
         ("/audit/log", json!("some"), "audit.log", "some", "denied"),
-        ("/require_client_headers", json!("yes"), "require_client_headers", "yes", "boolean"),
+        ("/require_client_headers", json!("yes"), "require_client_headers", "yes", "true or false"),
     ] {
         let problem = refused(&with(pointer, value));
         let text = problem.to_string();
@@ -403,8 +415,8 @@ fn a_forwarded_certificate_needs_a_format_a_header_and_somebody_to_believe() {
     let known = |identity: &str| proxies(json!({"identities": ["spiffe://td/edge", identity]}));
     for (settings, key, found, expected) in [
         (Value::Null, "", "nothing", "trusted_proxies"),
-        (json!({}), "", "format", "missing"),
-        (json!([]), "", "sequence", "object"),
+        (json!({}), "", "found no \"format\"", "cannot be left out"),
+        (json!([]), "", "a list", "object"),
         (changed("format", json!("pem")), ".format", "pem", "\"url_encoded_pem\""),
         (changed("trust", json!(1)), ".trust", "trust", "trusted_proxies"),
         (json!({"format": "xfcc"}), ".trusted_proxies", "neither", "identities"),
@@ -432,10 +444,10 @@ fn a_forwarded_certificate_needs_a_format_a_header_and_somebody_to_believe() {
         (named("Client-Cert-Chain"), ".header", "Client-Cert-Chain", "issuers"),
         (changed("max_bytes", json!(0)), ".max_bytes", "0", "1 to"),
         (changed("max_bytes", json!(1_048_577)), ".max_bytes", "1048577", "1048576"),
-        (changed("max_bytes", json!("1")), ".max_bytes", "\"1\"", "u32"),
+        (changed("max_bytes", json!("1")), ".max_bytes", "\"1\"", "without quotes: 1"),
         (changed("hop", json!(0)), ".hop", "0", "1 to 16"),
         (changed("hop", json!(17)), ".hop", "17", "1 to 16"),
-        (changed("hop", json!(-1)), ".hop", "-1", "u8"),
+        (changed("hop", json!(-1)), ".hop", "-1", "a whole number, at least 0"),
         (proxies(cidrs.clone()), ".hop", "2", "trusted_proxies.identities"),
         (changed("format", json!("nginx")), ".hop", "2", "xfcc"),
     ] {
@@ -500,8 +512,11 @@ fn keys_are_expected_to_be_an_object_without_repeated_members() {
 
 #[test]
 fn keys_in_a_string_are_not_repeated_in_the_message() {
-    let problem = refused(r#"{"token": {"source": "jwks", "jwks": "{"keys": [{"d": "secret"}]}"}}"#);
-    assert_eq!(problem.to_string().split(" at line").next(), Some("token.jwks: found a string, expected an object"));
+    let problem = refused(r#"{"token": {"source": "jwks", "jwks": "{\"keys\": [{\"d\": \"secret\"}]}"}}"#);
+    assert_eq!(problem.to_string(), "token.jwks: found a text, expected an object such as {\"keys\": […]}");
+    // Where the quotes are missing that end it.
+    let problem = refused(r#"{"token": {"source": "jwks", "jwks": "{"d":"secret"}"}}"#);
+    assert!(!problem.to_string().contains("secret"), "{problem}");
 }
 
 #[test]
@@ -527,10 +542,13 @@ fn what_is_not_one_json_object_is_refused() {
         refused(json);
     }
     let bytes = [br#"{"clients": {"a": {"principal": ""#.as_slice(), b"\xff", br#""}}}"#].concat();
-    assert_eq!(Policy::from_json(bytes).err().map(|problem| problem.path).as_deref(), Some("clients.a.principal"));
+    assert_eq!(
+        Policy::from_json(bytes).err().map(|problem| problem.path.clone()).as_deref(),
+        Some("clients.a.principal")
+    );
     assert_eq!(refused(r#"{"clients": {}, "clients": {}}"#).path, "clients");
     let twice = refused(r#"{"clients": {"a": {}, "a": {}}}"#);
-    assert!(twice.to_string().contains("\"a\" stands twice"), "{twice}");
+    assert!(twice.to_string().contains("found the key \"a\" again"), "{twice}");
 }
 
 /// The names of all members that the schema knows, by the place of their object.

@@ -1,6 +1,6 @@
 //! Several issuers: each has keys that speak for it and for no other, in both sources of tokens.
 
-use mtls_authz::{Algorithm, ConfigError, Decision, Memory, Policy, Property, Reason, Request, decide};
+use mtls_authz::{Algorithm, ConfigErrors, Decision, Memory, Policy, Property, Reason, Request, decide};
 use serde_json::{Value, json};
 
 use crate::certificates::{Leaf, acme};
@@ -13,7 +13,7 @@ const NAMESPACE: &str = "envoy.filters.http.jwt_authn";
 const A: &str = "https://a.example";
 const B: &str = "https://b.example";
 
-fn read(token: &Value) -> Result<Policy, ConfigError> {
+fn read(token: &Value) -> Result<Policy, ConfigErrors> {
     let json = json!({
         "clients": {"acme": {"identities": [ID], "profiles": ["partner"]}},
         "profiles": {"partner": {"allow": [{"paths": ["/payments"]}]}},

@@ -165,7 +165,7 @@ fn cases() -> Vec<(Value, &'static str, &'static str)> {
         (
             json!({"profiles": {"a": {"unverified_authorization": "keep"}}}),
             "profiles.a.unverified_authorization",
-            "mode mtls",
+            "\"mode\": \"mtls\"",
         ),
     ]
 }

@@ -122,24 +122,24 @@ fn what_cannot_be_used_leaves_the_last_good_list_in_force() {
         ("", "", "no answer came in time"),
         ("503", "", "the status is 503"),
         ("302", "", "the status is 302"),
-        ("200", "", "EOF"),
-        ("200", "<html></html>", "expected value"),
+        ("200", "", "found an empty text, expected a JSON object"),
+        ("200", "<html></html>", "found \"<html\", expected JSON"),
         ("200", "{}", "expected at least one of them"),
         ("200", "[]", "expected an object"),
         ("200", "null", "expected an object"),
-        ("200", r#"{"sha256": []} x"#, "trailing characters"),
-        ("200", r#"{"sha256": ["#, "EOF"),
-        ("200", r#"{"feeds": []}"#, "unknown field"),
+        ("200", r#"{"sha256": []} x"#, "found text behind the end"),
+        ("200", r#"{"sha256": ["#, "found the end of the text"),
+        ("200", r#"{"feeds": []}"#, "found the unknown key `feeds`"),
         ("200", r#"{"sha256": ["x"]}"#, "sha256[0]"),
         ("200", r#"{"identities": ["acme"]}"#, "identities[0]"),
-        ("200", repeated, "duplicate field"),
+        ("200", repeated, "found the key \"sha256\" again"),
     ] {
         let problem = take(answer(status, body.as_bytes())).unwrap_err();
         assert!(problem.contains(words) && !problem.contains("configuration"), "{status} {body}: {problem}");
     }
     assert_eq!(take(answer("200", &long)), Err("it is longer than 8 MiB".to_owned()));
     let longest = vec![b' '; mtls_authz::MAX_FEED_BYTES];
-    assert_eq!(take(answer("200", &longest)).map_err(|problem| problem.contains("EOF")), Err(true));
+    assert_eq!(take(answer("200", &longest)).map_err(|problem| problem.contains("an empty text")), Err(true));
     assert_eq!(take(answer("200", b"\xff")).map_err(|problem| problem.contains("not UTF-8")), Err(true));
     assert_eq!(reason(&policy, &worker.memory, &proxy), Some(Reason::CertificateRevoked));
 }

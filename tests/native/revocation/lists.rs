@@ -102,10 +102,10 @@ fn a_list_of_the_wrong_type_is_refused_with_what_was_expected() {
     let twice = |text: &str| format!(r#"{{"revocation": {{"serials": [{{{text}}}]}}}}"#);
     for (json, expected) in [
         (json!({"revocation": {"sha256": 1}}).to_string(), "expected a list of strings"),
-        (json!({"revocation": {"identities": [1]}}).to_string(), "expected a string"),
+        (json!({"revocation": {"identities": [1]}}).to_string(), "expected a text"),
         (json!({"revocation": {"serials": 1}}).to_string(), "expected a list of objects with issuer and serial"),
-        (json!({"revocation": {"serials": [{"issuer": 1}]}}).to_string(), "expected a string"),
-        (json!({"revocation": {"serials": [{"serial": 1}]}}).to_string(), "expected a string"),
+        (json!({"revocation": {"serials": [{"issuer": 1}]}}).to_string(), "expected a text"),
+        (json!({"revocation": {"serials": [{"serial": 1}]}}).to_string(), "expected a text"),
         (json!({"clients": {"a": {"profiles": []}}, "profiles": 1}).to_string(), "expected an object"),
         (json!({"collections": []}).to_string(), "expected an object"),
         (twice(r#""issuer": "CN=A", "serial": "1", "issuer": "CN=B""#), "issuer"),
@@ -169,8 +169,8 @@ fn a_wrong_list_is_refused_with_its_place() {
     let ca = crate::certificates::ca().pem;
     for (revocation, path, words) in [
         (json!([]), "revocation", "expected an object"),
-        (json!({"sha265": []}), "revocation.sha265", "unknown field"),
-        (json!({"sha256": [1]}), "revocation.sha256[0]", "expected a string"),
+        (json!({"sha265": []}), "revocation.sha265", "did you mean `sha256`?"),
+        (json!({"sha256": [1]}), "revocation.sha256[0]", "expected a text"),
         (json!({"sha256": ["0".repeat(64), "00"]}), "revocation.sha256[1]", "64 hexadecimal digits"),
         (json!({"serials": ["1"]}), "revocation.serials[0]", "an object of issuer and serial"),
         (json!({"serials": [{"issuer": "CN=x"}]}), "revocation.serials[0]", "serial"),
@@ -194,7 +194,7 @@ fn a_wrong_list_is_refused_with_its_place() {
         (
             json!({"serials": [{"issuer": "CN=x", "serial": "1", "reason": 1}]}),
             "revocation.serials[0].reason",
-            "unknown field",
+            "found the unknown key `reason`",
         ),
         (json!({"identities": ["acme"]}), "revocation.identities[0]", "typed identity"),
         (feed(json!({"type": "ocsp"})), "revocation.feeds[0].type", "\"json\" or \"crl\""),

@@ -1,0 +1,157 @@
+//! What the JSON reader says, in the words of whoever writes policies: no types of Rust, and what to write instead.
+
+use serde_json::error::Category;
+
+use super::error::{ConfigError, PRIVATE, abridged, is_private};
+use super::location;
+use super::nearest::nearest;
+
+/// Of a key that its object does not have. [`super::all`] says where it belongs.
+pub(super) const UNKNOWN_KEY: &str = "found the unknown key ";
+/// Of a key that is there already.
+pub(super) const REPEATED_KEY: &str = "found the key ";
+
+/// Of this key.
+pub(super) fn repeated_key(key: &str) -> String {
+    format!("{REPEATED_KEY}{key:?} again, expected each key once")
+}
+
+/// What is wrong, and where.
+pub(super) fn unreadable(text: &str, problem: &serde_json::Error) -> ConfigError {
+    let place = location::place_of(text, problem.line(), problem.column());
+    let path = location::path_to(text.as_bytes(), place);
+    let message = problem.to_string();
+    let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    let problem = match problem.classify() {
+        Category::Data => {
+            let expected = message.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
+            match is_private(message) {
+                true => format!("found {PRIVATE}, expected {expected}"),
+                false => in_words(message, &path),
+            }
+        }
+        _ => {
+            let what = no_json(text, place.saturating_sub(1), message);
+            match problem.column() {
+                0 => what,
+                column => format!("{what} (line {}, column {column})", problem.line()),
+            }
+        }
+    };
+    ConfigError { path, problem: abridged(&problem) }
+}
+
+/// Of JSON that is not what was expected.
+fn in_words(message: &str, path: &str) -> String {
+    if let Some(key) = quoted(message, "missing field `") {
+        return format!("found no {key:?}, expected this key, which cannot be left out");
+    }
+    if let Some(key) = quoted(message, "duplicate field `") {
+        return repeated_key(key);
+    }
+    let Some((found, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    if let Some(key) = quoted(found, "unknown field `") {
+        let hint = did_you_mean(key, &mut expected.split('`').skip(1).step_by(2));
+        return format!("{UNKNOWN_KEY}`{key}`, expected {expected}{hint}");
+    }
+    let wrong = found.strip_prefix("invalid type: ").or_else(|| found.strip_prefix("invalid value: "));
+    wrong.map_or_else(|| message.to_owned(), |found| of_another_type(found, expected, path))
+}
+
+fn quoted<'a>(message: &'a str, before: &str) -> Option<&'a str> {
+    message.strip_prefix(before)?.strip_suffix('`')
+}
+
+/// `found` and `expected` as serde calls them.
+fn of_another_type(found: &str, expected: &str, path: &str) -> String {
+    let number = ["integer `", "floating point `", "boolean `"].iter().find_map(|before| quoted(found, before));
+    let text = found.strip_prefix("string ");
+    let found = match found {
+        "sequence" => "a list",
+        "map" => "an object",
+        other => text.or(number).unwrap_or(other),
+    };
+    let bare = text.map(|text| text.trim_matches('"'));
+    let whole = |limit: &str| {
+        let unit = match path {
+            _ if path.ends_with("_seconds") => " of seconds",
+            _ if path.ends_with("_ms") => " of milliseconds",
+            _ => "",
+        };
+        format!("a whole number{unit}, at least 0{limit}")
+    };
+    let (expected, instead) = match expected {
+        "u8" | "u32" => (whole(" and below 4294967296"), bare.filter(|text| text.parse::<u32>().is_ok())),
+        "u64" => (whole(""), bare.filter(|text| text.parse::<u64>().is_ok())),
+        "a boolean" => ("true or false".to_owned(), bare.filter(|text| matches!(*text, "true" | "false"))),
+        "a sequence" => ("a list".to_owned(), None),
+        "a map" => ("an object".to_owned(), None),
+        "a string" | "a borrowed string" => ("a text".to_owned(), None),
+        other => (other.to_owned(), None),
+    };
+    let hint = match (instead, bare) {
+        (Some(instead), _) => format!(", without quotes: {instead}"),
+        (None, Some(word)) if expected.starts_with('"') => {
+            did_you_mean(word, &mut expected.split('"').skip(1).step_by(2))
+        }
+        _ if expected == "a list" && (text.is_some() || number.is_some()) => format!(": [{found}]"),
+        _ if expected == "a text" && number.is_some() => format!(", in quotes: \"{found}\""),
+        _ => String::new(),
+    };
+    format!("found {found}, expected {expected}{hint}")
+}
+
+/// Nothing, where no name is near.
+pub(super) fn did_you_mean(word: &str, names: &mut dyn Iterator<Item = &str>) -> String {
+    nearest(word, names).map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
+}
+
+const YAML: &str = "found YAML, expected JSON: convert it (`yq -o json policy.yaml`), or write it below `value` of a google.protobuf.Struct \
+    instead of a StringValue";
+const COMMENT: &str = "found a comment, expected JSON, which has none: remove it";
+
+/// Of a text that is no JSON from this place on.
+fn no_json(text: &str, place: usize, message: &str) -> String {
+    let at = text.get(place..).unwrap_or_default().trim_start();
+    let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let is_yaml =
+        |line: &str| line.starts_with("- ") || line.starts_with("---") || line.ends_with(':') || line.contains(": ");
+    let what = match first {
+        _ if text.starts_with('\u{feff}') => {
+            "found a byte order mark, expected JSON from the first byte on: save the file as UTF-8 without one"
+        }
+        None if text.trim().is_empty() => "found an empty text, expected a JSON object",
+        Some(line) if !line.starts_with(['{', '[', '"', '/', '\'']) && is_yaml(line) => YAML,
+        _ if at.starts_with('#') || at.starts_with("//") || at.starts_with("/*") => COMMENT,
+        _ if at.starts_with('\'') => "found a single quote, expected double quotes around texts and keys",
+        _ if message.starts_with("trailing comma")
+            || (at.starts_with([']', '}']) && matches!(message, "expected value" | "key must be a string")) =>
+        {
+            "found a comma behind the last entry, expected none there"
+        }
+        _ if message.starts_with("EOF") => {
+            "found the end of the text within a value, expected the rest of it: a quote, ] or } is missing"
+        }
+        _ if message == "trailing characters" => "found text behind the end, expected one JSON object and nothing else",
+        _ if message.starts_with("control character") => {
+            "found a line's end or another control character within a text, expected an escape such as \\n"
+        }
+        _ if at.starts_with('"') && message.starts_with("expected `,`") => {
+            "found two entries in a row, expected a comma between them"
+        }
+        _ => {
+            // The next word and no more: behind a quote that is missing there may be a secret.
+            let word = |(place, character): &(usize, char)| *place == 0 || character.is_alphanumeric();
+            let shown: String = at.char_indices().take_while(word).take(20).map(|(_, character)| character).collect();
+            let expected = match message {
+                "key must be a string" => "a key in double quotes",
+                "expected value" => "JSON: an object, a list, a text in double quotes, a number, true or false",
+                other => other.strip_prefix("expected ").unwrap_or(other),
+            };
+            return format!("found {shown:?}, expected {expected}");
+        }
+    };
+    what.to_owned()
+}
