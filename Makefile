@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge load e2e soak test-audit test-upstreams differential less-proof mutants bench fuzz clean
+.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge load e2e soak test-audit test-upstreams test-keycloak test-oidc-provider differential less-proof mutants bench fuzz clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
 # Says natively what the filter makes of certificates and tokens.
@@ -25,9 +25,11 @@ find_proxies := PROXIES=$$($(tools)/proxies.sh); export PROXIES
 find_prometheus := PROMETHEUS=$$($(tools)/prometheus.sh); export PROMETHEUS
 find_audit := AUDIT_TOOLS=$$($(tools)/audit.sh); export AUDIT_TOOLS
 find_upstreams := UPSTREAMS=$$($(tools)/upstreams.sh); export UPSTREAMS
+find_keycloak := KEYCLOAK=$$($(tools)/keycloak.sh); export KEYCLOAK
+find_oidc_provider := OIDC_PROVIDER=$$($(tools)/oidc_provider.sh); export OIDC_PROVIDER
 
 help: ## list the targets
-	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -nE 's/^([a-z0-9-]+):.*## (.*)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 wasm: ## build the filter: dist/mtls_authz.wasm
 	@$(tools)/wasm.sh . dist/mtls_authz.wasm
@@ -96,6 +98,16 @@ test-upstreams: wasm ## spellings of denied paths against real HTTP servers: Pyt
 	@$(tools)/system.sh "for the test with real HTTP servers" python3 openssl
 	@$(find_envoy); $(find_proxies); $(find_upstreams); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests/upstreams
+
+test-keycloak: wasm ## tokens of a real Keycloak, bound over mTLS, while its keys are rotated: docs/issuers.md
+	@$(tools)/system.sh "for the test with Keycloak" python3 openssl ps
+	@$(find_envoy); $(find_keycloak); python=$$($(tools)/python.sh); \
+	$$python -m pytest $(ARGS) tests/issuers/test_keycloak.py
+
+test-oidc-provider: wasm ## the same with oidc-provider, from npm
+	@$(tools)/system.sh "for the test with oidc-provider" python3 openssl
+	@$(find_envoy); $(find_oidc_provider); python=$$($(tools)/python.sh); \
+	$$python -m pytest $(ARGS) tests/issuers/test_oidc_provider.py
 
 mutants: ## change the code in ways that some test must notice, for hours; ONLY=src/policy/: a part
 	@ONLY='$(ONLY)' $(tools)/mutants.sh

@@ -20,6 +20,8 @@ package() {
         c++) echo g++ ;;
         venv) echo python3-venv ;;
         flock) echo util-linux ;;
+        mvn) echo maven ;;
+        ps) echo procps ;;
         wasm-opt) echo binaryen ;;
         *) echo "$1" ;;
     esac
