@@ -10,27 +10,14 @@ from urllib.parse import urlsplit
 from harness import artifacts, verdicts
 from harness.envoy import Envoy, http1_cluster, http2_cluster
 from harness.filters import Config, JwtAuthn
+from harness.https_keys import HOST, https_keys
 from harness.listener import CLOSE_AT_ONCE, Listener
 from harness.pki import Authority, Credential
 from harness.response import Header
-from harness.shipped import ENVOY
 from harness.upstream import Upstream
 
-AUTHORITY = "auth.example"
 CACHE = "1s"
 """How long `jwt_authn` keeps a key set here."""
-
-
-def https_keys(port: int, authority: Authority) -> str:
-    """The shipped cluster, for a server on this machine with a certificate of this authority."""
-    text = (ENVOY / "issuers" / "https-keys.yaml").read_text()
-    for old, new in [
-        ("address: auth.example, port_value: 443", f"address: 127.0.0.1, port_value: {port}"),
-        ("/etc/ssl/certs/ca-certificates.crt", str(authority.trust_file)),
-    ]:
-        assert text.count(old) == 1, old
-        text = text.replace(old, new)
-    return text
 
 
 def remote_jwks(path: str, **provider: Any) -> Config:
@@ -38,7 +25,7 @@ def remote_jwks(path: str, **provider: Any) -> Config:
     config = JwtAuthn(()).filter()
     config["typed_config"]["providers"] = {"main": {
         "remote_jwks": {
-            "http_uri": {"uri": f"https://{AUTHORITY}{path}", "cluster": "issuer", "timeout": "2s"},
+            "http_uri": {"uri": f"https://{HOST}{path}", "cluster": "issuer", "timeout": "2s"},
             "cache_duration": CACHE,
             "async_fetch": {"failed_refetch_duration": "0.1s"},
         },
@@ -68,7 +55,7 @@ class Gateway:
         self._upstream = Upstream()
         self.envoy = Envoy(
             artifacts.envoy(), directory, listeners, authority=clients, server=clients.issue_server(),
-            clusters=[http1_cluster(self._upstream.port), http2_cluster(1)], arguments=["--config-yaml", https_keys(port, issuers)],
+            clusters=[http1_cluster(self._upstream.port), http2_cluster(1)], arguments=["--config-yaml", https_keys(port, issuers.trust_file)],
         )
 
     def __enter__(self) -> Gateway:

@@ -15,12 +15,11 @@ from typing import Any
 from urllib.parse import urlencode
 
 from harness.http1 import Http1
+from harness.https_keys import HOST
 from harness.pki import SERVER_AUTH, Authority, Credential, dns
 from harness.response import ConnectionEnded, Header, Response
 from harness.shipped import free_port
 from harness.tls import ClientTls
-
-from gateway import AUTHORITY
 
 DEADLINE_SECONDS = 240
 """A Java server on two busy cores."""
@@ -39,10 +38,8 @@ class Issuer:
 
     def __init__(self, directory: Path, authority: Authority) -> None:
         self.directory = directory
-        self.server = authority.issue([("CN", AUTHORITY)], sans=[dns(AUTHORITY)], extended_key_usage=[SERVER_AUTH])
+        self.server = authority.issue([("CN", HOST)], sans=[dns(HOST)], extended_key_usage=[SERVER_AUTH])
         self.port = free_port()
-        self.started_in = 0.0
-        """Seconds from the start to the first answer."""
         self._process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> tuple[Sequence[str], Mapping[str, str]]:
@@ -62,7 +59,6 @@ class Issuer:
                 self.__exit__(None, None, None)
                 raise IssuerFailed((self.directory / "issuer.log").read_text(errors="replace")[-4000:])
             time.sleep(0.1)
-        self.started_in = time.monotonic() - begin
         return self
 
     def __exit__(
@@ -83,7 +79,7 @@ class Issuer:
     ) -> Response:
         """A request over a new connection."""
         with Http1(self.port, ClientTls(credential)) as client:
-            return client.request(method, path, headers, body, host=AUTHORITY)
+            return client.request(method, path, headers, body, host=HOST)
 
     def grant(self, credential: Credential | None, client_id: str, **more: str) -> Response:
         """The answer of the token endpoint to the grant `client_credentials`."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from harness.artifacts import REPOSITORY, MissingArtifact
+from harness.https_keys import HOST
 from harness.pki import Authority
 from harness.shipped import ENVOY
 
-from gateway import AUTHORITY
 from issuer import Issuer
 
 REALM = "partners"
@@ -25,7 +26,7 @@ class Keycloak(Issuer):
 
     token_path = f"/realms/{REALM}/protocol/openid-connect/token"
     keys_path = f"/realms/{REALM}/protocol/openid-connect/certs"
-    ready_path = "/realms/master"
+    ready_path = f"/realms/{REALM}"
 
     def __init__(self, directory: Path, authority: Authority, clients: Authority) -> None:
         super().__init__(directory, authority)
@@ -34,8 +35,11 @@ class Keycloak(Issuer):
 
     def command(self) -> tuple[Sequence[str], Mapping[str, str]]:
         folder = _folder()
+        imported = folder / "keycloak/data/import"
+        imported.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ENVOY / "issuers/partners-realm.json", imported)
         command = [
-            str(folder / "keycloak/bin/kc.sh"), "start", "--optimized", f"--hostname=https://{AUTHORITY}",
+            str(folder / "keycloak/bin/kc.sh"), "start", "--optimized", "--import-realm", f"--hostname=https://{HOST}",
             "--http-host=127.0.0.1", f"--https-port={self.port}",
             f"--https-certificate-file={self.server.chain_file}", f"--https-certificate-key-file={self.server.key_file}",
             f"--https-trust-store-file={self._clients.trust_file}", "--cache=local",
@@ -45,15 +49,6 @@ class Keycloak(Issuer):
             "JAVA_OPTS_KC_HEAP": "-Xms64m -Xmx512m",
             "KC_BOOTSTRAP_ADMIN_USERNAME": "admin", "KC_BOOTSTRAP_ADMIN_PASSWORD": self._password,
         }
-
-    def __enter__(self) -> Keycloak:
-        super().__enter__()
-        try:
-            self._admin("POST", "/admin/realms", json.loads((ENVOY / "issuers/keycloak-realm.json").read_text()))
-        except BaseException:
-            self.__exit__(None, None, None)
-            raise
-        return self
 
     def add_client(self, **client: Any) -> None:
         """One more client of the realm."""

@@ -12,11 +12,11 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from harness.artifacts import REPOSITORY, MissingArtifact
+from harness.https_keys import HOST
 from harness.pki import Authority, Credential, base64url
 from harness.shipped import ENVOY
 from harness.tokens import Signer
 
-from gateway import AUTHORITY
 from issuer import Issuer
 
 RESOURCE = "https://api.example"
@@ -47,7 +47,7 @@ class OidcProvider(Issuer):
             modules.symlink_to(folder / modules.name)
         settings = self.directory / "settings.json"
         settings.write_text(json.dumps({
-            "issuer": f"https://{AUTHORITY}", "port": self.port, "resource": RESOURCE, "scopes": SCOPES,
+            "issuer": f"https://{HOST}", "port": self.port, "resource": RESOURCE, "scopes": SCOPES,
             "key": str(self.server.key_file), "certificate": str(self.server.chain_file),
             "authority": str(self._clients.trust_file), "clients": self._registered,
             "keys": {"keys": [_private_jwk(key) for key in self._keys]},
