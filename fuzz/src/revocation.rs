@@ -183,9 +183,19 @@ fn spellings(name: &DistinguishedName) -> [DistinguishedName; 3] {
 
 fn identity(feed: &Feed, text: &str) -> String {
     let (kind, name) = text.split_once(':').unwrap();
-    let plain = || Certificate { uri_sans: vec![], dns_sans: vec![], email_sans: vec![], ..leaf() };
+    let plain = || Certificate { uri_sans: vec![], dns_sans: vec![], email_sans: vec![], ip_sans: vec![], ..leaf() };
     match kind {
         "spiffe" => assert!(feed.revokes(&Certificate { uri_sans: vec![text.to_owned()], ..plain() }), "{text}"),
+        "uri" => {
+            let scheme = name.split(':').next().unwrap_or_default();
+            for uri in [name.to_owned(), name.replacen(scheme, &scheme.to_ascii_uppercase(), 1)] {
+                assert!(feed.revokes(&Certificate { uri_sans: vec![uri], ..plain() }), "{text}");
+            }
+        }
+        "ip" => {
+            let address: std::net::IpAddr = name.parse().unwrap();
+            assert!(feed.revokes(&Certificate { ip_sans: vec![address], ..plain() }), "{text}");
+        }
         "dns" => {
             for name in [name.to_owned(), name.to_ascii_uppercase(), format!("{name}.")] {
                 assert!(feed.revokes(&Certificate { dns_sans: vec![name], ..plain() }), "{text}");

@@ -112,6 +112,7 @@ impl Presented {
                 uri_sans: text(uri_san)?.into_iter().collect(),
                 dns_sans: text(dns_san)?.map(|name| name.to_ascii_lowercase()).into_iter().collect(),
                 email_sans: Vec::new(),
+                ip_sans: Vec::new(),
                 der: None,
             }),
         }

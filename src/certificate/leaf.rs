@@ -3,6 +3,8 @@
 //! It walks the fields of RFC 5280 section 4.1 in their order. The signature only has to be well-formed: it is Envoy that
 //! verified the chain.
 
+use std::net::IpAddr;
+
 use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
 use der::{Tag, TagNumber, Tagged};
 
@@ -129,6 +131,7 @@ fn to_be_signed(fields: &mut Values<'_>, der: &[u8]) -> Result<Certificate, Malf
         uri_sans: Vec::new(),
         dns_sans: Vec::new(),
         email_sans: Vec::new(),
+        ip_sans: Vec::new(),
         der: Some(der.to_vec()),
     };
     if let Some(list) = fields.optional(explicit(3))? {
@@ -322,9 +325,16 @@ fn alternative_name(name: AnyRef<'_>, certificate: &mut Certificate) -> Result<(
         1 => certificate.email_sans.push(text()?.to_owned()),
         2 => certificate.dns_sans.push(text()?.to_ascii_lowercase()),
         6 => certificate.uri_sans.push(text()?.to_owned()),
+        7 => certificate.ip_sans.push(address(name.value()).filter(|_| !constructed).ok_or(Malformed::Extension)?),
         _ => {}
     }
     Ok(())
+}
+
+/// `iPAddress`: the octets of an address, and no network (RFC 5280 section 4.2.1.6).
+fn address(octets: &[u8]) -> Option<IpAddr> {
+    let four = <[u8; 4]>::try_from(octets).map(IpAddr::from);
+    four.or_else(|_| <[u8; 16]>::try_from(octets).map(IpAddr::from)).ok()
 }
 
 #[cfg(test)]

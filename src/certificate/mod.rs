@@ -22,6 +22,8 @@ pub use names::{FoldedName, folded_address, folded_host, folded_text, folded_uri
 pub use thumbprint::Thumbprint;
 pub use xfcc::{Element, Pair, parse as parse_xfcc};
 
+use std::net::IpAddr;
+
 use crate::decision::{Deny, Reason};
 
 /// A client certificate, as much of it as could be had.
@@ -52,6 +54,8 @@ pub struct Certificate {
     pub dns_sans: Vec<String>,
     /// Every e-mail subject alternative name.
     pub email_sans: Vec<String>,
+    /// Every IP address among the subject alternative names.
+    pub ip_sans: Vec<IpAddr>,
     /// The DER itself, where the whole certificate was seen.
     pub der: Option<Vec<u8>>,
 }
@@ -145,6 +149,7 @@ impl Certificate {
             uri_sans: Vec::new(),
             dns_sans: Vec::new(),
             email_sans: Vec::new(),
+            ip_sans: Vec::new(),
             der: None,
         }
     }

@@ -9,6 +9,7 @@
 //!   and mail: [`FoldedName`]. Otherwise another spelling of a revoked name would pass.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use super::distinguished_name::{Attribute, DistinguishedName, Value};
 use super::fold::fold;
@@ -28,7 +29,9 @@ const DER: &str = "\u{3}";
 ///   attributes in one relative name. A name and the same name in reverse order are the same: tools print both orders.
 /// - A DNS name and the host of an email address: ASCII letter case and a dot at the end do not count (RFC 4343). The local part
 ///   of an address counts exactly (RFC 5280 section 7.5).
-/// - A URI: letter case of scheme and host does not count (RFC 3986 section 6.2.2.1), everything else does.
+/// - A URI: letter case of scheme and host does not count (RFC 3986 section 6.2.2.1), nor that of a URN's namespace and of a UUID
+///   (RFC 8141 section 3.1, RFC 9562 section 4); everything else does.
+/// - An IP address: its value counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FoldedName(String);
 
@@ -68,17 +71,27 @@ impl FoldedName {
 
     /// A URI.
     pub fn uri(uri: &str) -> Self {
-        Self(folded_uri(uri))
+        let folded = folded_uri(uri);
+        Self(if folded.starts_with("spiffe://") { folded } else { format!("uri:{folded}") })
     }
 
-    /// A typed identity as the configuration writes it; `None` where it is `subject:` and no distinguished name.
+    /// An IP address. An IPv4 address is the same inside an IPv6 address (RFC 4291 section 2.5.5.2).
+    pub fn ip(address: IpAddr) -> Self {
+        Self(format!("ip:{}", address.to_canonical()))
+    }
+
+    /// A typed identity as the configuration writes it; `None` where it is `subject:` and no distinguished name, or `ip:` and no
+    /// address.
     pub fn identity(identity: &str) -> Option<Self> {
         Some(match identity.split_once(':') {
             Some(("dns", name)) => Self::dns(name),
             Some(("email", address)) => Self::email(address),
             Some(("cn", name)) => Self(format!("cn:{}", fold(name))),
             Some(("subject", name)) => Self::subject(&DistinguishedName::parse(name)?),
-            // A URI, or a hash, which has one spelling.
+            Some(("uri", uri)) => Self::uri(uri),
+            Some(("ip", address)) => Self::ip(address.parse().ok()?),
+            // A hash has one spelling.
+            Some(("sha256", _)) => Self(identity.to_owned()),
             _ => Self::uri(identity),
         })
     }
@@ -102,7 +115,7 @@ pub fn folded_address(address: &str) -> String {
     }
 }
 
-/// A URI with scheme and host in small letters. Every other byte stays in its place.
+/// A URI with scheme and host, or a URN's namespace and a UUID, in small letters. Every other byte stays in its place.
 pub fn folded_uri(uri: &str) -> String {
     let mut folded = uri.to_owned();
     let mut lower = |start: usize, end: usize| {
@@ -123,6 +136,12 @@ pub fn folded_uri(uri: &str) -> String {
             let length = authority.iter().position(ends).unwrap_or(authority.len());
             let user = authority.iter().take(length).rposition(|byte| *byte == b'@').unwrap_or_default();
             lower(start + user, start + length);
+        } else if uri.get(..scheme).is_some_and(|scheme| scheme.eq_ignore_ascii_case("urn")) {
+            let name = bytes.get(scheme + 1..).unwrap_or_default();
+            let end = name.iter().position(ends).unwrap_or(name.len());
+            let namespace = name.iter().take(end).position(|byte| *byte == b':').unwrap_or_default();
+            let is_uuid = name.get(..namespace).is_some_and(|namespace| namespace.eq_ignore_ascii_case(b"uuid"));
+            lower(scheme, scheme + 1 + if is_uuid { end } else { namespace });
         }
     }
     folded

@@ -340,14 +340,21 @@ fn agree(der: &[u8]) {
     assert_eq!(validity.not_after, theirs.validity().not_after.timestamp());
     let names = theirs.subject_alternative_name().unwrap().map(|found| found.value.general_names.as_slice());
     let mut of_each_kind = [Vec::new(), Vec::new(), Vec::new()];
+    let mut addresses = Vec::new();
     for name in names.unwrap_or_default() {
         match name {
             GeneralName::URI(name) => of_each_kind[0].push((*name).to_owned()),
             GeneralName::DNSName(name) => of_each_kind[1].push(name.to_ascii_lowercase()),
             GeneralName::RFC822Name(name) => of_each_kind[2].push((*name).to_owned()),
+            GeneralName::IPAddress(octets) => addresses.push(octets.to_vec()),
             _ => {}
         }
     }
+    let octets = ours.ip_sans.iter().map(|address| match address {
+        std::net::IpAddr::V4(address) => address.octets().to_vec(),
+        std::net::IpAddr::V6(address) => address.octets().to_vec(),
+    });
+    assert!(octets.eq(addresses));
     assert_eq!([ours.uri_sans, ours.dns_sans, ours.email_sans], of_each_kind);
     assert_eq!(ours.subject.values("CN").count(), theirs.subject().iter_common_name().count());
     let authority = theirs.basic_constraints().unwrap().is_some_and(|found| found.value.ca)
