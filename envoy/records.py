@@ -62,7 +62,7 @@ REMEDIES = {
     "certificate_revoked": "Issue another certificate. After a mistake, take this one off the list.",
     "identity_invalid":
         "Issue a certificate with one clear name, or check identity.trust_domains and identity.mappings.",
-    "identity_missing": "Issue a certificate with a SPIFFE ID, a DNS name or a Common Name.",
+    "identity_missing": "Issue a certificate with a name, or register its subject or thumbprint.",
     "token_missing": "Send a token. If the client sends one, check jwt_authn and token.metadata.",
     "token_malformed": "Send the access token as the issuer made it.",
     "token_algorithm_not_allowed": "Sign with an algorithm of token.algorithms, or add this one.",

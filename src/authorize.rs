@@ -5,14 +5,15 @@ use std::rc::Rc;
 
 use crate::config::Policy;
 use crate::decision::{Allow, Binding, Decision, Deny, ForwardedCert, Reason, Rule};
-use crate::identity::Recognised;
-use crate::memory::Memory;
+use crate::identity::{Recognised, Shared, brief};
+use crate::inventory;
+use crate::memory::{Memory, Seen};
 use crate::policy::method::CONNECT;
 use crate::policy::{Asked, CanonicalPath, Mode, ProfileId, Target, UnverifiedAuthorization};
 use crate::presented::Asking;
 use crate::proxy::{Proxy, seconds};
 use crate::request::{Claimed, Request};
-use crate::token::{self, Claims, Credentials, PresentedToken};
+use crate::token::{self, Claims, Confirmation, Credentials, PresentedToken};
 use crate::token_alone;
 
 /// Decides about one request.
@@ -75,13 +76,23 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
                 // Whose it was, so that the record alone says whom to call.
                 if let (Reason::CertificateRevoked, Ok(resolved)) = (deny.reason, &seen.resolved) {
                     found.caller.identity = Some(Rc::clone(&resolved.identity));
-                    found.caller.client = resolved.client.clone().ok();
+                    found.caller.client = match &resolved.shared {
+                        None => resolved.client.clone().ok(),
+                        Some(shared) => choose_client(asking, seen, shared, claimed, &mut token).ok(),
+                    };
                 }
                 return Err(deny);
             }
             let resolved = seen.resolved.clone()?;
             found.caller.identity = Some(resolved.identity);
-            resolved.client
+            match &resolved.shared {
+                None => resolved.client,
+                Some(shared) => match choose_client(asking, seen, shared, claimed, &mut token) {
+                    Err(deny) if deny.reason.status() != 403 => return Err(deny),
+                    Err(deny) if deny.reason == Reason::ClientHeaderMissing => resolved.client,
+                    client => client,
+                },
+            }
         }
         None if needs_binding || !policy.accepts_tokens_alone => return Err(missing()),
         None => {
@@ -93,7 +104,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
             found.caller.token_thumbprint = claims.confirmation.thumbprint();
             // Without a certificate a bound token is refused whatever else it says.
             claims.confirmation.check(None)?;
-            let client = sole_client(&claims).and_then(|client_id| policy.identities.named(client_id));
+            let client = sole_client(policy, &claims).and_then(|client_id| policy.identities.named(client_id));
             if let Ok(client) = &client {
                 token_alone::is_enough(policy, memory, &client.client_id, proxy, now)?;
             }
@@ -118,7 +129,11 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
         Mode::BearerPlusMtlsRequired | Mode::BearerPlusMtlsOptional => Some(token.claims()?),
     };
     found.caller.token_thumbprint = claims.as_ref().and_then(|claims| claims.confirmation.thumbprint());
-    let bound = claims.as_ref().map(|claims| claims.confirmation.check(found.caller.thumbprint)).transpose()?;
+    let bound = claims.as_ref().map(|claims| {
+        let checked = claims.confirmation.check(found.caller.thumbprint);
+        checked.map_err(|deny| bound_elsewhere(asking, found, claims, deny))
+    });
+    let bound = bound.transpose()?;
     let binding = match bound {
         None => Binding::Certificate,
         Some(true) => Binding::Bound,
@@ -129,7 +144,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
 
     // 403: who it is, then what it may do. 405 and 429 come last.
     let client = client?;
-    check_claimed(policy, &client, claimed)?;
+    check_claimed(policy, &client, claimed, mode)?;
     if let Some(claims) = &claims {
         check_token_client(policy, &client, claims)?;
     }
@@ -150,24 +165,115 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     Ok(Allow { rule: Rule::Profile(rule) })
 }
 
+/// What the token says of its client: each claim of `token.client_id_claims` that is there.
+fn client_claims<'a>(policy: &'a Policy, claims: &'a Claims) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let claimed = policy.token.claims.client_id_claims.iter().zip(&claims.clients);
+    claimed.filter_map(|(claim, name)| Some((claim.as_str(), name.as_deref()?)))
+}
+
+/// The same for the operator.
+fn shown(policy: &Policy, claims: &Claims) -> String {
+    let shown = client_claims(policy, claims).map(|(claim, name)| format!("{claim} {:?}", brief(name)));
+    shown.collect::<Vec<_>>().join(", ")
+}
+
 /// The client that a token names: its claims must agree.
-fn sole_client(claims: &Claims) -> Result<&str, Deny> {
-    match claims.clients.split_first() {
-        Some((first, rest)) if rest.iter().all(|other| other == first) => Ok(first),
-        Some(_) => Err(Deny::new(Reason::ClientProfileMismatch).with_note("the token's client claims differ")),
+fn sole_client<'a>(policy: &'a Policy, claims: &'a Claims) -> Result<&'a str, Deny> {
+    let clients = &policy.identities.registry;
+    let mut names = client_claims(policy, claims).map(|(_, name)| clients.client_in_token(name));
+    match names.next() {
         None => Err(Deny::new(Reason::IdentityNotMapped).with_note("the token has none of token.client_id_claims")),
+        Some(first) if !names.all(|other| other == first) => Err(Deny::new(Reason::ClientProfileMismatch)
+            .with_note(format!("the token's client claims differ: {}", shown(policy, claims)))),
+        Some(Some(client)) => Ok(client),
+        Some(None) => Err(Deny::new(Reason::IdentityNotMapped).with_note(format!(
+            "the token names no client: {}, and that client lists other names in token_client_ids",
+            shown(policy, claims)
+        ))),
     }
 }
 
+/// One of the clients that share a certificate: the one that X-Client-ID names, otherwise the one that the token names.
+fn choose_client(
+    asking: &Asking<'_>,
+    seen: &Seen,
+    shared: &Shared,
+    claimed: Claimed<'_>,
+    token: &mut PresentedToken<'_>,
+) -> Result<Rc<Recognised>, Deny> {
+    let Asking { policy, proxy, .. } = *asking;
+    let sharer = |name: &str| policy.identities.sharer((shared, &seen.certificate), name, proxy);
+    if let Some(name) = claimed.client_id {
+        let client = str::from_utf8(name).ok().and_then(sharer);
+        return client.unwrap_or_else(|| {
+            let name = String::from_utf8_lossy(name);
+            let note =
+                format!("X-Client-ID is {:?}, which is none of the clients that share the certificate", brief(&name));
+            Err(Deny::new(Reason::ClientMismatch).with_note(note))
+        });
+    }
+    let claims = match policy.uses_tokens {
+        true => token.claims().map(Some),
+        false => Ok(None),
+    };
+    match claims {
+        Ok(Some(claims)) if client_claims(policy, &claims).next().is_some() => {
+            let client = sole_client(policy, &claims).ok().map(sharer);
+            client.flatten().unwrap_or_else(|| {
+                let claims = shown(policy, &claims);
+                let note =
+                    format!("the token names none of the clients that share the certificate, or several: {claims}");
+                Err(Deny::new(Reason::ClientProfileMismatch).with_note(note))
+            })
+        }
+        Err(deny) if deny.reason != Reason::TokenMissing => Err(deny),
+        Ok(_) | Err(_) => Err(Reason::ClientHeaderMissing.into()),
+    }
+}
+
+/// Is the token bound to another certificate of the client's? For the operator: a renewal is no theft.
+#[inline(never)]
+fn bound_elsewhere(asking: &Asking<'_>, found: &Decision, claims: &Claims, deny: Deny) -> Deny {
+    let (Confirmation::Certificate(bound), Some(client)) = (claims.confirmation, found.caller.client_id()) else {
+        return deny;
+    };
+    if deny.reason != Reason::SenderBindingMismatch {
+        return deny;
+    }
+    let seen = inventory::find(asking.proxy, &inventory::table(Some(asking.policy)), client).ok().flatten();
+    deny.with_note(match seen.is_some_and(|entry| entry.good().any(|known| known == bound)) {
+        true => format!(
+            "the token is bound to the client's previous certificate ({bound}), which this process has seen: a renewal, not a theft; the \
+             client must get a new token with the certificate that it presents"
+        ),
+        false => format!("the token is bound to a certificate ({bound}) that this process does not know of the client"),
+    })
+}
+
 fn choose_profile(policy: &Policy, client: &Recognised, claimed: Claimed<'_>) -> Result<ProfileId, Deny> {
+    let profiles = || {
+        let names: Vec<&str> = client
+            .profiles
+            .iter()
+            .take(8)
+            .filter_map(|id| policy.profiles.get(*id))
+            .map(|profile| &*profile.name)
+            .collect();
+        names.join(", ")
+    };
     let named = claimed.profile_id.map(|name| {
         std::str::from_utf8(name)
             .ok()
             .and_then(|name| policy.profiles.by_name(name))
             .filter(|profile| client.profiles.contains(profile))
             .ok_or_else(|| {
-                Deny::new(Reason::ClientProfileMismatch)
-                    .with_note("X-Profile-ID names a profile that the client does not have")
+                let name = String::from_utf8_lossy(name);
+                Deny::new(Reason::ClientProfileMismatch).with_note(format!(
+                    "X-Profile-ID is {:?}, and the profiles of the client {:?} are: {}",
+                    brief(&name),
+                    client.client_id,
+                    profiles()
+                ))
             })
     });
     match (named, client.profiles.as_slice()) {
@@ -175,26 +281,57 @@ fn choose_profile(policy: &Policy, client: &Recognised, claimed: Claimed<'_>) ->
         (None, [only]) => Ok(*only),
         (None, []) => Err(Deny::new(Reason::ProfileRequired)
             .with_note("the client may use no profile: clients.<id>.profiles is empty or absent, or an unregistered client's mapping has no profile_id")),
-        (None, _) => Err(Reason::ProfileRequired.into()),
+        (None, _) => Err(Deny::new(Reason::ProfileRequired)
+            .with_note(format!("the request has no X-Profile-ID, and the client has several profiles: {}", profiles()))),
     }
 }
 
-fn check_claimed(policy: &Policy, client: &Recognised, claimed: Claimed<'_>) -> Result<(), Deny> {
-    if policy.require_client_headers && (claimed.client_id.is_none() || claimed.profile_id.is_none()) {
-        return Err(Reason::ClientHeaderMissing.into());
+fn check_claimed(policy: &Policy, client: &Recognised, claimed: Claimed<'_>, mode: Mode) -> Result<(), Deny> {
+    let missing = match claimed {
+        Claimed { client_id: None, profile_id: None } => "X-Client-ID and X-Profile-ID",
+        Claimed { client_id: None, .. } => "X-Client-ID",
+        Claimed { profile_id: None, .. } => "X-Profile-ID",
+        Claimed { .. } => "",
+    };
+    if policy.require_client_headers && !missing.is_empty() {
+        let note = format!("the request has no {missing} (require_client_headers)");
+        return Err(Deny::new(Reason::ClientHeaderMissing).with_note(note));
     }
     match claimed.client_id {
-        Some(name) if name != client.client_id.as_bytes() => Err(Reason::ClientMismatch.into()),
+        Some(name) if name != client.client_id.as_bytes() => {
+            let name = String::from_utf8_lossy(name);
+            let note = format!("X-Client-ID is {:?}, and the client is {:?}", brief(&name), client.client_id);
+            Err(Deny::new(Reason::ClientMismatch).with_note(note))
+        }
+        // No token counts there, so that none can choose the client either.
+        None if client.shares_certificate && mode == Mode::Mtls => Err(Deny::new(Reason::ClientHeaderMissing)
+            .with_note("the certificate is that of several clients, and in mode mtls X-Client-ID must name one")),
         _ => Ok(()),
     }
 }
 
 fn check_token_client(policy: &Policy, client: &Recognised, claims: &Claims) -> Result<(), Deny> {
-    let note = match claims.clients.as_slice() {
-        [] if policy.token.claims.client_id_claims.is_empty() => return Ok(()),
-        [] => "the token has none of token.client_id_claims; an empty list there turns this check off",
-        names if names.iter().all(|name| *name == client.client_id) => return Ok(()),
-        _ => "the token names another client than the certificate",
+    let expected = policy.token.claims.client_id_claims.as_slice();
+    let clients = &policy.identities.registry;
+    let is_client = |(_, name)| clients.client_in_token(name) == Some(client.client_id.as_str());
+    let mut names = client_claims(policy, claims).peekable();
+    let note = match names.peek().is_some() {
+        false if expected.is_empty() && !client.shares_certificate => return Ok(()),
+        false if expected.is_empty() => {
+            "the certificate is that of several clients, and without token.client_id_claims no token can name one"
+                .to_owned()
+        }
+        false => format!(
+            "the token has none of token.client_id_claims ({}); an empty list there turns this check off",
+            expected.join(", ")
+        ),
+        true if names.all(is_client) => return Ok(()),
+        true => {
+            let (claims, client) = (shown(policy, claims), &client.client_id);
+            format!(
+                "the token names another client than the certificate: found {claims}, expected {client:?} or its token_client_ids"
+            )
+        }
     };
     Err(Deny::new(Reason::ClientProfileMismatch).with_note(note))
 }

@@ -74,7 +74,7 @@ reasons! {
     IdentityInvalid "identity_invalid" 401 "The names in the client certificate do not identify exactly one client."
         "Issue a certificate with one clear name, or check identity.trust_domains and identity.mappings.";
     IdentityMissing "identity_missing" 401 "The client certificate holds no name that identifies a client."
-        "Issue a certificate with a SPIFFE ID, a DNS name or a Common Name.";
+        "Issue a certificate with a name, or register its subject or thumbprint.";
 
     TokenMissing "token_missing" 401 "A verified bearer token is required."
         "Send a token. If the client sends one, check jwt_authn and token.metadata.";

@@ -148,8 +148,13 @@ mod tests {
         use crate::identity::Recognised;
 
         let long = |length: usize| "\"".repeat(length);
-        let client =
-            Recognised { client_id: long(9_000), principal: Some(long(9_000)), profiles: Vec::new(), registered: true };
+        let client = Recognised {
+            client_id: long(9_000),
+            principal: Some(long(9_000)),
+            profiles: Vec::new(),
+            registered: true,
+            shares_certificate: false,
+        };
         let caller = Caller {
             client: Some(std::rc::Rc::new(client)),
             profile_id: Some(long(9_000).into()),

@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::mem;
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::str::FromStr;
 
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
@@ -20,7 +22,7 @@ use super::raw::{Raw, RawClient};
 use super::strict::{Object, Text};
 use super::{ConfigError, label, one_of, unreadable};
 use crate::certificate::{DistinguishedName, Thumbprint};
-use crate::identity::{Authorities, Draft, NameKind, Registry, SpiffeId};
+use crate::identity::{Authorities, Draft, NameKind, Registry, SpiffeId, claims_spiffe};
 use crate::policy::Profiles;
 
 const CLIENTS: &str = "clients";
@@ -147,6 +149,7 @@ impl Clients {
         for (key, list, expected) in [
             ("identities", &client.identities, NO_IDENTITIES),
             ("issuers", &client.issuers, "at least one name; leave the key out for any issuer"),
+            ("token_client_ids", &client.token_client_ids, "at least one name; leave the key out for the client's own"),
         ] {
             if list.is_given && list.is_empty() {
                 let none: [&str; 0] = [];
@@ -158,8 +161,19 @@ impl Clients {
                 "no such key: mappings alone can name a client without identities; \"profiles\": [] disables it";
             return Err(ConfigError::new(format!("clients.{id}.mappings"), false, expected));
         }
+        if client.shared_identities.is_some() && client.identities.is_empty() {
+            let expected = "no such key beside no `identities`: there is nothing to share";
+            return Err(ConfigError::new(
+                format!("clients.{id}.shared_identities"),
+                client.shared_identities,
+                expected,
+            ));
+        }
         if client.mappings == Some(true) {
             self.draft.allow_mappings();
+        }
+        if client.shared_identities == Some(true) {
+            self.draft.share_identities();
         }
         if !client.profiles.is_given && !client.identities.is_empty() {
             self.without_profile.get_or_insert_with(|| id.to_owned());
@@ -180,13 +194,26 @@ impl Clients {
                 return Err(ConfigError::new(path("issuers", index), text, "each issuer only once"));
             }
         }
+        for (index, name) in client.token_client_ids.iter().enumerate() {
+            let added = match name {
+                "" => Err("a name that is not empty".to_owned()),
+                name => self.draft.add_token_client_id(name).map_err(|owner| match owner == id {
+                    true => "each name only once".to_owned(),
+                    false => format!("a name by which tokens mean one client only; client {owner:?} lists it, too"),
+                }),
+            };
+            added.map_err(|expected| ConfigError::new(path("token_client_ids", index), name, expected))?;
+        }
         for (index, text) in client.identities.iter().enumerate() {
             let identity =
                 canonical(text).map_err(|expected| ConfigError::new(path("identities", index), text, expected))?;
             self.draft.add_identity(&identity).map_err(|owner| {
                 let expected = match owner == id {
                     true => format!("each identity only once; this is {identity:?} again"),
-                    false => format!("an identity that no other client has; client {owner:?} has it"),
+                    false => format!(
+                        "an identity that no other client has; client {owner:?} has it (if both are to have it, \
+                         \"shared_identities\": true in each)"
+                    ),
                 };
                 ConfigError::new(path("identities", index), text, expected)
             })?;
@@ -227,6 +254,12 @@ impl Clients {
             }
             last = Some(issuer);
         }
+        if let Some((id, index, name)) = draft.ambiguous_token_client_id() {
+            let expected = format!(
+                "a name by which tokens mean one client only; they mean client {name:?}, which has no token_client_ids"
+            );
+            return Err(ConfigError::new(format!("clients.{id}.token_client_ids[{index}]"), name, expected));
+        }
         for (number, identity) in draft.identities().enumerate() {
             let usable = match thumbprints_alone && !identity.starts_with("sha256:") {
                 true => Err(THUMBPRINT_EXPECTED),
@@ -259,13 +292,22 @@ pub(super) fn canonical(text: &str) -> Result<Cow<'_, str>, &'static str> {
         Some(("dns", name)) if named(name) => Ok(spelled(text, text.to_ascii_lowercase())),
         Some(("cn", name)) if named(name) => Ok(Cow::Borrowed(text)),
         Some(("email", name)) if named(name) && name.contains('@') => Ok(Cow::Borrowed(text)),
+        Some(("uri", uri)) if named(uri) && uri.contains(':') => match claims_spiffe(uri) {
+            true => Err("spiffe://… without uri: in front of it"),
+            false => Ok(Cow::Borrowed(text)),
+        },
+        Some(("ip", address)) => IpAddr::from_str(address)
+            .map(|address| spelled(text, format!("ip:{address}")))
+            .map_err(|_| "ip: and one IPv4 or IPv6 address, such as ip:192.0.2.1 or ip:2001:db8::1"),
         Some(("sha256", hash)) => thumbprint(hash)
             .map(|thumbprint| spelled(text, format!("sha256:{}", thumbprint.to_hex())))
             .ok_or("sha256: and 64 hexadecimal digits or 43 characters of base64url"),
         Some(("subject", name)) => {
             DistinguishedName::parse(name).map(|name| spelled(text, format!("subject:{name}"))).ok_or(DN_EXPECTED)
         }
-        _ => Err("a typed identity: spiffe://…, dns:…, cn:…, email:…, sha256:… or subject:…"),
+        _ => Err(
+            "a typed identity: spiffe://…, uri:… (with the scheme of the URI), dns:…, ip:…, cn:…, email:…, sha256:… or subject:…",
+        ),
     }
 }
 
@@ -428,7 +470,7 @@ mod tests {
                 prop_assert_eq!(client.may_be_mapped(), made.mappings || made.identities.is_empty());
             }
             for (identity, owner) in &owners {
-                prop_assert_eq!(registry.by_identity(identity).unwrap().id(), owner);
+                prop_assert_eq!(registry.by_identity(identity).unwrap().0.id(), owner);
             }
             prop_assert!(registry.by_id("f").is_none() && registry.by_identity("cn:d").is_none());
         }

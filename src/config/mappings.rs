@@ -3,7 +3,7 @@
 use super::authorities::issuer_expected;
 use super::certificate::THUMBPRINT_EXPECTED;
 use super::clients::thumbprint;
-use super::raw::{RawIssuer, RawMapping, RawMatch};
+use super::raw::{RawAny, RawAttribute, RawIssuer, RawMapping, RawMatch};
 use super::strict::{Entries, Object};
 use super::{ConfigError, one_of};
 use crate::bounds;
@@ -134,19 +134,24 @@ fn matchers(path: &str, raw: RawMatch, authorities: &Authorities) -> Result<Vec<
 
 fn attributes(
     path: &str,
-    raw: Entries<String>,
+    raw: Entries<RawAttribute>,
     matcher: fn(String, NamePattern) -> Matcher,
 ) -> Result<Vec<Matcher>, ConfigError> {
     let mut matchers = Vec::new();
     let mut kinds = Vec::new();
-    for (key, text) in raw.0 {
+    for (key, value) in raw.0 {
         let kind = canonical_kind(&key)
             .ok_or_else(|| ConfigError::new(path, &key, "an attribute type such as CN, O, OU, or a dotted OID"))?;
         if kinds.contains(&kind) {
             return Err(ConfigError::new(path, &key, "each attribute only once"));
         }
         kinds.push(kind.clone());
-        matchers.push(matcher(kind, pattern(format!("{path}.{key}"), &text, PatternKind::Attribute)?));
+        let pattern = match value {
+            RawAttribute::One(text) => pattern(format!("{path}.{key}"), &text, PatternKind::Attribute)?,
+            RawAttribute::Any(RawAny { any }) => NamePattern::parse_any(&any)
+                .map_err(|expected| ConfigError::new(format!("{path}.{key}.any"), &any, expected))?,
+        };
+        matchers.push(matcher(kind, pattern));
     }
     Ok(matchers)
 }

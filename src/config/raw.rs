@@ -109,7 +109,7 @@ pub(super) struct RawMatch {
     pub dns_san: Option<String>,
     #[serde(default, deserialize_with = "given")]
     pub email_san: Option<String>,
-    pub subject: Entries<String>,
+    pub subject: Entries<RawAttribute>,
     #[serde(default, deserialize_with = "given")]
     pub issuer: Option<RawIssuer>,
     #[serde(default, deserialize_with = "given")]
@@ -119,7 +119,20 @@ pub(super) struct RawMatch {
 #[derive(Debug)]
 pub(super) enum RawIssuer {
     Name(String),
-    Attributes(Entries<String>),
+    Attributes(Entries<RawAttribute>),
+}
+
+/// What an attribute has to be: its one value, or one of several.
+#[derive(Debug)]
+pub(super) enum RawAttribute {
+    One(String),
+    Any(RawAny),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawAny {
+    pub any: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -135,6 +148,10 @@ pub(super) struct RawClient<'a> {
     pub principal: Option<Text<'a>>,
     #[serde(default, deserialize_with = "given")]
     pub mappings: Option<bool>,
+    #[serde(borrow)]
+    pub token_client_ids: TextList<'a>,
+    #[serde(default, deserialize_with = "given")]
+    pub shared_identities: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -389,6 +406,16 @@ impl<'de> Deserialize<'de> for RawIssuer {
             expected: "the name of an authority, an RFC 4514 name such as \"CN=Issuing CA,O=Example\", or an object of attributes",
             text: RawIssuer::Name,
             object: RawIssuer::Attributes,
+        })
+    }
+}
+
+impl<'de> Deserialize<'de> for RawAttribute {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TextOr {
+            expected: "a value of the attribute, or {\"any\": \"…\"} for one of several values",
+            text: RawAttribute::One,
+            object: RawAttribute::Any,
         })
     }
 }

@@ -10,7 +10,7 @@ use super::host::{self, Host};
 use crate::certificate::Thumbprint;
 use crate::config::Policy;
 use crate::decision::{Decision, Reason};
-use crate::fingerprint::Numbers;
+use crate::fingerprint::{Numbers, fingerprint};
 use crate::inventory::{self, DAY, Entry, Event, Noted, Sighting};
 use crate::metrics::days_until_expiry;
 use crate::proxy::{HostError, Proxy, SECOND, seconds};
@@ -29,7 +29,8 @@ pub(super) struct Inventory {
     table: String,
     gauges: Gauges,
     published_at: Cell<Option<u64>>,
-    /// The day on which a certificate was noted last, and whether it was revoked, by the beginning of its thumbprint.
+    /// The day on which a certificate was noted last, and whether it was revoked, by the beginning of its thumbprint, and whose it was
+    /// where it is that of several.
     noted: RefCell<LruCache<u64, (i64, bool), Numbers>>,
 }
 
@@ -52,7 +53,10 @@ impl Inventory {
             return true;
         };
         let is_revoked = matches!(&decision.verdict, Err(deny) if deny.reason == Reason::CertificateRevoked);
-        self.is_noted(certificate.thumbprint, is_revoked, now)
+        // Of a certificate that several clients share each is noted.
+        let sharer = decision.caller.client.as_ref().filter(|client| client.shares_certificate);
+        let apart = sharer.map_or(0, |client| fingerprint(client.client_id.as_bytes()));
+        self.is_noted(certificate.thumbprint, apart, is_revoked, now)
             || self.add(client_id, decision.caller.identity.as_deref(), Sighting { certificate, is_revoked, now })
     }
 
@@ -83,8 +87,8 @@ impl Inventory {
     }
 
     /// Was it noted today, as it is? It is from now on.
-    fn is_noted(&self, thumbprint: Thumbprint, is_revoked: bool, now: i64) -> bool {
-        let beginning = thumbprint.hash().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+    fn is_noted(&self, thumbprint: Thumbprint, apart: u64, is_revoked: bool, now: i64) -> bool {
+        let beginning = thumbprint.hash().first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes)) ^ apart;
         let sighting = (now / DAY, is_revoked);
         let mut noted = self.noted.borrow_mut();
         match noted.get_mut(&beginning) {

@@ -65,13 +65,21 @@ pub struct Issuance<'a> {
     certificate: &'a Certificate,
     authorities: &'a Authorities,
     proxy: &'a dyn Proxy,
-    by: OnceCell<Result<usize, Fault>>,
+    by: &'a IssuedBy,
 }
 
+/// The answer, once it is known.
+pub type IssuedBy = OnceCell<Result<usize, Fault>>;
+
 impl<'a> Issuance<'a> {
-    /// Of this certificate, by one of these.
-    pub const fn new(certificate: &'a Certificate, authorities: &'a Authorities, proxy: &'a dyn Proxy) -> Self {
-        Self { certificate, authorities, proxy, by: OnceCell::new() }
+    /// Of this certificate, by one of these, with what is known of the answer.
+    pub const fn new(
+        certificate: &'a Certificate,
+        authorities: &'a Authorities,
+        proxy: &'a dyn Proxy,
+        by: &'a IssuedBy,
+    ) -> Self {
+        Self { certificate, authorities, proxy, by }
     }
 
     /// Did this authority issue it?
@@ -92,6 +100,11 @@ impl<'a> Issuance<'a> {
             Ok(_) => Err(NotIssued::Fault(Fault::Signature)),
             Err(fault) => Err(NotIssued::Fault(*fault)),
         }
+    }
+
+    /// The issuer's name, if it is known.
+    pub fn issuer(&self) -> String {
+        self.certificate.issuer.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
     /// The same for an entry of a client's `issuers`: the name of an authority, or a distinguished name, which the issuer has to have

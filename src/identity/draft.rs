@@ -96,6 +96,42 @@ impl Draft {
         self.registry.mapped.push(client);
     }
 
+    /// Other clients may have its identities, if they say so, too.
+    pub fn share_identities(&mut self) {
+        let client = self.client();
+        self.registry.sharing.push(client);
+    }
+
+    /// Tokens call the client so.
+    ///
+    /// # Errors
+    /// The name of the client that they call so already, which may be this one.
+    pub fn add_token_client_id(&mut self, name: &str) -> Result<(), &str> {
+        let client = self.client();
+        let Registry { texts, clients, token_ids, by_token_id, .. } = &mut self.registry;
+        let text_of = |number: usize| token_ids.get(number).map_or("", |known| texts.get(known.text));
+        let known = by_token_id.insert(name, token_ids.len(), &text_of);
+        if let Some(owner) = known.and_then(|number| token_ids.get(number)) {
+            return Err(clients.get(owner.client).map_or("", |owner| texts.get(owner.id)));
+        }
+        token_ids.push(Identity { text: texts.keep(name), client });
+        Ok(())
+    }
+
+    /// The first of `token_client_ids` that is what tokens call another client, which has none: the client that lists it, its index
+    /// there, and the name.
+    pub fn ambiguous_token_client_id(&self) -> Option<(&str, usize, &str)> {
+        let Registry { texts, clients, token_ids, .. } = &self.registry;
+        let is_another = |known: &Identity| {
+            let named = self.registry.by_id(texts.get(known.text));
+            named.is_some_and(|named| named.token_client_ids().next().is_none())
+        };
+        let number = token_ids.iter().position(is_another)?;
+        let Identity { text, client } = token_ids.get(number)?;
+        let first = token_ids.partition_point(|known| known.client < *client);
+        Some((texts.get(clients.get(*client)?.id), number - first, texts.get(*text)))
+    }
+
     /// The number of the client that was added last.
     fn client(&self) -> usize {
         self.registry.clients.len().saturating_sub(1)
@@ -119,11 +155,18 @@ impl Draft {
     /// The name of the client that has it already, which may be this one.
     pub fn add_identity(&mut self, identity: &str) -> Result<(), &str> {
         let client = self.client();
-        let Registry { texts, clients, identities, by_identity, kinds, .. } = &mut self.registry;
+        let Registry { texts, clients, identities, by_identity, kinds, sharing, shared, .. } = &mut self.registry;
         let text_of = |number: usize| identities.get(number).map_or("", |known| texts.get(known.text));
         let known = by_identity.insert(identity, identities.len(), &text_of);
-        if let Some(owner) = known.and_then(|number| identities.get(number)) {
-            return Err(clients.get(owner.client).map_or("", |owner| texts.get(owner.id)));
+        if let Some((number, owner)) = known.and_then(|number| Some((number, identities.get(number)?.client))) {
+            let shares = |client: usize| sharing.binary_search(&client).is_ok();
+            let own = identities.iter().rev().take_while(|own| own.client == client);
+            let is_own = owner == client || own.into_iter().any(|own| texts.get(own.text) == identity);
+            if is_own || !shares(owner) || !shares(client) {
+                let owner = if is_own { client } else { owner };
+                return Err(clients.get(owner).map_or("", |owner| texts.get(owner.id)));
+            }
+            shared.push(number);
         }
         kinds.add(identity);
         identities.push(Identity { text: texts.keep(identity), client });
@@ -168,7 +211,10 @@ impl Draft {
 
     /// The registry, now that there is a profile for each of the names.
     pub fn finish(self, profiles: Vec<ProfileId>) -> Registry {
-        Registry { known_profiles: profiles, ..self.registry }
+        let mut shared = self.registry.shared;
+        shared.sort_unstable();
+        shared.dedup();
+        Registry { known_profiles: profiles, shared, ..self.registry }
     }
 }
 
@@ -177,5 +223,7 @@ impl Kinds {
         self.sha256 |= identity.starts_with("sha256:");
         self.subject |= identity.starts_with("subject:");
         self.email |= identity.starts_with("email:");
+        self.uri |= identity.starts_with("uri:");
+        self.ip |= identity.starts_with("ip:");
     }
 }

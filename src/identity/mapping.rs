@@ -1,7 +1,7 @@
 //! `identity.mappings`: families of certificates. An ordered list, the first that matches wins.
 
 use super::authorities::Issuance;
-use super::pattern::{NamePattern, Outcome};
+use super::pattern::{NamePattern, Outcome, only_match};
 use super::spiffe::SpiffeId;
 use super::template::{CaptureName, Captures, Template};
 use crate::bounds;
@@ -29,9 +29,9 @@ pub enum Matcher {
     DnsSan(NamePattern),
     /// Exactly one e-mail subject alternative name matches.
     EmailSan(NamePattern),
-    /// The subject has this attribute exactly once and it matches.
+    /// The subject has this attribute exactly once and it matches; or exactly one of its values does, if the pattern says so.
     Subject(String, NamePattern),
-    /// The issuer has this attribute exactly once and it matches.
+    /// The issuer likewise.
     IssuerAttribute(String, NamePattern),
     /// The issuer is this, in any spelling but in this direction.
     Issuer(DistinguishedName),
@@ -68,7 +68,10 @@ impl Matcher {
             (Self::Authority(number), _) => return exactly(issuance.is_by(*number).is_ok()),
             (Self::Sha256(thumbprint), _) => return exactly(certificate.thumbprint == *thumbprint),
         };
-        only_match(pattern, names)
+        only_match(
+            names.iter().map(|name| pattern.compare(name)),
+            "several of the certificate's alternative names match",
+        )
     }
 
     /// Is it met, or refused, by every certificate that meets the other one?
@@ -114,20 +117,6 @@ impl Matcher {
 
 fn is_same(one: &DistinguishedName, other: &DistinguishedName) -> bool {
     FoldedName::directed(one) == FoldedName::directed(other)
-}
-
-/// Two names that both match would leave open which is meant.
-fn only_match(pattern: &NamePattern, names: &[String]) -> Outcome<Captures> {
-    let mut found = Ok(None);
-    for name in names {
-        let outcome = pattern.compare(name);
-        match (&found, &outcome) {
-            (_, Ok(None)) => {}
-            (Ok(None), _) => found = outcome,
-            _ => return Err("several of the certificate's alternative names match"),
-        }
-    }
-    found
 }
 
 /// Who a certificate is according to a mapping.
@@ -205,7 +194,7 @@ impl Mapping {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::authorities::Authorities;
+    use super::super::authorities::{Authorities, IssuedBy};
     use super::super::pattern_kind::PatternKind;
     use super::*;
     use crate::certificate::{Attribute, Value};
@@ -267,7 +256,11 @@ mod tests {
     }
 
     fn apply(mapping: &Mapping, certificate: &Certificate) -> Result<Option<Mapped>, String> {
-        mapping.apply(certificate, &Issuance::new(certificate, &Authorities::default(), &NoHost), None)
+        mapping.apply(
+            certificate,
+            &Issuance::new(certificate, &Authorities::default(), &NoHost, &IssuedBy::new()),
+            None,
+        )
     }
 
     fn pattern(text: &str, kind: PatternKind) -> NamePattern {
@@ -294,7 +287,7 @@ mod tests {
         fn no_respelling_repetition_or_removal_leads_past_a_mapping_to_a_laxer_one(
             how in prop::array::uniform6(any::<u8>()),
             // What is there once more, in which spelling, and where.
-            more in prop::collection::vec((0..7_usize, any::<u8>(), any::<prop::sample::Index>()), 0..4),
+            more in prop::collection::vec((0..10_usize, any::<u8>(), any::<prop::sample::Index>()), 0..4),
             has_unit: bool,
             has_name: bool,
         ) {
@@ -302,12 +295,19 @@ mod tests {
                 attribute("O", "Example Corp"),
                 attribute("OU", "partner"),
                 attribute("L", "{where}"),
+                attribute("ST", "in {state}"),
+                Matcher::Subject("T".to_owned(), NamePattern::parse_any("role: {role}").unwrap()),
                 Matcher::UriSan(pattern("https://a.example/{path...}", PatternKind::Uri)),
                 Matcher::DnsSan(pattern("{host}.b.example", PatternKind::Dns)),
                 Matcher::EmailSan(pattern("{user}@c.example", PatternKind::Email)),
                 Matcher::Issuer(DistinguishedName::parse("CN=LAB  ca,O=lab").unwrap()),
             ]);
-            let mut subject = vec![("O", respelled("example corp", how[0])), ("OU", respelled("partner", how[1]))];
+            let mut subject = vec![
+                ("O", respelled("example corp", how[0])),
+                ("OU", respelled("partner", how[1])),
+                ("ST", respelled("in x", how[0])),
+                ("T", respelled("role: a b", how[1])),
+            ];
             subject.extend(has_name.then(|| ("CN", respelled("acme", how[2]))));
             subject.extend(has_unit.then(|| ("L", respelled("here", how[2]))));
             let spelled = |text: &str, how: u8| if how & 1 == 0 { text.to_ascii_uppercase() } else { text.to_owned() };
@@ -322,6 +322,9 @@ mod tests {
                     1 => ("OU", respelled("other", how)),
                     2 => ("OU", Value::Der(vec![0x04, 1, how])),
                     3 => ("L", Value::Text(String::new())),
+                    7 => ("ST", respelled("in y", how)),
+                    8 => ("T", respelled("role: c", how)),
+                    9 => ("T", respelled("other", how)),
                     _ => {
                         names.insert(place.index(names.len()), [uri(how), dns(how), email(how)][what - 4].clone());
                         continue;
@@ -361,6 +364,26 @@ mod tests {
                 (Err(unclear), Err(begin)) => assert!(unclear.starts_with(begin), "{shown}: {unclear}"),
                 (outcome, expected) => assert_eq!(outcome.ok(), expected.ok(), "{shown}"),
             }
+        }
+    }
+
+    #[test]
+    fn of_several_values_one_that_cannot_be_read_may_be_the_one() {
+        let strict = || mapping(vec![Matcher::Subject("OU".to_owned(), NamePattern::parse_any("app:{guid}").unwrap())]);
+        let unit = |text: &str| ("OU", Value::Text(text.to_owned()));
+        let unreadable = || ("OU", Value::Der(vec![4, 0]));
+        let name = || ("CN", Value::Text("a".to_owned()));
+        for (subject, expected) in [
+            (vec![name(), unit("x"), unit("app:7")], Some(true)),
+            (vec![name(), unit("x")], Some(false)),
+            (vec![name()], Some(false)),
+            (vec![name(), unit("app:7"), unreadable()], None),
+            (vec![name(), unit("x"), unreadable()], None),
+            (vec![name(), unreadable()], None),
+        ] {
+            let shown = format!("{subject:?}");
+            let outcome = apply(&strict(), &certificate(subject, Vec::new())).map(|mapped| mapped.is_some());
+            assert_eq!(outcome.ok(), expected, "{shown}");
         }
     }
 

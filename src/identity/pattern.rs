@@ -1,7 +1,8 @@
 //! Patterns over names, as a mapping's `match` writes them.
 //!
 //! A name is cut into pieces: a URI at `/`, a DNS name at `.`, an e-mail address at `@`; the value of a DN attribute is
-//! one piece. A piece of a pattern is literal, `{name}` (exactly one piece) or `{name...}` (one or more, once in a pattern).
+//! one piece. A piece of a pattern is literal, `{name}` (exactly one piece), a literal beginning and `{name}` (the rest of that piece),
+//! or `{name...}` (one or more, once in a pattern).
 //! Everything else is literal: `.` and `[` mean themselves. A `*` is refused, since its writer means a capture.
 //!
 //! A literal takes every spelling of its name ([`FoldedName`](crate::certificate::FoldedName)); a captured value stays as the
@@ -26,6 +27,8 @@ pub struct NamePattern {
     head: Vec<Piece>,
     /// `{name...}` and the pieces behind it.
     rest: Option<(String, Vec<Piece>)>,
+    /// Is an attribute met by one of its values, whatever the others are?
+    is_any: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +36,8 @@ enum Piece {
     /// Folded.
     Literal(String),
     Capture(String),
+    /// Behind a folded literal.
+    Behind(String, String),
 }
 
 impl Piece {
@@ -41,7 +46,11 @@ impl Piece {
         match (self, other) {
             (Self::Capture(_), _) => true,
             (Self::Literal(own), Some(Self::Literal(other))) => own == other,
-            (Self::Literal(_), _) => false,
+            // Of nothing behind it a capture is refused.
+            (Self::Behind(own, _), Some(Self::Literal(other) | Self::Behind(other, _))) => {
+                other.starts_with(own) || other == own.trim_end()
+            }
+            (Self::Literal(_) | Self::Behind(..), _) => false,
         }
     }
 }
@@ -70,12 +79,18 @@ impl NamePattern {
                 continue;
             }
             let parsed = match piece.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
-                Some(name) => Piece::Capture(capture_name(name)?),
-                None if piece.contains(['{', '}']) => {
-                    return Err("{name} to stand for a whole segment, label or value");
-                }
                 None if piece.contains('*') => return Err(NO_WILDCARD),
-                None => match kind.folded_literal(&pieces, index) {
+                Some(name) if !name.contains(['{', '}']) => Piece::Capture(capture_name(name)?),
+                _ if piece.contains(['{', '}']) => {
+                    let behind = piece.strip_suffix('}').and_then(|piece| piece.split_once('{'));
+                    match behind.filter(|(literal, name)| !literal.contains('}') && !name.contains(['{', '.'])) {
+                        Some((literal, name)) if !literal.trim().is_empty() => {
+                            Piece::Behind(kind.folded_beginning(&pieces, index, literal), capture_name(name)?)
+                        }
+                        _ => return Err(NO_CAPTURE),
+                    }
+                }
+                _ => match kind.folded_literal(&pieces, index) {
                     empty if kind == PatternKind::Attribute && empty.is_empty() => {
                         return Err("a value that is not empty");
                     }
@@ -84,7 +99,21 @@ impl NamePattern {
             };
             if several.is_some() { &mut tail } else { &mut head }.push(parsed);
         }
-        Ok(Self { kind, head, rest: several.map(|name| (name, tail)) })
+        Ok(Self { kind, head, rest: several.map(|name| (name, tail)), is_any: false })
+    }
+
+    /// Reads a pattern that one value of an attribute has to match, and no other value.
+    ///
+    /// # Errors
+    /// What was expected instead.
+    pub fn parse_any(text: &str) -> Result<Self, &'static str> {
+        let pattern = Self::parse(text, PatternKind::Attribute)?;
+        match pattern.is_capture() {
+            true => Err(
+                "a value or a literal beginning, such as {\"any\": \"app:{name}\"}: {name} alone matches every value",
+            ),
+            false => Ok(Self { is_any: true, ..pattern }),
+        }
     }
 
     /// The names that a match captures.
@@ -94,7 +123,7 @@ impl NamePattern {
             None => (None, &[][..]),
         };
         let single = self.head.iter().chain(tail).filter_map(|piece| match piece {
-            Piece::Capture(name) => Some((name, false)),
+            Piece::Capture(name) | Piece::Behind(_, name) => Some((name, false)),
             Piece::Literal(_) => None,
         });
         single.chain(several).map(|(name, several)| CaptureName { name: name.clone(), several })
@@ -108,6 +137,10 @@ impl NamePattern {
 
     /// Compares all values that a name has of an attribute.
     pub fn compare_attribute(&self, name: &DistinguishedName, kind: &str) -> Outcome<Captures> {
+        if self.is_any {
+            let outcomes = name.values(kind).map(|value| self.compare_value(value));
+            return only_match(outcomes, "several values of the attribute match");
+        }
         let (mut outcome, mut count, mut is_met) = (Ok(None), 0, false);
         for value in name.values(kind) {
             outcome = self.compare_value(value);
@@ -158,13 +191,26 @@ impl NamePattern {
                 if several.is_empty() {
                     return None;
                 }
-                match_pieces(tail, end, &mut captures)?;
+                self.match_pieces(tail, end, &mut captures)?;
                 let values = several.iter().map(|(written, _)| (*written).to_owned()).collect();
                 captures.insert(name, Captured::Several(values, self.kind.separator()?));
             }
         }
-        match_pieces(&self.head, head, &mut captures)?;
+        self.match_pieces(&self.head, head, &mut captures)?;
         Some(captures)
+    }
+
+    fn match_pieces(&self, pattern: &[Piece], pieces: &[(&str, &str)], captures: &mut Captures) -> Option<()> {
+        for (expected, (written, folded)) in pattern.iter().zip(pieces) {
+            let (name, value) = match expected {
+                Piece::Literal(literal) if literal == folded => continue,
+                Piece::Literal(_) => return None,
+                Piece::Capture(name) => (name, *written),
+                Piece::Behind(beginning, name) => (name, self.kind.behind(written, folded, beginning)?),
+            };
+            captures.insert(name, Captured::One(value.to_owned()));
+        }
+        Some(())
     }
 
     /// Does it match every name that the other one matches, or at least refuse it because something in it is empty?
@@ -195,15 +241,11 @@ impl NamePattern {
     }
 }
 
-fn match_pieces(pattern: &[Piece], pieces: &[(&str, &str)], captures: &mut Captures) -> Option<()> {
-    for (expected, (written, folded)) in pattern.iter().zip(pieces) {
-        match expected {
-            Piece::Literal(literal) if literal == folded => {}
-            Piece::Capture(name) => captures.insert(name, Captured::One((*written).to_owned())),
-            Piece::Literal(_) => return None,
-        }
-    }
-    Some(())
+/// The one match among these. Two would leave open which is meant.
+pub fn only_match(outcomes: impl Iterator<Item = Outcome<Captures>>, otherwise: &'static str) -> Outcome<Captures> {
+    let mut matching = outcomes.filter(|outcome| !matches!(outcome, Ok(None)));
+    let found = matching.next().unwrap_or(Ok(None));
+    if matching.next().is_some() { Err(otherwise) } else { found }
 }
 
 /// Cuts a pattern at the separator, but not inside braces: `{name...}` holds dots.
@@ -223,6 +265,8 @@ fn pieces(text: &str, separator: Option<char>) -> Vec<&str> {
 /// Of a literal with a `*`. Registered identities are literal throughout.
 pub const NO_WILDCARD: &str =
     "{name} for any one segment, label or value (a name that holds a * itself can be one of clients.<id>.identities)";
+
+const NO_CAPTURE: &str = "{name} to stand for a whole segment, label or value, or for the rest of it behind a literal beginning such as app:{name}";
 
 fn capture_name(name: &str) -> Result<String, &'static str> {
     let fits = !name.is_empty()
@@ -304,9 +348,9 @@ mod tests {
 
         #[test]
         fn what_a_pattern_covers_it_never_lets_pass(
-            (kind, one) in made("[ab]|A|b:|\\{x\\}|\\{x\\.\\.\\.\\}"),
-            (_, other) in made("[ab]|A|b:|\\{y\\}|\\{y\\.\\.\\.\\}"),
-            names in prop::collection::vec(prop::collection::vec("[ab]|[ABc]|b:", 1..6), 8),
+            (kind, one) in made("[ab]|A|b:|\\{x\\}|a\\{z\\}|b:\\{u\\}|\\{x\\.\\.\\.\\}"),
+            (_, other) in made("[ab]|A|b:|\\{y\\}|ab?\\{z\\}|B: \\{u\\}|\\{y\\.\\.\\.\\}"),
+            names in prop::collection::vec(prop::collection::vec("[ab]|[ABc]|b: ?|aab?", 1..6), 8),
         ) {
             let parse = |pieces: &[String]| NamePattern::parse(&joined(kind, pieces), kind);
             let written = joined(kind, &one);

@@ -41,6 +41,35 @@ impl PatternKind {
         }
     }
 
+    /// The literal with which a piece of a pattern begins, before a capture, as [`folded`](Self::folded) would have it in a name.
+    pub fn folded_beginning(self, pieces: &[&str], index: usize, literal: &str) -> String {
+        match self {
+            Self::Attribute => before_more(literal),
+            Self::Email if index == 0 || index + 1 < pieces.len() => literal.to_owned(),
+            Self::Dns | Self::Email => literal.to_ascii_lowercase(),
+            Self::Uri => {
+                let piece = |(at, piece)| if at == index { literal } else { piece };
+                self.folded_literal(&pieces.iter().copied().enumerate().map(piece).collect::<Vec<_>>(), index)
+            }
+        }
+    }
+
+    /// What a piece of a name has behind a folded beginning: as it is written, and found in the folded piece. Empty where that cannot
+    /// be told, because a character that is folded into several is partly of the beginning.
+    pub fn behind<'a>(self, written: &'a str, folded: &str, beginning: &str) -> Option<&'a str> {
+        if self != Self::Attribute {
+            return folded.starts_with(beginning).then(|| written.get(beginning.len()..)).flatten();
+        }
+        if !folded.starts_with(beginning) && folded != beginning.trim_end() {
+            return None;
+        }
+        // The shortest beginning, so that nothing of what follows is lost, be it white space.
+        let ends: Vec<usize> = written.char_indices().map(|(at, one)| at + one.len_utf8()).collect();
+        let until = |end: usize| before_more(written.get(..end).unwrap_or_default());
+        let end = ends.get(ends.partition_point(|end| until(*end).len() < beginning.len()));
+        end.filter(|end| until(**end) == beginning).and_then(|end| written.get(*end..)).or(Some(""))
+    }
+
     /// A literal piece of a pattern as [`folded`](Self::folded) would have it in a name.
     pub fn folded_literal(self, pieces: &[&str], index: usize) -> String {
         let literal = pieces.get(index).copied().unwrap_or_default();
@@ -52,6 +81,13 @@ impl PatternKind {
             Self::Uri | Self::Dns | Self::Attribute => self.folded(literal),
         }
     }
+}
+
+/// The beginning of an attribute's value as it is compared: white space at its end counts, because more follows.
+fn before_more(text: &str) -> String {
+    let mut folded = PatternKind::Attribute.folded(&format!("{text}x"));
+    folded.pop();
+    folded
 }
 
 /// Is this the piece behind `https://`?

@@ -18,8 +18,15 @@ pub struct Registry {
     pub(super) issuers: Vec<Place>,
     /// The clients that mappings may name though they have identities, in order.
     pub(super) mapped: Vec<usize>,
+    /// The clients that share their identities, in order.
+    pub(super) sharing: Vec<usize>,
+    /// The identities that several clients have, each by its first place, in order.
+    pub(super) shared: Vec<usize>,
+    /// `token_client_ids`, in the order of the clients.
+    pub(super) token_ids: Vec<Identity>,
     pub(super) by_id: Index,
     pub(super) by_identity: Index,
+    pub(super) by_token_id: Index,
     pub(super) kinds: Kinds,
 }
 
@@ -34,7 +41,7 @@ pub(super) struct Entry {
     pub first_issuer: usize,
 }
 
-/// A typed identity, and whose it is.
+/// A typed identity, or a name in tokens, and whose it is.
 #[derive(Debug)]
 pub(super) struct Identity {
     pub text: Place,
@@ -50,11 +57,17 @@ pub struct Kinds {
     pub subject: bool,
     /// Some client has an `email:` identity.
     pub email: bool,
+    /// Some client has a `uri:` identity.
+    pub uri: bool,
+    /// Some client has an `ip:` identity.
+    pub ip: bool,
 }
 
 impl Kinds {
+    /// The names of a certificate.
+    pub const NAMES: Self = Self { sha256: false, subject: false, ..Self::ALL };
     /// All of them.
-    pub const ALL: Self = Self { sha256: true, subject: true, email: true };
+    pub const ALL: Self = Self { sha256: true, subject: true, email: true, uri: true, ip: true };
 }
 
 impl Registry {
@@ -64,11 +77,26 @@ impl Registry {
         self.client(self.by_id.find(id, &id_of)?)
     }
 
-    /// The client that has this typed identity.
-    pub fn by_identity(&self, identity: &str) -> Option<Client<'_>> {
+    /// The client that a token means by this name, registered or not: the one that lists it in `token_client_ids`, otherwise the one
+    /// of this name, unless it lists other names.
+    pub fn client_in_token<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        if self.token_ids.is_empty() {
+            return Some(name);
+        }
+        let name_of = |number: usize| self.token_ids.get(number).map_or("", |known| self.texts.get(known.text));
+        match self.by_token_id.find(name, &name_of).and_then(|number| self.token_ids.get(number)) {
+            Some(known) => self.client(known.client).map(Client::id),
+            None if self.by_id(name).is_some_and(|client| client.token_client_ids().next().is_some()) => None,
+            None => Some(name),
+        }
+    }
+
+    /// The first client that has this typed identity, and whether others share it.
+    pub fn by_identity(&self, identity: &str) -> Option<(Client<'_>, bool)> {
         let text_of = |number: usize| self.identities.get(number).map_or("", |known| self.texts.get(known.text));
         let number = self.by_identity.find(identity, &text_of)?;
-        self.client(self.identities.get(number)?.client)
+        let client = self.client(self.identities.get(number)?.client)?;
+        Some((client, self.shared.binary_search(&number).is_ok()))
     }
 
     /// The profiles that clients name, each once.
@@ -108,12 +136,26 @@ impl<'a> Client<'a> {
 
     /// Its typed identities, in the spelling in which they are looked up. They stand together, in the order of the clients.
     pub fn identities(self) -> impl Iterator<Item = &'a str> {
+        self.own(&self.registry.identities)
+    }
+
+    /// What tokens call it; none: its name.
+    pub fn token_client_ids(self) -> impl Iterator<Item = &'a str> {
+        self.own(&self.registry.token_ids)
+    }
+
+    fn own(self, all: &'a [Identity]) -> impl Iterator<Item = &'a str> {
         let (registry, number) = (self.registry, self.number);
-        let first = registry.identities.partition_point(|identity| identity.client < number);
-        let from_first = registry.identities.iter().skip(first);
+        let first = all.partition_point(|identity| identity.client < number);
+        let from_first = all.iter().skip(first);
         from_first
             .take_while(move |identity| identity.client == number)
             .map(|identity| registry.texts.get(identity.text))
+    }
+
+    /// May its certificates be those of other clients, too?
+    pub fn shares_identities(self) -> bool {
+        self.registry.sharing.binary_search(&self.number).is_ok()
     }
 
     /// May a mapping name it?

@@ -32,8 +32,8 @@ pub struct Claims {
     audiences: Vec<String>,
     /// From `scope` or `scp`.
     pub scopes: Vec<String>,
-    /// What the claims of [`ClaimRules::client_id_claims`] say, those that are there.
-    pub clients: Vec<String>,
+    /// What each of [`ClaimRules::client_id_claims`] says, where it is there.
+    pub clients: Vec<Option<String>>,
     /// `cnf`
     pub confirmation: Confirmation,
 }
@@ -48,7 +48,7 @@ impl Claims {
         scopes.extend(words(payload, "scp")?);
         let mut clients = Vec::new();
         for claim in &rules.client_id_claims {
-            clients.extend(text(payload, claim)?);
+            clients.push(text(payload, claim)?);
         }
         Ok(Self {
             expires_at: date(payload, "exp")?.ok_or_else(|| invalid("exp", "is missing"))?,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import ipaddress
 import re
 import unicodedata
 import urllib.parse
@@ -58,6 +59,7 @@ class Facts:
     uri: list[str]
     dns: list[str]
     email: list[str]
+    ip: list[str]
     unsuitable: str | None
 
 
@@ -78,6 +80,7 @@ def facts(data: bytes) -> Facts:
                 uri=_alternative(certificate, x509.UniformResourceIdentifier),
                 dns=[name.encode().lower().decode() for name in _alternative(certificate, x509.DNSName)],
                 email=_alternative(certificate, x509.RFC822Name),
+                ip=[_address(each) for each in _alternative(certificate, x509.IPAddress)],
                 unsuitable=_unsuitable(certificate),
             )
     except Refused:
@@ -116,9 +119,17 @@ def _extension(certificate: x509.Certificate, kind: type[Any]) -> Any:
         return None
 
 
-def _alternative(certificate: x509.Certificate, kind: type[Any]) -> list[str]:
+def _alternative(certificate: x509.Certificate, kind: type[Any]) -> list[Any]:
     names = _extension(certificate, x509.SubjectAlternativeName)
     return list(names.get_values_for_type(kind)) if names is not None else []
+
+
+def _address(found: Any) -> str:
+    """Its text. Eight or 32 bytes are a network, which is the name of no certificate."""
+    if not isinstance(found, ipaddress.IPv4Address | ipaddress.IPv6Address):
+        raise Refused("a network")
+    inside = found.ipv4_mapped if found.version == 6 else None
+    return f"::ffff:{inside}" if inside else str(found)
 
 
 def _unsuitable(certificate: x509.Certificate) -> str | None:
@@ -202,7 +213,7 @@ CLIENTS: dict[str, dict[str, Any]] = {
     name: {
         "identities": [
             f"spiffe://prod.example/ns/pay/sa/{name}", f"dns:{name}.example", f"cn:{name}", f"email:{name}@partner.example",
-            f"subject:CN={name},O=ExampleCorp",
+            f"subject:CN={name},O=ExampleCorp", f"uri:https://{name}.example/",
         ],
         "profiles": ["all"],
     }
@@ -257,14 +268,16 @@ def identities(facts: Facts, rules: Mapping[str, Any]) -> tuple[set[str], str | 
             typed = [f"cn:{name}" for name in texts if name]
         if typed:
             break
-    listed = typed + [f"email:{name}" for name in facts.email]
+    others = [f"uri:{uri}" for uri in facts.uri if uri[:9].lower() != "spiffe://"]
+    others += [f"ip:{address}" for address in facts.ip] + [f"email:{name}" for name in facts.email]
+    listed = typed + others
     for client in CLIENTS:
         if facts.subject == [Counter([(NAMES["CN"], client)]), Counter([(NAMES["O"], "ExampleCorp")])]:
             listed.append(f"subject:CN={client},O=ExampleCorp")
     owners = {client for client, entry in CLIENTS.items() if set(entry["identities"]) & set(listed)}
     if len(owners) > 1:
         raise Refused("names of several clients")
-    if not typed and not owners:
+    if not typed and not others and not owners:
         raise Refused("no name")
     return set(listed), next(iter(owners), None)
 

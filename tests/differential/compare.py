@@ -144,7 +144,7 @@ def _differences(ours: Mapping[str, Any], theirs: certificates.Facts, data: byte
     found = []
     if ours["thumbprint"] != hashlib.sha256(data).hexdigest() or base64.b64decode(ours["der"]) != data:
         found.append("the thumbprint")
-    for name in ("not_before", "not_after", "uri", "dns", "email"):
+    for name in ("not_before", "not_after", "uri", "dns", "email", "ip"):
         if ours[name] != getattr(theirs, name):
             found.append(name)
     for name in ("subject", "issuer"):

@@ -200,8 +200,8 @@ def _other_extensions(tree: Node) -> bool:
 
 def _other_general_names(tree: Node) -> bool:
     names = [name for value in _content(tree, "2.5.29.17") for name in value.children()]
-    others = [name for name in names if name.tag & 0xC0 == 0x80 and name.tag & 0x1F not in (1, 2, 6)]
-    return any([_set(name, Node(0x87, bytes(4))) for name in others])
+    others = [name for name in names if name.tag & 0xC0 == 0x80 and name.tag & 0x1F not in (1, 2, 6, 7)]
+    return any([_set(name, Node(0x88, b"\x2a\x03")) for name in others])
 
 
 def _printable(tree: Node) -> bool:

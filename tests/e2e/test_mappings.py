@@ -274,5 +274,5 @@ def test_the_log_says_which_condition_of_which_mapping_cannot_be_told(envoy: Env
         verdicts.refused(client.request("GET", "/", [("x-request-id", "near-miss")]), "identity_invalid")
     envoy.record("strict", "near-miss")
     line, = (line for line in envoy.log().splitlines() if "wasm log" in line and "near-miss" in line)
-    assert "(identity.mappings[0].match.subject.OU: the certificate has the attribute several times)" in line
+    assert "identity.mappings[0].match.subject.OU: the certificate has the attribute several times; the certificate is cn:acme" in line
     assert "secret value" not in line

@@ -15,6 +15,7 @@ mod formats;
 mod forwarded;
 mod host;
 mod hostile;
+mod identities;
 mod identity;
 mod inventory;
 mod isolation;

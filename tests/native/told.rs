@@ -370,7 +370,7 @@ fn an_operator_is_told_in_a_note_what_was_found_and_what_to_do() {
             good(),
             vec![("x-profile-id", "other")],
             Reason::ClientProfileMismatch,
-            "names a profile that the client does not have",
+            "X-Profile-ID is \"other\", and the profiles of the client",
         ),
     ] {
         let deny = refusal(&policy(changes), &proxy, &headers("GET", "/payments/1", &more));

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -76,6 +77,11 @@ def dns(value: str) -> x509.GeneralName:
 def email(value: str) -> x509.GeneralName:
     """An e-mail subject alternative name."""
     return x509.RFC822Name(value)
+
+
+def ip(value: str) -> x509.GeneralName:
+    """An IP address among the subject alternative names."""
+    return x509.IPAddress(ipaddress.ip_address(value))
 
 
 @dataclass(frozen=True)

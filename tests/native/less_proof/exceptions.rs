@@ -33,6 +33,8 @@ pub enum Exception {
     ShadowProfile,
     /// A client whose profiles were reduced to one need not name it any more.
     OnlyProfile,
+    /// In mode mtls `X-Client-ID` names one of the clients that share a certificate, in a stricter mode the token does.
+    NamedByToken,
 }
 
 impl Exception {
@@ -45,7 +47,7 @@ impl Exception {
         Self::KnownCaller,
         Self::ShadowProfile,
     ];
-    pub const OF_POLICIES: &[Self] = &[Self::KnownCaller, Self::OnlyProfile];
+    pub const OF_POLICIES: &[Self] = &[Self::KnownCaller, Self::OnlyProfile, Self::NamedByToken];
 }
 
 /// One request with more and with less, under one policy or under two.
@@ -84,6 +86,7 @@ impl Pair<'_> {
             _ if is_bypassed(self.more.2) => self.known_caller(),
             _ if self.less.2.verdict.is_err() => self.shadow_profile(),
             "fewer profiles" => self.only_profile(),
+            "a stricter mode" | "a stricter mode of a profile" => self.named_by_token(),
             _ => Err("nothing excuses that"),
         };
         exception.map_err(str::to_owned)
@@ -201,6 +204,17 @@ impl Pair<'_> {
         require(ask.header("x-profile-id").is_empty(), (), "the profile was named")?;
         require(model::is_only_profile(&strict.json, client, profile, false), (), "the profile is not the only one")?;
         require(same(&named, after), Exception::OnlyProfile, "the profile was decided otherwise before")
+    }
+
+    /// It was decided alike before where the header named the client.
+    fn named_by_token(&self) -> Holds {
+        let ((lax, ask, before), (strict, _, after)) = (self.more, self.less);
+        let client = after.caller.client_id().unwrap_or_default();
+        let named = lax.decide_after(self.first, &ask.with_header("x-client-id", client));
+        let shares = strict.json["clients"][client]["shared_identities"] == true;
+        require(reason(before) == Some(Reason::ClientHeaderMissing) && shares, (), "the client was not missing")?;
+        require(model::is_named(&strict.json, ask.token, client), (), "the token does not name it")?;
+        require(same(&named, after), Exception::NamedByToken, "the client was decided otherwise before")
     }
 }
 

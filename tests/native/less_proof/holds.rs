@@ -95,9 +95,24 @@ fn certificate(policy: &Value, ask: &Ask, decision: &Decision) -> Result<(), &'s
     let is_foreign = |name: &String| {
         name.starts_with("spiffe://") && !domains.iter().any(|domain| name.contains(&format!("//{domain}/")))
     };
+    // Of a certificate that several clients share the request names one; in mode mtls no token does.
+    let clients = policy["clients"].as_object().into_iter().flatten();
+    let sharers = clients.filter(|(_, other)| {
+        texts(&other["identities"]).iter().any(|name| name.starts_with("subject:") && names.contains(name))
+    });
+    let sharers: Vec<&str> = sharers.map(|(name, _)| name.as_str()).collect();
+    let profile = decision.caller.profile_id.as_deref().unwrap_or_default();
+    let by_token = model::mode(policy, profile) != MTLS && model::is_named(policy, ask.token, client);
+    let unnamed = ask.header("x-client-id") != [client] && !by_token;
     let unverified = ask.connection.is_some_and(|presented| presented.cert == cert && !presented.verified);
     fails(&[
         (by_serial || by_name || by_thumbprint, "a certificate that is revoked"),
+        (sharers.len() > 1 && unnamed, "a client of a shared certificate that the request does not name"),
+        (sharers.len() > 1 && !sharers.contains(&client), "a client that does not share the certificate"),
+        (
+            sharers.len() > 1 && sharers.iter().any(|name| policy["clients"][name]["shared_identities"] != true),
+            "a certificate of several clients that do not share it",
+        ),
         (
             !pins.is_empty() && !pins.iter().any(|pin| cert.is_issued_by(pin)),
             "a certificate of an issuer that is not pinned",

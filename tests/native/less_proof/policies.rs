@@ -142,12 +142,12 @@ fn client(c: &mut Choices, name: &str, identity: &Value) -> Value {
     if c.one_in(2) {
         client["mappings"] = json!(true);
     }
-    if language::has("shared_identities") && c.one_in(8) {
+    if language::has("shared_identities") && c.one_in(3) {
         client["shared_identities"] = json!(true);
         push(&mut client["identities"], json!("subject:CN=acme,OU=p,O=ExampleCorp"));
     }
     if language::has("token_client_ids") && c.one_in(8) {
-        client["token_client_ids"] = json!([format!("{name}-app")]);
+        client["token_client_ids"] = c.any(&[json!([format!("{name}-app")]), json!([name, format!("{name}-app")])]);
     }
     client
 }

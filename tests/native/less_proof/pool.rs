@@ -134,7 +134,8 @@ impl Cert {
         let subject = certificate.subject.to_string();
         let cn = subject.split(',').find_map(|part| part.strip_prefix("CN=").map(|name| format!("cn:{name}")));
         let mails = certificate.email_sans.iter().map(|address| format!("email:{address}"));
-        uris.chain(dns).chain(mails).chain(cn).chain([format!("sha256:{}", self.thumbprint())]).collect()
+        let whole = [format!("subject:{subject}"), format!("sha256:{}", self.thumbprint())];
+        uris.chain(dns).chain(mails).chain(cn).chain(whole).collect()
     }
 
     pub fn leaf(self) -> &'static Leaf {

@@ -220,8 +220,15 @@ const CHANGES: &[fn(&mut Choices, &mut Ask)] = &[
     |_, ask| (ask.token.client_id, ask.token.azp) = (None, ask.token.client_id),
     |c, ask| ask.token.azp = Some(c.any(CLIENTS)),
     |c, ask| {
-        ask.token.client_id =
-            c.any(&[Some("acme"), Some("globex"), Some("initech"), Some("ghost"), Some("acme-app"), None])
+        ask.token.client_id = c.any(&[
+            Some("acme"),
+            Some("globex"),
+            Some("initech"),
+            Some("ghost"),
+            Some("acme-app"),
+            Some("globex-app"),
+            None,
+        ])
     },
     |c, ask| ask.token.scope = c.any(&["", "read", "write"]),
     |c, ask| ask.token.scope = c.any(&["", "read", "write"]),

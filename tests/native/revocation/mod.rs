@@ -24,7 +24,7 @@ fn policy(revocation: &Value) -> Policy {
     let policy = json!({
         "mode": "mtls",
         "revocation": revocation,
-        "clients": {"acme": {"identities": ["spiffe://td/acme"], "profiles": ["all"]}},
+        "clients": {"acme": {"identities": ["spiffe://td/acme", "dns:by-uri.example"], "profiles": ["all"]}},
         "profiles": {"all": {"allow": [{"paths": ["/**"]}]}},
         "bypass": [{"path": "/health"}],
     });

@@ -45,6 +45,16 @@ fn serial(issuer: &str) -> Value {
     json!({"serials": [{"issuer": issuer, "serial": "07"}]})
 }
 
+/// Another URI beside a SPIFFE ID is refused.
+fn with_uri(uri: &str) -> Leaf {
+    Recipe::new().dns("by-uri.example").uri(uri).issue()
+}
+
+fn with_ip(address: &str) -> Leaf {
+    let address = SanType::IpAddress(address.parse().unwrap());
+    Recipe::new().uri("spiffe://td/acme").with(|params| params.subject_alt_names.push(address)).issue()
+}
+
 fn identity(name: &str) -> Value {
     json!({"identities": [name]})
 }
@@ -112,6 +122,13 @@ fn a_list_revokes_every_spelling_that_is_the_same_name_to_tls_dns_or_mail_and_no
         ("a DNS name in Unicode", identity("dns:münchen.example"), with_dns("xn--mnchen-3ya.example"), false),
         ("a decomposed letter", identity("cn:e\u{301}"), with_subject("x", "\u{e9}"), false),
         ("another DNS name", identity("dns:api.example"), with_dns("api2.example"), false),
+        ("a URI's scheme and host", identity("uri:https://A.example/x"), with_uri("HTTPS://a.EXAMPLE/x"), true),
+        ("a URI's path is exact", identity("uri:https://a.example/x"), with_uri("https://a.example/X"), false),
+        ("a URN's namespace", identity("uri:urn:A:x"), with_uri("URN:a:x"), true),
+        ("a UUID", identity("uri:urn:uuid:F8"), with_uri("urn:UUID:f8"), true),
+        ("an address inside another", identity("ip:::ffff:192.0.2.7"), with_ip("192.0.2.7"), true),
+        ("an address in other digits", identity("ip:2001:DB8:0::7"), with_ip("2001:db8::7"), true),
+        ("another address", identity("ip:192.0.2.8"), with_ip("192.0.2.7"), false),
         ("a name of another kind", identity("cn:api.example"), with_dns("api.example"), false),
     ] {
         assert_eq!(revokes(&list, &leaf), [expected; 2], "{what}: {list}");

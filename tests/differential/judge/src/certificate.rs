@@ -62,6 +62,7 @@ fn said(read: std::result::Result<Certificate, String>) -> Value {
         "uri": certificate.uri_sans,
         "dns": certificate.dns_sans,
         "email": certificate.email_sans,
+        "ip": certificate.ip_sans.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "unsuitable": certificate.unsuitable.map(|unsuitable| format!("{unsuitable:?}")),
     })
 }
