@@ -52,7 +52,7 @@ mod filter;
 
 pub use authorize::decide;
 pub use candidate::{Outcome as CandidateOutcome, Verdict as CandidateVerdict, decide_beside};
-pub use certificate::{Certificate, Format, Forwarded, Thumbprint};
+pub use certificate::{Certificate, ExtendedKeyUsage, Format, Forwarded, Thumbprint};
 pub use config::{AuditLog, ConfigError, ConfigErrors, Policy};
 pub use decision::{Allow, Binding, Caller, Decision, Deny, Enforcement, ForwardedCert, Reason, Remedy, Rule};
 pub use feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};

@@ -125,7 +125,7 @@ impl<'a> Asking<'a> {
     /// It is no client certificate, not valid now, or revoked; or whether it was revoked cannot be told.
     pub fn may_be_used(&self, seen: &Seen, now: i64) -> Result<(), Deny> {
         let Seen { certificate, checked, .. } = seen;
-        certificate.check(now, self.policy.clock_skew)?;
+        certificate.check(now, self.policy.clock_skew, self.policy.extended_key_usage)?;
         self.policy.revocation.check(&self.memory.revoked, certificate, checked, now)
     }
 

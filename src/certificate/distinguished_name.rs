@@ -6,31 +6,13 @@
 
 use std::fmt;
 
+use super::attribute_names::canonical_kind;
 use super::leaf;
 use crate::escape::hex_byte;
 
-/// Attribute types that RFC 4514 and OpenSSL print by name.
-const SHORT_NAMES: &[(&str, &str)] = &[
-    ("2.5.4.3", "CN"),
-    ("2.5.4.4", "SN"),
-    ("2.5.4.5", "serialNumber"),
-    ("2.5.4.6", "C"),
-    ("2.5.4.7", "L"),
-    ("2.5.4.8", "ST"),
-    ("2.5.4.9", "street"),
-    ("2.5.4.10", "O"),
-    ("2.5.4.11", "OU"),
-    ("2.5.4.12", "title"),
-    ("2.5.4.17", "postalCode"),
-    ("2.5.4.42", "GN"),
-    ("2.5.4.43", "initials"),
-    ("2.5.4.46", "dnQualifier"),
-    ("2.5.4.65", "pseudonym"),
-    ("2.5.4.97", "organizationIdentifier"),
-    ("0.9.2342.19200300.100.1.1", "UID"),
-    ("0.9.2342.19200300.100.1.25", "DC"),
-    ("1.2.840.113549.1.9.1", "emailAddress"),
-];
+/// Attributes of what stands above a person or a machine. In the form of Java a name ends with them, and in the form that OpenSSL
+/// prints by default it begins with them.
+const OF_THE_ROOT: &[&str] = &["C", "DC", "L", "O", "OU", "ST"];
 
 /// More relative names than this are not read.
 pub(super) const MAX_RDNS: usize = 64;
@@ -74,19 +56,24 @@ impl DistinguishedName {
         Self { rdns: rdns.into_iter().map(sorted).collect() }
     }
 
-    /// Reads RFC 4514 text, exactly: no spaces around separators, no empty value. `None` where it is not that.
+    /// Reads what a person writes: RFC 4514, as OpenSSL prints it with `-nameopt RFC2253`, and the form of RFC 1779, as Java
+    /// prints it, with a space behind commas, spaces around `+` and values in double quotes. `None` where it is neither.
+    ///
+    /// OpenSSL's default form has spaces, too, and prints a name in the other order. It would be another name here, so it is not read.
     pub fn parse(text: &str) -> Option<Self> {
-        let mut reader = Reader { rest: text.as_bytes() };
-        let mut rdns = vec![vec![reader.attribute()?]];
-        while let Some(separator) = reader.next() {
-            let attribute = reader.attribute()?;
-            match separator {
-                b'+' => rdns.last_mut().filter(|rdn| rdn.len() < MAX_ATTRIBUTES)?.push(attribute),
-                b',' if rdns.len() < MAX_RDNS => rdns.push(vec![attribute]),
-                _ => return None,
-            }
-        }
-        Some(Self::from_text_order(rdns))
+        let mut reader = Reader { rest: text.as_bytes(), is_printed: false, is_spaced: false };
+        let name = reader.name()?;
+        let is_of_the_root = |rdn: Option<&Vec<Attribute>>| {
+            rdn.is_some_and(|rdn| rdn.iter().any(|attribute| OF_THE_ROOT.contains(&attribute.kind.as_str())))
+        };
+        let is_read = !reader.is_spaced || (!is_of_the_root(name.rdns.first()) && is_of_the_root(name.rdns.last()));
+        is_read.then_some(name)
+    }
+
+    /// Reads what BoringSSL prints for Envoy: RFC 4514, exactly. Of an attribute type with a number above 64 bits it prints nothing,
+    /// and such a type is empty here, so that it equals no other.
+    pub fn parse_printed(text: &str) -> Option<Self> {
+        Reader { rest: text.as_bytes(), is_printed: true, is_spaced: false }.name()
     }
 
     /// The attributes of each relative name, the most specific relative name first.
@@ -119,26 +106,12 @@ fn sorted(attributes: Vec<Attribute>) -> Vec<Attribute> {
     sorted
 }
 
-/// The printed name of an attribute type: a short name where there is one, else the OID itself.
-pub fn attribute_kind(oid: &str) -> String {
-    SHORT_NAMES.iter().find(|(dotted, _)| *dotted == oid).map_or(oid, |(_, short)| short).to_owned()
-}
-
-/// The canonical spelling of an attribute type somebody wrote, or `None` where it is neither a known name nor an OID.
-pub fn canonical_kind(written: &str) -> Option<String> {
-    if let Some((_, short)) = SHORT_NAMES.iter().find(|(_, short)| short.eq_ignore_ascii_case(written)) {
-        return Some((*short).to_owned());
-    }
-    let arcs = written.split('.');
-    let dotted = written.contains('.')
-        && arcs.clone().all(|arc| {
-            !arc.is_empty() && arc.bytes().all(|byte| byte.is_ascii_digit()) && (arc == "0" || !arc.starts_with('0'))
-        });
-    dotted.then(|| attribute_kind(written))
-}
-
 struct Reader<'a> {
     rest: &'a [u8],
+    /// By BoringSSL, and not by a person.
+    is_printed: bool,
+    /// Did a space follow a comma?
+    is_spaced: bool,
 }
 
 impl Reader<'_> {
@@ -148,21 +121,60 @@ impl Reader<'_> {
         Some(*first)
     }
 
+    /// Skips these bytes, if they are the next.
+    fn skip(&mut self, bytes: &[u8]) -> bool {
+        let rest = self.rest.strip_prefix(bytes);
+        self.rest = rest.unwrap_or(self.rest);
+        rest.is_some()
+    }
+
+    fn name(&mut self) -> Option<DistinguishedName> {
+        let mut rdns = vec![vec![self.attribute()?]];
+        while !self.rest.is_empty() {
+            if (!self.is_printed && self.skip(b" + ")) || self.skip(b"+") {
+                let attribute = self.attribute()?;
+                rdns.last_mut().filter(|rdn| rdn.len() < MAX_ATTRIBUTES)?.push(attribute);
+            } else if self.skip(b",") && rdns.len() < MAX_RDNS {
+                self.is_spaced |= !self.is_printed && self.skip(b" ");
+                rdns.push(vec![self.attribute()?]);
+            } else {
+                return None;
+            }
+        }
+        Some(DistinguishedName::from_text_order(rdns))
+    }
+
     /// `type=value` up to an unescaped `,`, `+` or the end.
     fn attribute(&mut self) -> Option<Attribute> {
         let equals = self.rest.iter().position(|byte| *byte == b'=')?;
         let (kind, rest) = self.rest.split_at_checked(equals)?;
-        let kind = canonical_kind(std::str::from_utf8(kind).ok()?)?;
         self.rest = rest.get(1..)?;
-        let value = match self.rest.first()? {
-            b'#' => {
-                self.next();
-                leaf::value(&self.hex_string()?)?
-            }
-            b' ' => return None,
-            _ => Value::Text(self.string()?),
+        let is_encoded = self.skip(b"#");
+        let kind = match std::str::from_utf8(kind).ok()? {
+            "" if self.is_printed && is_encoded => String::new(),
+            kind => canonical_kind(kind)?,
+        };
+        let value = if is_encoded {
+            leaf::value(&self.hex_string()?)?
+        } else if !self.is_printed && self.skip(b"\"") {
+            Value::Text(self.quoted()?)
+        } else {
+            Value::Text(self.string()?)
         };
         Some(Attribute { kind, value })
+    }
+
+    /// Up to the closing quote.
+    fn quoted(&mut self) -> Option<String> {
+        let mut value = Vec::new();
+        loop {
+            match self.next()? {
+                b'"' => return String::from_utf8(value).ok(),
+                b'\\' => value.push(self.escaped()?),
+                0 => return None,
+                byte => value.push(byte),
+            }
+        }
     }
 
     fn hex_string(&mut self) -> Option<Vec<u8>> {
@@ -173,25 +185,24 @@ impl Reader<'_> {
         (!der.is_empty()).then_some(der)
     }
 
+    /// Nothing at all is a value, too.
     fn string(&mut self) -> Option<String> {
         let mut value = Vec::new();
         let mut bare_space_last = false;
         while let Some(byte) = self.rest.first().copied() {
-            if matches!(byte, b',' | b'+') {
+            if matches!(byte, b',' | b'+') || (!self.is_printed && self.rest.starts_with(b" + ")) {
                 break;
             }
             self.next();
             bare_space_last = byte == b' ';
             match byte {
+                b' ' if value.is_empty() => return None,
                 b'"' | b';' | b'<' | b'>' | 0 => return None,
                 b'\\' => value.push(self.escaped()?),
                 _ => value.push(byte),
             }
         }
-        if value.is_empty() || bare_space_last {
-            return None;
-        }
-        String::from_utf8(value).ok()
+        if bare_space_last { None } else { String::from_utf8(value).ok() }
     }
 
     /// What stands behind a backslash: a special character itself, or two hexadecimal digits.
@@ -223,8 +234,6 @@ impl fmt::Display for DistinguishedName {
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            // Nothing at all would not be read back: the DER of an empty UTF8String is.
-            Self::Text(text) if text.is_empty() => f.write_str("#0c00"),
             Self::Text(text) => write_escaped(f, text),
             Self::Der(der) => {
                 f.write_str("#")?;
@@ -283,8 +292,8 @@ mod tests {
         for text in [
             "",
             "CN",
-            "CN=",
             "=x",
+            "=#0c0161",
             "CN=a,,O=b",
             "CN=a,",
             "CN=a\\",
@@ -352,11 +361,73 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_value_is_printed_as_what_can_be_read_back() {
-        let name = DistinguishedName::parse("CN=a,OU=#1300").unwrap();
-        assert_eq!(name.sole_text("OU"), Some(""));
-        assert_eq!(name.to_string(), "CN=a,OU=#0c00");
-        assert_eq!(DistinguishedName::parse(&name.to_string()), Some(name));
+    fn an_empty_value_is_a_value() {
+        for text in ["CN=a,OU=,O=b", "CN=a,OU=#1300,O=b", "CN=a,OU=\"\",O=b"] {
+            let name = DistinguishedName::parse(text).unwrap();
+            assert_eq!(name.sole_text("OU"), Some(""));
+            assert_eq!(name.to_string(), "CN=a,OU=,O=b");
+        }
+        for text in ["OU=", "OU=+CN=a", "CN=a+OU=", "OU=,O=", "O="] {
+            let name = DistinguishedName::parse(text).unwrap();
+            assert_eq!(DistinguishedName::parse(&name.to_string()), Some(name), "{text}");
+        }
+    }
+
+    #[test]
+    fn java_and_rfc_1779_write_the_same_name_with_spaces_and_quotes() {
+        for (written, expected) in [
+            (r#"CN=" a \"q\" +x=y;<z>\\#", O="Example, Inc.""#, r#"CN=\ a \"q\" \+x=y\;\<z\>\\#,O=Example\, Inc."#),
+            ("CN=a, OU=\"\", O=", "CN=a,OU=,O="),
+            ("EMAILADDRESS=a@b, CN=b + OU=a, DC=c", "emailAddress=a@b,CN=b+OU=a,DC=c"),
+            ("CN=b + OU=a", "CN=b+OU=a"),
+            ("OID.2.999.1=y, OU=x", "2.999.1=y,OU=x"),
+            (r#"CN="M\C3\BC", O=x"#, "CN=Mü,O=x"),
+            ("SERIALNUMBER=1,DNQ=2,SURNAME=3,T=4,S=5", "serialNumber=1,dnQualifier=2,SN=3,title=4,ST=5"),
+        ] {
+            let name = DistinguishedName::parse(written).unwrap_or_else(|| panic!("{written}"));
+            assert_eq!(name.to_string(), expected);
+            assert_eq!(DistinguishedName::parse_printed(expected), Some(name), "{written}");
+            assert!(
+                written == expected
+                    || DistinguishedName::parse_printed(written).is_none_or(|_| !written.contains([' ', '"']))
+            );
+        }
+    }
+
+    #[test]
+    fn the_canonical_form_of_java_is_read_and_matches_names_in_small_letters_alone() {
+        let canonical = DistinguishedName::parse("2.5.4.5=#0c0131,cn=mü b,ou=,o=example\\, inc.").unwrap();
+        assert_eq!(Some(&canonical), DistinguishedName::parse("serialNumber=1,CN=mü b,OU=,O=example\\, inc.").as_ref());
+        assert_ne!(Some(&canonical), DistinguishedName::parse("serialNumber=1,CN=Mü b,OU=,O=example\\, inc.").as_ref());
+    }
+
+    #[test]
+    fn with_spaces_a_name_is_read_only_if_it_is_plain_which_end_is_which() {
+        for text in [
+            "O = Example, CN = acme",
+            "C=DE, O=Example, CN=acme",
+            "DC=com, DC=corp, CN=svc",
+            "OU=b + CN=a, O=x",
+            "CN=a, 1.2.3=b",
+            "CN=a , O=b",
+            "CN=a,  O=b",
+            "CN=a ,O=b",
+            "CN=a +O=b",
+            "CN= a, O=b",
+            "CN=\"a\"b, O=b",
+            "CN=\"a, O=b",
+            "CN=a; O=b",
+        ] {
+            assert_eq!(DistinguishedName::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_type_that_envoy_cannot_print_is_like_no_other() {
+        let name = DistinguishedName::parse_printed("CN=a,=#0c0178,O=b").unwrap();
+        assert_eq!((name.sole_text("CN"), name.sole_text("O")), (Some("a"), Some("b")));
+        assert_eq!(DistinguishedName::parse(&name.to_string()), None);
+        assert_eq!(DistinguishedName::parse_printed("CN=a,=x,O=b"), None);
     }
 
     #[test]

@@ -84,7 +84,10 @@ mod tests {
 
     #[test]
     fn every_kind_of_key_has_its_name() {
-        let oid = |oid: Oid| tlv(6, oid.as_bytes());
+        let oid = |oid: Oid| match oid {
+            Oid::Short(oid) => tlv(6, oid.as_bytes()),
+            Oid::Long(hash) => tlv(6, &hash),
+        };
         let rsa = |modulus: &[u8]| tlv(0x30, &[tlv(2, modulus), tlv(2, &[3])].concat());
         let dsa = Oid::new_unwrap("1.2.840.10040.4.1");
         let null = vec![5, 0];

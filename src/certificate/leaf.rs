@@ -5,11 +5,13 @@
 
 use std::net::IpAddr;
 
-use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
+use der::asn1::AnyRef;
 use der::{Tag, TagNumber, Tagged};
 
-use super::distinguished_name::{Attribute, DistinguishedName, MAX_ATTRIBUTES, MAX_RDNS, Value, attribute_kind};
-use super::reader::{Oid, Values, bits, strip_zeros};
+use super::attribute_names::attribute_kind;
+use super::distinguished_name::{Attribute, DistinguishedName, MAX_ATTRIBUTES, MAX_RDNS, Value};
+use super::reader::{Oid, Values, bits, dotted, strip_zeros};
+use super::time::seconds;
 use super::{Certificate, KeyKind, KeyUsage, Thumbprint, Unsuitable, Validity};
 
 /// A certificate larger than this is not read; no real leaf comes near.
@@ -25,12 +27,16 @@ const KEY_USAGE: Oid = Oid::new_unwrap("2.5.29.15");
 const SUBJECT_ALTERNATIVE_NAME: Oid = Oid::new_unwrap("2.5.29.17");
 const BASIC_CONSTRAINTS: Oid = Oid::new_unwrap("2.5.29.19");
 const EXTENDED_KEY_USAGE: Oid = Oid::new_unwrap("2.5.29.37");
+const SERVER_AUTH: Oid = Oid::new_unwrap("1.3.6.1.5.5.7.3.1");
 const CLIENT_AUTH: Oid = Oid::new_unwrap("1.3.6.1.5.5.7.3.2");
 
-/// Extensions that may be critical although nothing is decided by them here: BoringSSL heeds them when it verifies the
-/// chain, and refuses a certificate with any other that is critical.
+/// Extensions that may be critical although nothing is decided by them here: the TLS stack heeds them when it verifies the
+/// chain, and refuses a certificate with any other that is critical. None of them says who the certificate is, or what else
+/// than RFC 5280's validation of a path must be done before it is used.
 const HEEDED_BY_TLS: &[Oid] = &[
-    Oid::new_unwrap("2.5.29.30"),             // nameConstraints
+    Oid::new_unwrap("2.5.29.30"), // nameConstraints
+    // cRLDistributionPoints: where lists of revoked certificates are. To fetch them is left to those who configure lists.
+    Oid::new_unwrap("2.5.29.31"),
     Oid::new_unwrap("2.5.29.32"),             // certificatePolicies
     Oid::new_unwrap("2.5.29.33"),             // policyMappings
     Oid::new_unwrap("2.5.29.36"),             // policyConstraints
@@ -47,6 +53,12 @@ pub enum Malformed {
     TooLarge,
     /// Not the DER of a certificate (RFC 5280 section 4.1).
     Der,
+    /// `notBefore` or `notAfter` is no time that RFC 5280 allows, or before 1950.
+    Time,
+    /// The name of the issuer.
+    Issuer,
+    /// The name of the subject.
+    Subject,
     /// Bytes follow the certificate.
     TrailingBytes,
     /// An extension stands twice or cannot be decoded, or there are more than [`MAX_EXTENSIONS`].
@@ -72,6 +84,9 @@ impl Malformed {
             Self::Encoding => "it is neither PEM nor base64",
             Self::TooLarge => "it is larger than 32 KiB",
             Self::Der => "it is not the DER of an X.509 certificate",
+            Self::Time => "notBefore or notAfter is no time from 1950 to 9999 as RFC 5280 writes it",
+            Self::Issuer => "the name of the issuer is not well-formed DER, or an attribute in it is repeated",
+            Self::Subject => "the name of the subject is not well-formed DER, or an attribute in it is repeated",
             Self::TrailingBytes => "bytes follow the certificate",
             Self::Extension => "an extension is repeated or cannot be decoded, or there are too many",
             Self::TooManyNames => "it holds too many names",
@@ -109,10 +124,11 @@ fn to_be_signed(fields: &mut Values<'_>, der: &[u8]) -> Result<Certificate, Malf
     version(fields)?;
     let serial = serial(fields)?;
     fields.algorithm()?;
-    let issuer = name(fields)?;
+    let within = |name: Malformed| move |problem| if problem == Malformed::Der { name } else { problem };
+    let issuer = name(fields).map_err(within(Malformed::Issuer))?;
     let validity = fields
         .inside(Tag::Sequence, |times| Ok(Validity { not_before: seconds(times)?, not_after: seconds(times)? }))?;
-    let subject = name(fields)?;
+    let subject = name(fields).map_err(within(Malformed::Subject))?;
     let key = fields.inside(Tag::Sequence, KeyKind::read)?;
     for unique_id in [1, 2] {
         if let Some(content) = fields.optional(implicit(unique_id))? {
@@ -179,16 +195,6 @@ pub const fn implicit(number: u32) -> Tag {
     Tag::ContextSpecific { number: TagNumber(number), constructed: false }
 }
 
-/// `Time`, as seconds since 1970.
-pub fn seconds(fields: &mut Values<'_>) -> Result<i64, Malformed> {
-    let time = fields.any()?;
-    let since_1970 = match time.tag() {
-        Tag::UtcTime => time.decode_as::<UtcTime>()?.to_unix_duration(),
-        _ => time.decode_as::<GeneralizedTime>()?.to_unix_duration(),
-    };
-    i64::try_from(since_1970.as_secs()).map_err(|_| Malformed::Der)
-}
-
 /// `Name`
 pub fn name(fields: &mut Values<'_>) -> Result<DistinguishedName, Malformed> {
     let mut rdns = Vec::new();
@@ -211,8 +217,8 @@ fn relative_name(members: &mut Values<'_>) -> Result<Vec<Attribute>, Malformed> 
             return Err(Malformed::TooManyNames);
         }
         let attribute = members.inside(Tag::Sequence, |pair| {
-            let kind = attribute_kind(&pair.oid()?.to_string());
-            let value = value(pair.whole()?).ok_or(Malformed::Der)?;
+            let kind = attribute_kind(&dotted(pair.oid_content()?)?).into_owned();
+            let value = value(pair.rest()?).ok_or(Malformed::Der)?;
             Ok(Attribute { kind, value })
         })?;
         // They are a set (X.501 section 9.3).
@@ -227,9 +233,18 @@ fn relative_name(members: &mut Values<'_>) -> Result<Vec<Attribute>, Malformed> 
 /// The text of an ASN.1 string; whatever is not one, or not well-formed, stays bytes and equals no text. `None` where
 /// this is not the DER of exactly one value.
 pub(super) fn value(der: &[u8]) -> Option<Value> {
-    let any = Values::read(der, Values::any).ok()?;
+    /// `GraphicString`, and `UniversalString`, which the library does not know.
+    const GRAPHIC_STRING: u8 = 0x19;
+    const UNIVERSAL_STRING: u8 = 0x1c;
+    let (tag, length_and_content) = der.split_first()?;
+    let unknown = matches!(*tag, GRAPHIC_STRING | UNIVERSAL_STRING).then(|| [&[0x04], length_and_content].concat());
+    let any = Values::read(unknown.as_deref().unwrap_or(der), Values::any).ok()?;
     let bytes = any.value();
     let text = match any.tag() {
+        _ if *tag == UNIVERSAL_STRING => match bytes.as_chunks() {
+            (characters, []) => characters.iter().map(|four| char::from_u32(u32::from_be_bytes(*four))).collect(),
+            _ => None,
+        },
         Tag::Utf8String => str::from_utf8(bytes).ok().map(str::to_owned),
         Tag::PrintableString | Tag::Ia5String | Tag::NumericString | Tag::VisibleString | Tag::TeletexString => {
             str::from_utf8(bytes).ok().filter(|text| text.is_ascii()).map(str::to_owned)
@@ -261,16 +276,18 @@ fn extension(kind: Oid, critical: bool, content: &[u8], certificate: &mut Certif
             let signs_for_an_authority = usage.includes(KeyUsage::CERTIFICATES) || usage.includes(KeyUsage::LISTS);
             signs_for_an_authority.then_some(Unsuitable::Authority)
         }
-        EXTENDED_KEY_USAGE => (!Values::read_list(content, is_for_clients)?).then_some(Unsuitable::NoClientAuth),
+        EXTENDED_KEY_USAGE => Values::read_list(content, purposes)?,
         SUBJECT_ALTERNATIVE_NAME => {
             Values::read_list(content, |names| alternative_names(names, certificate))?;
             None
         }
-        other => (critical && !HEEDED_BY_TLS.contains(&other)).then_some(Unsuitable::UnknownCriticalExtension),
+        other => (critical && !HEEDED_BY_TLS.contains(&other)).then_some(Unsuitable::UnknownCriticalExtension(other)),
     };
-    certificate.unsuitable = match unsuitable {
-        Some(Unsuitable::Authority) => unsuitable,
-        _ => certificate.unsuitable.or(unsuitable),
+    certificate.unsuitable = match (certificate.unsuitable, unsuitable) {
+        (_, Some(Unsuitable::Authority)) => unsuitable,
+        // It is the only one that a configuration can allow, so it hides no other.
+        (None | Some(Unsuitable::ServerAuthAlone), Some(_)) => unsuitable,
+        (known, _) => known,
     };
     Ok(())
 }
@@ -290,13 +307,21 @@ fn key_usage(content: &mut Values<'_>) -> Result<KeyUsage, Malformed> {
     Ok(KeyUsage(usage.first().copied().unwrap_or_default()))
 }
 
-/// `ExtKeyUsageSyntax`: `id-kp-clientAuth`
-fn is_for_clients(purposes: &mut Values<'_>) -> Result<bool, Malformed> {
-    let mut found = false;
+/// `ExtKeyUsageSyntax`: `id-kp-clientAuth`, `id-kp-serverAuth`
+fn purposes(purposes: &mut Values<'_>) -> Result<Option<Unsuitable>, Malformed> {
+    let (mut for_clients, mut for_servers) = (false, false);
     while !purposes.is_empty() {
-        found |= purposes.oid()? == CLIENT_AUTH;
+        match purposes.oid()? {
+            CLIENT_AUTH => for_clients = true,
+            SERVER_AUTH => for_servers = true,
+            _ => {}
+        }
     }
-    Ok(found)
+    Ok(match (for_clients, for_servers) {
+        (true, _) => None,
+        (false, true) => Some(Unsuitable::ServerAuthAlone),
+        (false, false) => Some(Unsuitable::NoClientAuth),
+    })
 }
 
 /// `GeneralNames`
@@ -361,13 +386,23 @@ mod tests {
             (b"\x1e\x04\0a\0b", Some("ab")),
             (b"\x1e\x03\0ab", None),
             (b"\x1e\x02\xd8\0", None),
+            (b"\x1c\x08\0\0\0a\0\x01\xf6\0", Some("a\u{1f600}")),
+            (b"\x1c\x00", Some("")),
+            (b"\x1c\x03\0\0a", None),
+            (b"\x1c\x04\0\0\xd8\0", None),
+            (b"\x1c\x04\0\x11\0\0", None),
+            (b"\x19\x01a", None),
+            (b"\x1b\x01a", None),
+            (b"\x15\x01a", None),
             (b"\x02\x01a", None),
             (b"\x04\x01a", None),
         ] {
             let expected = text.map_or_else(|| Value::Der(der.to_vec()), |text| Value::Text(text.to_owned()));
             assert_eq!(value(der), Some(expected), "{der:x?}");
         }
-        for der in [b"".as_slice(), b"\x0c", b"\x0c\x02a", b"\x0c\x01a\0"] {
+        for der in
+            [b"".as_slice(), b"\x0c", b"\x0c\x02a", b"\x0c\x01a\0", b"\x1c", b"\x1c\x05\0\0\0a", b"\x1c\x04\0\0\0a\0"]
+        {
             assert_eq!(value(der), None, "{der:x?}");
         }
     }
@@ -386,8 +421,10 @@ mod tests {
             certificate.unsuitable
         };
         assert_eq!(of(&[]), None);
-        assert_eq!(of(&[server]), Some(Unsuitable::NoClientAuth));
-        assert_eq!(of(&[unknown, server]), Some(Unsuitable::UnknownCriticalExtension));
+        assert_eq!(of(&[server]), Some(Unsuitable::ServerAuthAlone));
+        for extensions in [[unknown, server], [server, unknown]] {
+            assert_eq!(of(&extensions), Some(Unsuitable::UnknownCriticalExtension(unknown.0)));
+        }
         for extensions in [[authority, server], [server, authority], [unknown, authority], [authority, unknown]] {
             assert_eq!(of(&extensions), Some(Unsuitable::Authority));
         }
@@ -399,6 +436,9 @@ mod tests {
             Malformed::Encoding,
             Malformed::TooLarge,
             Malformed::Der,
+            Malformed::Time,
+            Malformed::Issuer,
+            Malformed::Subject,
             Malformed::TrailingBytes,
             Malformed::Extension,
             Malformed::TooManyNames,

@@ -1,5 +1,6 @@
 //! The client's certificate: where it comes from, what it says, whether it may be used now.
 
+mod attribute_names;
 mod connection;
 mod distinguished_name;
 mod encoding;
@@ -10,19 +11,25 @@ mod leaf;
 mod names;
 pub mod reader;
 mod thumbprint;
+mod time;
 mod xfcc;
 
+pub use attribute_names::canonical_kind;
 pub use connection::{Validation, forwarded_is_own, from_connection};
-pub use distinguished_name::{Attribute, DistinguishedName, Value, canonical_kind};
+pub use distinguished_name::{Attribute, DistinguishedName, Value};
 pub use encoding::pem as decode_pem;
 pub use forwarded::{Format, Forwarded};
 pub use key_kind::{EC, ED25519, KeyKind, P256, P384, RSA};
-pub use leaf::{Malformed, explicit, implicit, key_info, name, seconds, serial};
+pub use leaf::{Malformed, explicit, implicit, key_info, name, serial};
 pub use names::{FoldedName, folded_address, folded_host, folded_text, folded_uri};
 pub use thumbprint::Thumbprint;
+pub use time::seconds;
 pub use xfcc::{Element, Pair, parse as parse_xfcc};
 
+use std::borrow::Cow;
 use std::net::IpAddr;
+
+use reader::Oid;
 
 use crate::decision::{Deny, Reason};
 
@@ -76,6 +83,8 @@ pub struct KeyUsage(u8);
 impl KeyUsage {
     /// `keyCertSign`: the key signs certificates.
     pub const CERTIFICATES: Self = Self(0b0000_0100);
+    /// `digitalSignature`: the key signs what is neither, such as TLS handshakes.
+    pub const SIGNATURES: Self = Self(0b1000_0000);
     /// `cRLSign`: the key signs lists of revoked certificates.
     pub const LISTS: Self = Self(0b0000_0010);
 
@@ -85,23 +94,52 @@ impl KeyUsage {
     }
 }
 
+/// What a certificate with an extended key usage must be for (`certificate.extended_key_usage`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ExtendedKeyUsage {
+    /// `clientAuth`
+    #[default]
+    ClientAuth,
+    /// `clientAuth` or `serverAuth`, which is all that public certificate authorities issue.
+    ClientOrServerAuth,
+}
+
 /// Why a certificate is not one for TLS clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unsuitable {
     /// It is a certificate authority's: `cA`, `keyCertSign` or `cRLSign` is set.
     Authority,
-    /// Its extended key usage does not include `clientAuth`.
+    /// Its extended key usage includes neither `clientAuth` nor `serverAuth`.
     NoClientAuth,
+    /// Its extended key usage includes `serverAuth`, and not `clientAuth`.
+    ServerAuthAlone,
     /// A critical extension that nobody here understands (RFC 5280 section 4.2).
-    UnknownCriticalExtension,
+    UnknownCriticalExtension(Oid),
 }
 
 impl Unsuitable {
     const fn detail(self) -> &'static str {
         match self {
             Self::Authority => "A certificate authority's certificate is not one for TLS clients.",
-            Self::NoClientAuth => "The certificate's extended key usage does not include clientAuth.",
-            Self::UnknownCriticalExtension => "The certificate has an unknown critical extension.",
+            Self::NoClientAuth | Self::ServerAuthAlone => {
+                "The certificate's extended key usage does not include clientAuth."
+            }
+            Self::UnknownCriticalExtension(_) => "The certificate has an unknown critical extension.",
+        }
+    }
+
+    fn note(self) -> Cow<'static, str> {
+        match self {
+            Self::Authority => "cA, keyCertSign or cRLSign is set: expected the certificate of a client, not of an authority".into(),
+            Self::NoClientAuth => "the extended key usage includes neither clientAuth nor serverAuth: expected clientAuth".into(),
+            Self::ServerAuthAlone => {
+                "the extended key usage includes serverAuth and not clientAuth: have the certificate issued with clientAuth, \
+                 or set certificate.extended_key_usage to \"client_or_server_auth\""
+                    .into()
+            }
+            Self::UnknownCriticalExtension(oid) => {
+                format!("found the critical extension {oid}, expected none that nothing here understands").into()
+            }
         }
     }
 }
@@ -118,18 +156,26 @@ impl Certificate {
     }
 
     /// May it be used as a client certificate at this time (seconds since 1970), allowing for `skew` seconds?
-    pub fn check(&self, now: i64, skew: i64) -> Result<(), Deny> {
-        if let Some(unsuitable) = self.unsuitable {
-            return Err(Deny::new(Reason::CertificateUnsuitable).with_detail(unsuitable.detail()));
+    pub fn check(&self, now: i64, skew: i64, usage: ExtendedKeyUsage) -> Result<(), Deny> {
+        let is_allowed = |unsuitable: &Unsuitable| {
+            *unsuitable == Unsuitable::ServerAuthAlone && usage == ExtendedKeyUsage::ClientOrServerAuth
+        };
+        if let Some(unsuitable) = self.unsuitable.filter(|unsuitable| !is_allowed(unsuitable)) {
+            let deny = Deny::new(Reason::CertificateUnsuitable);
+            return Err(deny.with_detail(unsuitable.detail()).with_note(unsuitable.note()));
         }
-        let Some(validity) = self.validity else {
+        let Some(Validity { not_before, not_after }) = self.validity else {
             return Ok(());
         };
-        if now < validity.not_before.saturating_sub(skew) {
-            return Err(Reason::CertificateNotYetValid.into());
+        let untimely = |reason, bound, time| {
+            let note = format!("{bound} is {}, now is {}", time::written(time), time::written(now));
+            Err(Deny::new(reason).with_note(note))
+        };
+        if now < not_before.saturating_sub(skew) {
+            return untimely(Reason::CertificateNotYetValid, "notBefore", not_before);
         }
-        if now > validity.not_after.saturating_add(skew) {
-            return Err(Reason::CertificateExpired.into());
+        if now > not_after.saturating_add(skew) {
+            return untimely(Reason::CertificateExpired, "notAfter", not_after);
         }
         Ok(())
     }

@@ -1,12 +1,88 @@
 //! Reading DER (X.690), as much of it as certificates need.
 
+use std::fmt;
+use std::fmt::Write;
+
 use der::asn1::AnyRef;
+use der::oid::ObjectIdentifier;
 use der::{Decode, Reader, SliceReader, Tag};
+use sha2::{Digest, Sha256};
 
 use super::Malformed;
 
-/// At most 39 bytes long, which no known one exceeds.
-pub type Oid = der::oid::ObjectIdentifier;
+/// An OBJECT IDENTIFIER, of any size. Equal ones are the same, so that each can be looked for and none is taken for another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oid {
+    /// One that the library can hold, as all are that have a meaning here.
+    Short(ObjectIdentifier),
+    /// The SHA-256 of a longer one, or of one with a larger number, such as a UUID below 2.25.
+    Long([u8; 32]),
+}
+
+impl Oid {
+    /// A constant of the program. To compile it fails where it is none.
+    pub const fn new_unwrap(dotted: &str) -> Self {
+        Self::Short(ObjectIdentifier::new_unwrap(dotted))
+    }
+}
+
+impl fmt::Display for Oid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short(oid) => f.write_str(&dotted(oid.as_bytes()).unwrap_or_default()),
+            Self::Long(_) => f.write_str("with a number of 2^32 or more"),
+        }
+    }
+}
+
+/// The type of an attribute has an object identifier of so many bytes at most.
+const MAX_DOTTED_BYTES: usize = 256;
+
+/// The content of an OBJECT IDENTIFIER as numbers with dots between them, however large they are.
+pub fn dotted(content: &[u8]) -> Result<String, Malformed> {
+    /// A number is written as digits of this base, the lowest first.
+    const BASE: u64 = 1_000_000_000;
+    if content.len() > MAX_DOTTED_BYTES {
+        return Err(Malformed::TooManyNames);
+    }
+    let mut text = String::new();
+    let mut number = vec![0_u64];
+    for octet in content {
+        let mut carry = u64::from(octet & 0x7f);
+        for digit in &mut number {
+            carry += *digit << 7;
+            *digit = carry % BASE;
+            carry /= BASE;
+        }
+        if carry > 0 {
+            number.push(carry);
+        }
+        if octet & 0x80 != 0 {
+            continue;
+        }
+        if text.is_empty() {
+            // The first two numbers are one (X.690 section 8.19.4).
+            let first = match number.as_slice() {
+                [0..40] => 0,
+                [40..80] => 1,
+                _ => 2,
+            };
+            text.push(char::from(b'0' + first));
+            let mut less = 40 * u64::from(first);
+            for digit in &mut number {
+                let (rest, borrows) = if *digit < less { (*digit + BASE - less, 1) } else { (*digit - less, 0) };
+                (*digit, less) = (rest, borrows);
+            }
+        }
+        text.push('.');
+        let mut digits = number.iter().rev().skip_while(|digit| **digit == 0);
+        // To write into a text cannot fail.
+        let _ = write!(text, "{}", digits.next().unwrap_or(&0));
+        digits.try_for_each(|digit| write!(text, "{digit:09}")).unwrap_or_default();
+        number = vec![0];
+    }
+    Ok(text)
+}
 
 impl From<der::Error> for Malformed {
     fn from(_: der::Error) -> Self {
@@ -75,20 +151,28 @@ impl<'a> Values<'a> {
         Ok(self.0.tlv_bytes()?)
     }
 
+    /// All bytes that are left, whatever they are.
+    pub fn rest(&mut self) -> Result<&'a [u8], Malformed> {
+        Ok(self.0.read_slice(self.0.remaining_len())?)
+    }
+
     /// `OBJECT IDENTIFIER`
     pub fn oid(&mut self) -> Result<Oid, Malformed> {
+        let content = self.oid_content()?;
+        Ok(ObjectIdentifier::from_bytes(content).map_or_else(|_| Oid::Long(Sha256::digest(content).into()), Oid::Short))
+    }
+
+    /// The content of an OBJECT IDENTIFIER, which is well-formed.
+    pub fn oid_content(&mut self) -> Result<&'a [u8], Malformed> {
         let content = self.required(Tag::ObjectIdentifier)?;
-        // The library reads a number with leading zeros, too (X.690 section 8.19.2), and then one OID has many spellings.
+        // With zeros in front of a number (X.690 section 8.19.2) one OID would have many spellings.
         let mut inside_number = false;
         let has_leading_zero = content.iter().any(|octet| {
             let is_first = !inside_number;
             inside_number = octet & 0x80 != 0;
             is_first && *octet == 0x80
         });
-        if has_leading_zero {
-            return Err(Malformed::Der);
-        }
-        Oid::from_bytes(content).map_err(|_| Malformed::Der)
+        if content.is_empty() || inside_number || has_leading_zero { Err(Malformed::Der) } else { Ok(content) }
     }
 
     /// The content of an INTEGER, which is as short as can be (X.690 section 8.3.2).
@@ -243,14 +327,54 @@ mod tests {
         for (content, expected) in [
             (b"\x06\x03\x55\x04\x03".as_slice(), Ok("2.5.4.3")),
             (b"\x06\x04\x2b\x86\x80\x01", Ok("1.3.98305")),
+            (b"\x06\x01\x2a", Ok("1.2")),
+            (b"\x06\x01\x00", Ok("0.0")),
+            (b"\x06\x02\x27\x01", Ok("0.39.1")),
+            (b"\x06\x02\x4f\x01", Ok("1.39.1")),
+            (b"\x06\x02\x50\x01", Ok("2.0.1")),
+            (b"\x06\x02\x88\x37", Ok("2.999")),
+            (b"\x06\x03\x88\x37\x03", Ok("2.999.3")),
+            (b"\x06\x06\x2a\x8f\xff\xff\xff\x7f", Ok("1.2.4294967295")),
+            (b"\x06\x06\x2a\x90\x80\x80\x80\x00", Ok("1.2.4294967296")),
+            (b"\x06\x06\x83\xdc\xeb\x93\x7f\x01", Ok("2.999999919.1")),
+            (b"\x06\x06\x83\xdc\xeb\x94\x00\x01", Ok("2.999999920.1")),
+            (b"\x06\x06\x83\xdc\xeb\x94\x50\x01", Ok("2.1000000000.1")),
+            (b"\x06\x0a\x8d\xf0\xad\xd6\xba\xbb\x90\x80\x00\x01", Ok("2.999999999999999920.1")),
+            (b"\x06\x0a\x8d\xf0\xad\xd6\xba\xbb\x8f\xff\x7f\x01", Ok("2.999999999999999919.1")),
+            (b"\x06\x0b\x2a\x81\xff\xff\xff\xff\xff\xff\xff\xff\x7f", Ok("1.2.18446744073709551615")),
+            (b"\x06\x0b\x82\x80\x80\x80\x80\x80\x80\x80\x80\x00\x01", Ok("2.18446744073709551536.1")),
+            (
+                b"\x06\x14\x69\x83\xf0\x9d\xa7\xeb\xcf\xde\xe0\xc7\xa1\xa7\xb2\xc0\x94\x8c\xc8\xf9\xd7\x76",
+                Ok("2.25.329800735698586629295641978511506172918"),
+            ),
             (b"\x06\x04\x55\x04\x80\x03", Err(Malformed::Der)),
             (b"\x06\x04\x55\x80\x04\x03", Err(Malformed::Der)),
             (b"\x06\x04\x80\x55\x04\x03", Err(Malformed::Der)),
             (b"\x06\x03\x55\x04\x83", Err(Malformed::Der)),
+            (b"\x06\x06\x2a\x90\x80\x80\x80\x80", Err(Malformed::Der)),
             (b"\x06\x00", Err(Malformed::Der)),
         ] {
-            let read = Values::read(content, Values::oid);
-            assert_eq!(read.map(|oid| oid.to_string()), expected.map(str::to_owned), "{content:x?}");
+            let read = Values::read(content, |values| dotted(values.oid_content()?));
+            assert_eq!(read, expected.map(str::to_owned), "{content:x?}");
+            let oid = Values::read(content, Values::oid);
+            assert_eq!(oid.is_ok(), expected.is_ok(), "{content:x?}");
+            if let (Ok(oid @ Oid::Short(_)), Ok(dotted)) = (oid, expected) {
+                assert_eq!(oid.to_string(), dotted);
+            }
         }
+    }
+
+    #[test]
+    fn object_identifiers_are_told_apart_whatever_their_size() {
+        let long = |last: u8| [&[6, 0x81, 200][..], &[0x2a], &[0xff; 198], &[last]].concat();
+        let read = |der: &[u8]| Values::read(der, Values::oid).unwrap();
+        assert_eq!(read(&long(1)), read(&long(1)));
+        assert_ne!(read(&long(1)), read(&long(2)));
+        let dotted_of = |der: &[u8]| Values::read(der, |values| dotted(values.oid_content()?));
+        assert!(dotted_of(&long(1)).is_ok_and(|text| text.len() > 400));
+        let most = |count: u16| [&[6, 0x82][..], &count.to_be_bytes(), &vec![1; count.into()]].concat();
+        assert!(dotted_of(&most(256)).is_ok());
+        assert_eq!(dotted_of(&most(257)), Err(Malformed::TooManyNames));
+        assert!(matches!(read(&most(257)), Oid::Long(_)));
     }
 }

@@ -34,7 +34,7 @@ use prost::Message;
 use serde_json::Value;
 
 use crate::bounds;
-use crate::certificate::Validation;
+use crate::certificate::{ExtendedKeyUsage, Validation};
 use crate::decision::Enforcement;
 use crate::identity::{Authorities, Identities, NameKind, is_trust_domain};
 use crate::policy::{Methods, Mode, PathEntries, PathRules, PatternSet, Profile, Profiles, Scope, SourceAddress};
@@ -69,6 +69,8 @@ pub struct Policy {
     pub forwarding: Option<Forwarding>,
     /// Seconds by which a certificate may be early or late.
     pub clock_skew: i64,
+    /// What a certificate with an extended key usage must be for.
+    pub extended_key_usage: ExtendedKeyUsage,
     /// From certificates to clients.
     pub identities: Identities,
     /// Are `X-Client-ID` and `X-Profile-ID` mandatory?
@@ -220,6 +222,7 @@ impl Policy {
         upstream_headers.decides_by_host = names_hosts;
         let validation = raw.certificate.0.validation;
         let clock_skew = tolerance("certificate.clock_skew_seconds", raw.certificate.0.clock_skew_seconds)?;
+        let extended_key_usage = raw.certificate.0.extended_key_usage;
         let forwarding = certificate::forwarding(raw.certificate.0, &identities, &upstream_headers)?;
         upstream_headers.reserve(forwarding.as_ref().map(|forwarding| forwarding.header.clone()));
         if forwarding.is_some() && raw.source_address == SourceAddress::Direct {
@@ -238,6 +241,7 @@ impl Policy {
             validation,
             forwarding,
             clock_skew,
+            extended_key_usage,
             identities,
             require_client_headers: raw.require_client_headers,
             profiles,

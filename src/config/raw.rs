@@ -11,7 +11,7 @@ use super::fetch::RawFetch;
 use super::revocation::RawRevocation;
 use super::strict::{Distinct, Entries, Object, Text, TextList, TextOr, given, not_empty};
 
-use crate::certificate::Validation;
+use crate::certificate::{ExtendedKeyUsage, Validation};
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
 use crate::json::StrictObject;
@@ -67,6 +67,7 @@ pub(super) struct RawCertificate {
     pub forwarded: Option<Object<RawForwarded>>,
     pub validation: Validation,
     pub clock_skew_seconds: u32,
+    pub extended_key_usage: ExtendedKeyUsage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,7 +7,7 @@ use serde::de::{Deserializer, Error, Unexpected, Visitor};
 
 use super::raw::{AuditLog, CertificateSource, OverrideHeaders, TokenSourceName};
 use super::revocation::FeedType;
-use crate::certificate::{Format, Validation};
+use crate::certificate::{ExtendedKeyUsage, Format, Validation};
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
 use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress, UnverifiedAuthorization};
@@ -83,6 +83,7 @@ words! {
         "base64_der" => Base64Der
     }
     Validation { "attribute" => Attribute, "listener" => Listener }
+    ExtendedKeyUsage { "client_auth" => ClientAuth, "client_or_server_auth" => ClientOrServerAuth }
     NameKind { "uri_san" => UriSan, "dns_san" => DnsSan, "subject_cn" => SubjectCn }
     TokenSourceName { "jwt_authn" => JwtAuthn, "jwks" => Jwks }
     Ambiguous { "reject" => Reject, "keep" => Keep }

@@ -141,6 +141,12 @@ impl Identities {
             });
         }
         let listed = listed(certificate, &names);
+        if names.typed.is_empty() && names.has_several_common_names {
+            return Err(Deny::new(Reason::IdentityInvalid).with_note(format!(
+                "the subject has several Common Names, so that none identifies a client: found {listed}, expected one of these in \
+                 the identities of a client"
+            )));
+        }
         match every_identity(certificate, &names, Kinds::NAMES).into_iter().next() {
             Some(identity) => {
                 let note = format!("no client has an identity of the certificate, and no mapping matches it: {listed}");

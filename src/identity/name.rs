@@ -1,7 +1,7 @@
 //! The name by which a certificate is known: `identity.precedence` applied to what it holds.
 
 use super::spiffe::{SpiffeId, claims_spiffe};
-use crate::certificate::{Certificate, Value};
+use crate::certificate::{Certificate, KeyUsage, Value};
 use crate::decision::{Deny, Reason};
 
 /// A kind of name that a certificate can hold.
@@ -22,6 +22,8 @@ pub struct Names {
     pub typed: Vec<String>,
     /// The SPIFFE ID, whichever kind the precedence chose.
     pub spiffe: Option<SpiffeId>,
+    /// A Common Name would be next by the precedence, and there are several: none of them identifies.
+    pub has_several_common_names: bool,
 }
 
 impl Names {
@@ -39,6 +41,7 @@ impl Names {
             return Err(invalid("a name in the certificate holds a control character"));
         }
         let mut typed = Vec::new();
+        let mut has_several_common_names = false;
         for kind in precedence {
             match kind {
                 NameKind::UriSan => typed.extend(spiffe.as_ref().map(SpiffeId::to_string)),
@@ -52,14 +55,17 @@ impl Names {
                     [Value::Der(_)] => break,
                     [Value::Text(name)] if name.is_empty() => {}
                     [Value::Text(name)] => typed.push(format!("cn:{name}")),
-                    _ => return Err(invalid("the subject has several Common Names")),
+                    _ => {
+                        has_several_common_names = true;
+                        break;
+                    }
                 },
             }
             if !typed.is_empty() {
                 break;
             }
         }
-        Ok(Self { typed, spiffe })
+        Ok(Self { typed, spiffe, has_several_common_names })
     }
 }
 
@@ -70,6 +76,10 @@ fn spiffe_id(certificate: &Certificate, trust_domains: &[String]) -> Result<Opti
     let [uri] = certificate.uri_sans.as_slice() else {
         return Err(invalid("a SPIFFE certificate must have exactly one URI subject alternative name"));
     };
+    // X509-SVID section 4.3. What may sign certificates or lists is no client's anyway.
+    if certificate.key_usage.is_some_and(|usage| !usage.includes(KeyUsage::SIGNATURES)) {
+        return Err(invalid("the key usage of a SPIFFE certificate must include digitalSignature"));
+    }
     let id = SpiffeId::parse(uri).ok_or_else(|| invalid("the SPIFFE ID is not valid"))?;
     if trust_domains.is_empty() || trust_domains.iter().any(|domain| domain == id.trust_domain()) {
         Ok(Some(id))

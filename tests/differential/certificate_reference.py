@@ -12,6 +12,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -22,22 +23,31 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 Attribute = tuple[str, str | bytes | None]
 """A dotted OID and its value; `None` where that is no text."""
 
-NAMES = {
-    "CN": "2.5.4.3", "SN": "2.5.4.4", "serialNumber": "2.5.4.5", "C": "2.5.4.6", "L": "2.5.4.7", "ST": "2.5.4.8",
-    "street": "2.5.4.9", "O": "2.5.4.10", "OU": "2.5.4.11", "title": "2.5.4.12", "postalCode": "2.5.4.17",
-    "GN": "2.5.4.42", "initials": "2.5.4.43", "dnQualifier": "2.5.4.46", "pseudonym": "2.5.4.65",
-    "organizationIdentifier": "2.5.4.97", "UID": "0.9.2342.19200300.100.1.1", "DC": "0.9.2342.19200300.100.1.25",
-    "emailAddress": "1.2.840.113549.1.9.1",
-}  # fmt: skip
+TABLE = Path(__file__).parents[2] / "src/certificate/attribute_names.txt"
+
+
+def _names() -> dict[str, str]:
+    """The object identifier of each name that the filter prints. That they are the names of OpenSSL is tested end to end."""
+    found, beginning = {}, ""
+    for line in TABLE.read_text().splitlines():
+        number, _, names = line.partition(" ")
+        if names:
+            found[names.split()[0]] = beginning + number
+        else:
+            beginning = line
+    return found
+
+
+NAMES = _names()
 
 MAY_BE_CRITICAL = {
-    "2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.32", "2.5.29.33", "2.5.29.36", "2.5.29.37", "2.5.29.54",
+    "2.5.29.15", "2.5.29.17", "2.5.29.19", "2.5.29.30", "2.5.29.31", "2.5.29.32", "2.5.29.33", "2.5.29.36", "2.5.29.37", "2.5.29.54",
     "2.16.840.1.113730.1.1",
 }  # fmt: skip
 """What a TLS stack heeds when it verifies a chain: the extensions of RFC 5280 section 6, names, usages and Netscape's."""
 
 
-UNICODE = {_ASN1Type.UTF8String, _ASN1Type.BMPString}
+UNICODE = {_ASN1Type.UTF8String, _ASN1Type.BMPString, _ASN1Type.UniversalString}
 ASCII = {
     _ASN1Type.PrintableString, _ASN1Type.IA5String, _ASN1Type.NumericString, _ASN1Type.VisibleString, _ASN1Type.T61String,
 }  # fmt: skip
@@ -61,6 +71,8 @@ class Facts:
     email: list[str]
     ip: list[str]
     unsuitable: str | None
+    signs: bool
+    """Is there no key usage, or does it include digitalSignature?"""
 
 
 def facts(data: bytes) -> Facts:
@@ -82,6 +94,7 @@ def facts(data: bytes) -> Facts:
                 email=_alternative(certificate, x509.RFC822Name),
                 ip=[_address(each) for each in _alternative(certificate, x509.IPAddress)],
                 unsuitable=_unsuitable(certificate),
+                signs=_signs(certificate),
             )
     except Refused:
         raise
@@ -130,6 +143,11 @@ def _address(found: Any) -> str:
         raise Refused("a network")
     inside = found.ipv4_mapped if found.version == 6 else None
     return f"::ffff:{inside}" if inside else str(found)
+
+
+def _signs(certificate: x509.Certificate) -> bool:
+    usage = _extension(certificate, x509.KeyUsage)
+    return usage is None or usage.digital_signature
 
 
 def _unsuitable(certificate: x509.Certificate) -> str | None:
@@ -253,6 +271,8 @@ def identities(facts: Facts, rules: Mapping[str, Any]) -> tuple[set[str], str | 
         domains = rules.get("trust_domains", [])
         if domains and match[1] not in domains:
             raise Refused("another trust domain")
+        if not facts.signs:
+            raise Refused("the key of an X509-SVID is not for signatures")
         spiffe = [uri]
     typed: list[str] = []
     for kind in rules.get("precedence", ["uri_san", "dns_san", "subject_cn"]):
@@ -261,7 +281,7 @@ def identities(facts: Facts, rules: Mapping[str, Any]) -> tuple[set[str], str | 
         elif kind == "dns_san":
             typed = [f"dns:{name}" for name in facts.dns if name]
         elif len(common) > 1:
-            raise Refused("several Common Names")
+            break  # None of them identifies, and a weaker name does not step in.
         elif common == [None]:
             break  # It holds one that is no text, and a weaker name does not step in.
         else:

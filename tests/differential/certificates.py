@@ -24,6 +24,7 @@ NAMES = {
     "O": "2.5.4.10", "OU": "2.5.4.11", "title": "2.5.4.12", "UID": "0.9.2342.19200300.100.1.1",
     "DC": "0.9.2342.19200300.100.1.25", "emailAddress": "1.2.840.113549.1.9.1", "uniqueIdentifier": "2.5.4.45",
     "odd": "1.3.6.1.4.1.99999.7", "large": "2.999.4294967296.1", "joint": "2.100.3",
+    "uuid": "2.25.329800735698586629295641978511506172918", "description": "2.5.4.13",
 }  # fmt: skip
 TEXTS = [
     "acme", "globex", "ACME", "acme\0evil", "acme\n", " acme", "acme ", "#acme", "a,b", "a+b", 'a"b', "a\\b", "a;b",
@@ -201,6 +202,8 @@ def _basic_constraints(rng: random.Random) -> Node:
 def _other_extension(rng: random.Random, critical: bool | None) -> Node:
     known = {
         "2.5.29.14": Node(der.OCTET_STRING, bytes(20)),
+        "2.25.329800735698586629295641978511506172918": Node(der.NULL, b""),
+        "2.25.329800735698586629295641978511506172919": Node(der.NULL, b""),
         "2.5.29.35": seq(Node(0x80, bytes(20))),
         "2.5.29.30": seq(Node(0xA0, [seq(Node(0x82, b"example"))])),
         "2.5.29.32": seq(seq(der.oid("2.5.29.32.0"))),

@@ -239,7 +239,7 @@ def _each_value(tree: Node, repaired: Callable[[Node], Node]) -> bool:
 
 def _is_text(value: Node) -> bool:
     codecs = {der.UTF8: "utf-8", der.BMP: "utf-16-be", der.PRINTABLE: "ascii", der.IA5: "ascii", der.NUMERIC: "ascii"}
-    codecs |= {der.VISIBLE: "ascii", der.T61: "ascii"}
+    codecs |= {der.VISIBLE: "ascii", der.T61: "ascii", der.UNIVERSAL: "utf-32-be"}
     try:
         value.octets().decode(codecs[value.tag])
     except (KeyError, UnicodeDecodeError):

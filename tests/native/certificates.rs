@@ -1,6 +1,6 @@
 //! Certificates made in the test, and what the decoder makes of them.
 
-use mtls_authz::{Certificate, Reason, Thumbprint};
+use mtls_authz::{Certificate, ExtendedKeyUsage, Reason, Thumbprint};
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
@@ -156,7 +156,11 @@ fn a_certificate_is_checked_at_every_request() {
         ("begins", Recipe::new().with(|params| params.not_before = at(1)).issue(), Err(Reason::CertificateNotYetValid)),
     ] {
         let certificate = Certificate::from_der(&leaf.der).unwrap();
-        assert_eq!(certificate.check(NOW, 0).map_err(|deny| deny.reason), expected, "{name}");
+        assert_eq!(
+            certificate.check(NOW, 0, ExtendedKeyUsage::ClientAuth).map_err(|deny| deny.reason),
+            expected,
+            "{name}"
+        );
     }
 }
 
@@ -164,12 +168,12 @@ fn a_certificate_is_checked_at_every_request() {
 fn the_skew_counts_at_both_ends() {
     let leaf = Recipe::new().with(|params| params.not_after = at(-30)).issue();
     let certificate = Certificate::from_der(&leaf.der).unwrap();
-    assert!(certificate.check(NOW, 30).is_ok());
-    assert!(certificate.check(NOW, 29).is_err());
+    assert!(certificate.check(NOW, 30, ExtendedKeyUsage::ClientAuth).is_ok());
+    assert!(certificate.check(NOW, 29, ExtendedKeyUsage::ClientAuth).is_err());
     let early = Recipe::new().with(|params| params.not_before = at(30)).issue();
     let certificate = Certificate::from_der(&early.der).unwrap();
-    assert!(certificate.check(NOW, 30).is_ok());
-    assert!(certificate.check(NOW, 29).is_err());
+    assert!(certificate.check(NOW, 30, ExtendedKeyUsage::ClientAuth).is_ok());
+    assert!(certificate.check(NOW, 29, ExtendedKeyUsage::ClientAuth).is_err());
 }
 
 #[test]
@@ -287,9 +291,9 @@ fn an_extension_that_the_decision_rests_on_is_decoded_exactly_or_refuses_the_cer
     ] {
         for critical in [false, true] {
             let leaf = with_extension(&oid, critical, content);
-            let verdict = Certificate::from_der(&leaf.der)
-                .map_err(|_| None)
-                .and_then(|certificate| certificate.check(NOW, 0).map_err(|deny| Some(deny.reason)));
+            let verdict = Certificate::from_der(&leaf.der).map_err(|_| None).and_then(|certificate| {
+                certificate.check(NOW, 0, ExtendedKeyUsage::ClientAuth).map_err(|deny| Some(deny.reason))
+            });
             assert_eq!(verdict, expected, "{name}, critical: {critical}");
         }
     }
@@ -307,7 +311,10 @@ fn a_critical_extension_is_one_that_tls_heeds_or_makes_the_certificate_unsuitabl
     ] {
         let verdict = |critical| {
             let leaf = with_extension(oid, critical, b"\x30\x00");
-            Certificate::from_der(&leaf.der).unwrap().check(NOW, 0).map_err(|deny| deny.reason)
+            Certificate::from_der(&leaf.der)
+                .unwrap()
+                .check(NOW, 0, ExtendedKeyUsage::ClientAuth)
+                .map_err(|deny| deny.reason)
         };
         assert_eq!(verdict(true), expected, "{oid:?}");
         assert_eq!(verdict(false), Ok(()), "{oid:?}");

@@ -17,7 +17,7 @@ fn with(pointer: &str, value: Value) -> String {
     let mut json = json!({
         "policy_id": "v1",
         "mode": "bearer_plus_mtls_required",
-        "certificate": {"source": "connection", "validation": "attribute", "clock_skew_seconds": 0},
+        "certificate": {"source": "connection", "validation": "attribute", "clock_skew_seconds": 0, "extended_key_usage": "client_auth"},
         "identity": {
             "precedence": ["uri_san", "dns_san", "subject_cn"],
             "trust_domains": ["td"],
@@ -99,6 +99,13 @@ fn every_error_names_the_path_the_value_and_what_was_expected() {
             "certificate.clock_skew_seconds",
             "-1",
             "a whole number of seconds, at least 0",
+        ),
+        (
+            "/certificate/extended_key_usage",
+            json!("server_auth"),
+            "certificate.extended_key_usage",
+            "server_auth",
+            "client_or_server_auth",
         ),
         ("/certificate/skew", json!(1), "certificate.skew", "skew", "clock_skew_seconds"),
         ("/identity/precedence/1", json!("ip_san"), "identity.precedence[1]", "ip_san", "dns_san"),
