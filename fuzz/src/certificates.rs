@@ -156,7 +156,7 @@ fn print_xfcc(elements: &[Element]) -> Vec<u8> {
         text.extend_from_slice(if index > 0 { b", " } else { b"" });
         for (index, pair) in element.iter().enumerate() {
             text.extend_from_slice(if index > 0 { b";" } else { b"" });
-            let quote: &[u8] = if pair.quoted { b"\"" } else { b"" };
+            let quote: &[u8] = if pair.quoted == Some(true) { b"\"" } else { b"" };
             text.extend([pair.key.as_bytes(), b"=", quote, &pair.value, quote].concat());
         }
     }

@@ -64,7 +64,7 @@ pub fn from_connection(
 
 /// Is the `x-forwarded-client-cert` of a request what Envoy wrote for this connection, whose certificate this is?
 pub fn forwarded_is_own(proxy: &dyn Proxy, forwarded: &Values<'_>, certificate: &Certificate) -> bool {
-    xfcc::is_own(forwarded, certificate, || proxy.property(Property::LocalUriSan).ok().flatten())
+    xfcc::is_own(forwarded, certificate, proxy)
 }
 
 /// What the connection has to show for a certificate, not yet decoded.
@@ -100,7 +100,7 @@ impl Presented {
             Self::Properties { digest, subject, uri_san, dns_san } => Ok(Certificate {
                 thumbprint: parse_digest(&digest).ok_or(Malformed::Property)?,
                 subject: match text(subject)? {
-                    Some(subject) => DistinguishedName::parse(&subject).ok_or(Malformed::Property)?,
+                    Some(subject) => DistinguishedName::parse_printed(&subject).ok_or(Malformed::Property)?,
                     None => DistinguishedName::default(),
                 },
                 serial: None,

@@ -24,7 +24,7 @@ pub use leaf::{Malformed, explicit, implicit, key_info, name, serial};
 pub use names::{FoldedName, folded_address, folded_host, folded_text, folded_uri};
 pub use thumbprint::Thumbprint;
 pub use time::seconds;
-pub use xfcc::{Element, Pair, parse as parse_xfcc};
+pub use xfcc::{Element, Pair, parse_text as parse_xfcc};
 
 use std::borrow::Cow;
 use std::net::IpAddr;

@@ -3,41 +3,22 @@
 //! and so on. What stands left of the elements that trusted proxies wrote may be a caller's own invention.
 //!
 //! As text, and from Envoy 1.38 on as JSON, an array of objects. Names of certificates stand unquoted in the text, so
-//! that one with `,` or `;` in it looks like further elements or pairs. Therefore every element must hold one `Cert`
+//! that one with `,` or `;` in it looks like further elements or pairs. Therefore every element of either form must hold one `Cert`
 //! with its `Hash`, and the names beside it must be exactly that certificate's: an element that a name was cut out of
 //! is noticed.
 
 use std::str::from_utf8;
 
-use serde_json::Value;
-
 use super::Forwarded;
 use crate::certificate::xfcc::{self, Element};
 use crate::certificate::{Certificate, Malformed, Thumbprint, encoding};
-use crate::json::StrictObject;
 
 pub(super) fn read(value: &[u8], hop: usize) -> Result<Forwarded, Malformed> {
-    let mut certificates = if value.starts_with(b"[") { json(value)? } else { text(value)? };
+    let elements = xfcc::parse(value).ok_or(Malformed::Elements)?;
+    let mut certificates = elements.iter().map(whole).collect::<Result<Vec<_>, _>>()?;
     let place = certificates.len().checked_sub(hop).ok_or(Malformed::TooFewHops)?;
     let mut chosen = certificates.drain(place..);
     Ok(Forwarded { client: chosen.next().ok_or(Malformed::TooFewHops)?, hops: chosen.collect() })
-}
-
-fn json(value: &[u8]) -> Result<Vec<Certificate>, Malformed> {
-    let text = from_utf8(value).map_err(|_| Malformed::Elements)?;
-    let elements: Vec<StrictObject> = serde_json::from_str(text).map_err(|_| Malformed::Elements)?;
-    if elements.len() > xfcc::MAX_PARTS {
-        return Err(Malformed::Elements);
-    }
-    let read = |StrictObject(members): &StrictObject| match members.get("cert") {
-        Some(Value::String(pem)) => Certificate::from_der(&encoding::pem(pem.as_bytes()).ok_or(Malformed::Encoding)?),
-        _ => Err(Malformed::NoCert),
-    };
-    elements.iter().map(read).collect()
-}
-
-fn text(value: &[u8]) -> Result<Vec<Certificate>, Malformed> {
-    xfcc::parse(value).ok_or(Malformed::Elements)?.iter().map(whole).collect()
 }
 
 /// The certificate of an element, if it says nothing else than that certificate does.

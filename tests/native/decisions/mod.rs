@@ -12,7 +12,7 @@ use mtls_authz::{
 use rcgen::DnType;
 use serde_json::{Value, json};
 
-use crate::certificates::{Leaf, Recipe, acme};
+use crate::certificates::{Leaf, Recipe, acme, ca};
 use crate::issuer::base64url;
 use crate::proxy::{FakeProxy, NOW, headers, sent};
 
