@@ -2,11 +2,13 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use mtls_authz::Format;
+use mtls_authz::{Certificate, Format};
 use proptest::prelude::*;
 use serde_json::json;
 
 use crate::certificates::{Leaf, Recipe, acme, ca};
+
+const ACME: &str = "spiffe://prod.example/ns/pay/sa/acme";
 
 pub const FORMATS: &[Format] = &[
     Format::Xfcc,
@@ -153,6 +155,19 @@ fn armor_stands_where_the_format_has_it_and_nowhere_else() {
         for value in [leaf.pem.clone(), escaped(&leaf.pem), format!(":{}:", leaf.pem)] {
             assert_eq!(read(format, &value), None, "{format:?}");
         }
+        for (value, is_read) in [
+            (format!("\"{}\"", base64(&leaf)), matches!(format, Format::Haproxy | Format::Base64Der)),
+            (format!("\"\"{}\"\"", base64(&leaf)), false),
+            (format!("\"{}", base64(&leaf)), false),
+            (format!("{}\"", base64(&leaf)), false),
+            (format!("'{}'", base64(&leaf)), false),
+            (format!("\" {}\"", base64(&leaf)), false),
+            (format!("\"{0}\",\"{0}\"", base64(&leaf)), false),
+            ("\"".to_owned(), false),
+        ] {
+            assert_eq!(read(format, &value).is_some(), is_read, "{format:?} {value}");
+        }
+        assert_eq!(format.is_none(b"\"\""), matches!(format, Format::Haproxy | Format::Base64Der), "{format:?}");
     }
     for format in [Format::Azure, Format::Haproxy, Format::Base64Der, Format::Rfc9440] {
         assert_eq!(read(format, &escaped(&written(format, &leaf))), None, "{format:?} is never escaped");
@@ -204,9 +219,10 @@ fn traefik_joins_a_chain_of_which_the_leaf_alone_counts() {
 
 /// One element as Envoy 1.40 writes it in JSON.
 fn json_element(leaf: &Leaf) -> serde_json::Value {
+    let certificate = Certificate::from_der(&leaf.der).unwrap();
     json!({
         "by": ["spiffe://prod.example/proxy"], "hash": hex(leaf), "cert": leaf.pem, "chain": [leaf.pem, ca().pem],
-        "subject": "CN=acme", "uri": ["spiffe://prod.example/acme"], "dns": ["a.example"], "issuer": "CN=Test CA",
+        "subject": "CN=acme", "uri": certificate.uri_sans, "dns": certificate.dns_sans, "issuer": "CN=Test CA",
     })
 }
 
@@ -395,7 +411,15 @@ fn json_is_strict() {
         json!([own, 1]).to_string(),
         json!([{"hash": "00"}, own]).to_string(),
         json!([{"cert": [leaf.pem]}]).to_string(),
-        json!([{"cert": base64(&leaf)}]).to_string(),
+        json!([{"hash": hex(&leaf), "cert": base64(&leaf)}]).to_string(),
+        json!([{"cert": leaf.pem}]).to_string(),
+        json!([{"hash": hex(&ca()), "cert": leaf.pem}]).to_string(),
+        json!([{"hash": hex(&leaf), "cert": leaf.pem, "uri": ["spiffe://prod.example/admin"]}]).to_string(),
+        json!([{"hash": hex(&leaf), "cert": leaf.pem, "dns": ["admin.example"]}]).to_string(),
+        json!([{"hash": hex(&leaf), "cert": leaf.pem, "uri": [1]}]).to_string(),
+        json!([{"hash": hex(&leaf), "cert": leaf.pem, "more": {}}]).to_string(),
+        json!([{"hash": hex(&leaf), "cert": leaf.pem, "URI": [ACME], "uri": [ACME]}]).to_string(),
+        json!([{"hash": hex(&leaf), "cert": leaf.pem, "x;URI": "spiffe://prod.example/admin"}]).to_string(),
         json!([{"cert": format!("{}{}", leaf.pem, leaf.pem)}]).to_string(),
         format!("[{{\"cert\":{pem},\"cert\":{pem}}}]"),
         format!("[{{\"cert\":{pem},\"c\\u0065rt\":{pem}}}]"),
@@ -449,7 +473,7 @@ fn more_than_64_elements_are_not_read() {
     let leaf = acme();
     for (count, expected) in [(64, true), (65, false)] {
         let text = vec![element(&leaf); count].join(",");
-        let json = json!(vec![json!({"cert": leaf.pem}); count]).to_string();
+        let json = json!(vec![json!({"hash": hex(&leaf), "cert": leaf.pem}); count]).to_string();
         for value in [text, json] {
             assert_eq!(Format::Xfcc.read(value.as_bytes(), 1).is_ok(), expected, "{count}");
         }

@@ -53,7 +53,17 @@ impl Format {
     /// Is this how a proxy says that its caller presented no certificate?
     pub fn is_none(self, value: &[u8]) -> bool {
         // What Apache writes for a variable that is not set.
-        value.is_empty() || (self == Self::UrlEncodedPem && value == b"(null)")
+        self.unquoted(value).is_empty() || (self == Self::UrlEncodedPem && value == b"(null)")
+    }
+
+    /// The value without the double quotes around it, which HAProxy writes where its format says `+Q`. No character of base64 is
+    /// one, so that the value can be read in no other way.
+    fn unquoted(self, value: &[u8]) -> &[u8] {
+        let quoted = value.strip_prefix(b"\"").and_then(|rest| rest.strip_suffix(b"\""));
+        match (self, quoted) {
+            (Self::Haproxy | Self::Base64Der, Some(inside)) => inside,
+            _ => value,
+        }
     }
 
     /// Reads a header value. `hop` counts elements of [`Format::Xfcc`] from the right, beginning with 1.
@@ -63,7 +73,7 @@ impl Format {
             Self::Rfc9440 => rfc9440::read(value),
             Self::Traefik => traefik::read(value),
             Self::Nginx | Self::AwsAlb | Self::UrlEncodedPem => url_encoded_pem::read(value),
-            Self::Azure | Self::Haproxy | Self::Base64Der => base64_der::read(value),
+            Self::Azure | Self::Haproxy | Self::Base64Der => base64_der::read(self.unquoted(value)),
         }?;
         Ok(Forwarded { client, hops: Vec::new() })
     }
