@@ -1,5 +1,7 @@
 //! The name by which a certificate is known: `identity.precedence` applied to what it holds.
 
+use std::borrow::Cow;
+
 use super::spiffe::{SpiffeId, claims_spiffe};
 use crate::certificate::{Certificate, KeyUsage, Value};
 use crate::decision::{Deny, Reason};
@@ -74,20 +76,25 @@ fn spiffe_id(certificate: &Certificate, trust_domains: &[String]) -> Result<Opti
         return Ok(None);
     }
     let [uri] = certificate.uri_sans.as_slice() else {
-        return Err(invalid("a SPIFFE certificate must have exactly one URI subject alternative name"));
+        return Err(invalid(format!(
+            "a SPIFFE certificate must have exactly one URI subject alternative name: found {}",
+            certificate.described()
+        )));
     };
     // X509-SVID section 4.3. What may sign certificates or lists is no client's anyway.
     if certificate.key_usage.is_some_and(|usage| !usage.includes(KeyUsage::SIGNATURES)) {
         return Err(invalid("the key usage of a SPIFFE certificate must include digitalSignature"));
     }
-    let id = SpiffeId::parse(uri).ok_or_else(|| invalid("the SPIFFE ID is not valid"))?;
+    let id = SpiffeId::parse(uri)
+        .ok_or_else(|| invalid(format!("the SPIFFE ID is not valid: found {}", certificate.described())))?;
     if trust_domains.is_empty() || trust_domains.iter().any(|domain| domain == id.trust_domain()) {
         Ok(Some(id))
     } else {
-        Err(invalid("the SPIFFE trust domain is not one of identity.trust_domains"))
+        let found = id.trust_domain();
+        Err(invalid(format!("the SPIFFE trust domain is not one of identity.trust_domains: found {found}")))
     }
 }
 
-fn invalid(note: &'static str) -> Deny {
+fn invalid(note: impl Into<Cow<'static, str>>) -> Deny {
     Deny::new(Reason::IdentityInvalid).with_note(note)
 }
