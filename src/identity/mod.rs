@@ -304,7 +304,8 @@ fn every_identity(certificate: &Certificate, names: &Names, kinds: Kinds) -> Vec
 /// By which a certificate could be registered, for the operator: the first of its names, its subject and its thumbprint.
 fn listed(certificate: &Certificate, names: &Names) -> String {
     const MAX_NAMES: usize = 4;
-    let every = every_identity(certificate, names, Kinds::NAMES);
+    // An email address may be a person's.
+    let every = every_identity(certificate, names, Kinds { email: false, ..Kinds::NAMES });
     let mut listed: Vec<String> = every.iter().take(MAX_NAMES).map(|name| brief(name)).collect();
     if every.len() > MAX_NAMES {
         listed.push("…".to_owned());
