@@ -14,13 +14,15 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "e2e"))
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+sys.path[:0] = [str(TESTS / "e2e"), str(TESTS / "module")]
 
+import fuel
 from harness import artifacts
 from harness.envoy import EnvoyFailed
 
 from suite import footprint, plot, report, rounds
-from suite.goals import goals
+from suite.goals import comparisons, goals
 from suite.parties import Callers
 from suite.processes import BenchFailed, cores
 from suite.variants import all_variants, quick
@@ -48,8 +50,9 @@ def main() -> None:
         loads = footprint.measure(binary, directory, callers, 1 if is_quick else 7)
         variants = [quick(each) for each in chosen] if is_quick else chosen
         results = rounds.measure(binary, directory / "requests", callers, variants, count, seed, say)
-    reached = goals(results, loads, size)
-    measured = report.markdown(results, loads, reached, version(binary), size)
+    known = next(cost for cost in fuel.costs() if cost.name.startswith("hot: "))
+    reached = goals(results, loads, size, {"fuel": known.fuel, "host calls": known.host_calls})
+    measured = report.markdown(results, loads, comparisons(results), reached, version(binary), size)
     print(f"\n{measured}\n")
     for goal in reached:
         print(f"goal: {goal.line()}")

@@ -9,7 +9,7 @@ from pathlib import Path
 from . import variants
 from .figures import Spread
 from .footprint import Footprint
-from .goals import Goal
+from .goals import Comparison, Goal
 from .parties import CALLERS
 from .rounds import Results
 
@@ -18,12 +18,15 @@ END = "<!-- /measured -->"
 _DISTURBED = 0.02
 
 
-def markdown(results: Results, loads: dict[str, Footprint], goals: list[Goal], envoy: str, module_size: int) -> str:
+def markdown(
+    results: Results, loads: dict[str, Footprint], compared: list[Comparison], goals: list[Goal], envoy: str, module_size: int
+) -> str:
     """Everything that was measured."""
     return "\n\n".join([
         f"{machine()}. {envoy}, one worker. {results.rounds} rounds, {CALLERS} connections.",
         *_disturbance(results),
-        "### Goals\n\n" + _goals(goals),
+        "### Beside the alternatives\n\n" + comparison_table(compared),
+        "### Goals\n\n" + goal_table(goals),
         "### Requests\n\n" + _requests(results),
         "![Added CPU of each variant, as a multiple of an empty Wasm filter's](performance.svg)",
         "### Before the first request\n\n" + _footprints(loads, module_size),
@@ -57,7 +60,13 @@ def _disturbance(results: Results) -> list[str]:
     ]
 
 
-def _goals(goals: list[Goal]) -> str:
+def comparison_table(compared: list[Comparison]) -> str:
+    """What a request adds in CPU, as multiples of what the alternatives add."""
+    return "\n".join(["| added CPU of a request | measured |", "|---|---|", *(each.row() for each in compared)])
+
+
+def goal_table(goals: list[Goal]) -> str:
+    """The goals and whether they are reached."""
     return "\n".join(["| | at most | measured | |", "|---|---|---|---|", *(goal.row() for goal in goals)])
 
 
