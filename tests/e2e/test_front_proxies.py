@@ -84,9 +84,9 @@ def globex(issuer: Authority) -> Credential:
 
 
 @pytest.fixture(scope="module")
-def edge(root: Authority) -> Credential:
-    """The proxies' own certificate."""
-    return root.issue([("CN", "edge")], sans=[pki.uri(EDGE)])
+def edge(issuer: Authority) -> Credential:
+    """The proxies' own certificate, with a chain."""
+    return issuer.issue([("CN", "edge")], sans=[pki.uri(EDGE)])
 
 
 @pytest.fixture(scope="module")

@@ -108,13 +108,18 @@ def write_certificates(directory: Path, root: Authority, server: Credential, own
     authority = root.trust_file.read_bytes()
     for name, content in {
         "server.pem": server.chain_pem, "server.key": server.key_pem,
-        "server-with-key.pem": server.chain_pem + server.key_pem,
+        "server-with-key.pem": _with_key(server),
         "proxy.pem": own.chain_pem, "proxy.key": own.key_pem,
-        "proxy-with-key.pem": own.chain_pem + own.key_pem,
+        "proxy-with-key.pem": _with_key(own),
         "clients-ca.pem": authority, "envoy-ca.pem": authority,
     }.items():
         (directory / name).write_bytes(content)
     return directory
+
+
+def _with_key(credential: Credential) -> bytes:
+    """Leaf, key, chain: httpd takes no other order."""
+    return credential.pem.encode() + credential.key_pem + credential.chain_pem.removeprefix(credential.pem.encode())
 
 
 class Proxy:

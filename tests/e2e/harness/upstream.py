@@ -6,6 +6,8 @@ lines that a test wants to see.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import socket
 import threading
@@ -16,6 +18,7 @@ from .wire import Reader
 
 _LOCALHOST = "127.0.0.1"
 SLOW = "/slow/"
+_WEBSOCKET = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Upstream:
@@ -88,7 +91,8 @@ class Upstream:
         request = Echo(method, path, headers, len(body))
         self._remember(request)
         if upgrade or method == "CONNECT":
-            _switch_protocols(connection, reader, upgrade)
+            keys = [value for name, value in headers if name == "sec-websocket-key"]
+            _switch_protocols(connection, reader, upgrade, keys)
             return False
         if path.startswith(SLOW):
             self._released.wait()
@@ -96,10 +100,13 @@ class Upstream:
         return True
 
 
-def _switch_protocols(connection: socket.socket, reader: Reader, upgrade: list[str]) -> None:
+def _switch_protocols(connection: socket.socket, reader: Reader, upgrade: list[str], keys: list[str]) -> None:
     """Accepts the upgrade and sends back every byte, which is enough to see that a tunnel stands."""
     if upgrade:
-        head = f"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: {upgrade[0]}\r\n\r\n"
+        # RFC 6455 section 4.2.2; HAProxy looks at it.
+        accepted = [base64.b64encode(hashlib.sha1(f"{key}{_WEBSOCKET}".encode()).digest()).decode() for key in keys]
+        lines = ["connection: upgrade", f"upgrade: {upgrade[0]}", *(f"sec-websocket-accept: {each}" for each in accepted)]
+        head = "\r\n".join(["HTTP/1.1 101 Switching Protocols", *lines, "", ""])
     else:
         head = "HTTP/1.1 200 OK\r\n\r\n"
     connection.sendall(head.encode("latin-1"))
