@@ -4,7 +4,7 @@ SHELL := bash
 .DEFAULT_GOAL := help
 # The targets use all cores themselves, and test prints its steps in their order.
 .NOTPARALLEL:
-.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge load e2e soak test-audit test-upstreams test-keycloak test-oidc-provider differential less-proof mutants bench fuzz clean
+.PHONY: help wasm demo demo-docker run observe test lint unit fixtures judge load e2e soak test-audit test-upstreams test-browser test-keycloak test-oidc-provider differential less-proof mutants bench fuzz clean
 
 export MODULE := $(CURDIR)/dist/mtls_authz.wasm
 # Says natively what the filter makes of certificates and tokens.
@@ -24,6 +24,7 @@ find_envoy_old := ENVOY_OLD=$$($(tools)/envoy.sh old); export ENVOY_OLD
 find_proxies := PROXIES=$$($(tools)/proxies.sh); export PROXIES
 find_prometheus := PROMETHEUS=$$($(tools)/prometheus.sh); export PROMETHEUS
 find_audit := AUDIT_TOOLS=$$($(tools)/audit.sh); export AUDIT_TOOLS
+find_browser := BROWSER=$$($(tools)/browser.sh); export BROWSER
 find_upstreams := UPSTREAMS=$$($(tools)/upstreams.sh); export UPSTREAMS
 find_keycloak := KEYCLOAK=$$($(tools)/keycloak.sh); export KEYCLOAK
 find_oidc_provider := OIDC_PROVIDER=$$($(tools)/oidc_provider.sh); export OIDC_PROVIDER
@@ -108,6 +109,11 @@ test-oidc-provider: wasm ## the same with oidc-provider, from npm
 	@$(tools)/system.sh "for the test with oidc-provider" python3 openssl
 	@$(find_envoy); $(find_oidc_provider); python=$$($(tools)/python.sh); \
 	$$python -m pytest $(ARGS) tests/issuers/test_oidc_provider.py
+
+test-browser: wasm ## pages of another origin in headless Chromium: docs/callers.md
+	@$(tools)/system.sh "for the test with a browser" python3 openssl
+	@$(find_envoy); $(find_browser); python=$$($(tools)/python.sh); \
+	$$python -m pytest $(ARGS) tests/browser
 
 mutants: ## change the code in ways that some test must notice, for hours; ONLY=src/policy/: a part
 	@ONLY='$(ONLY)' $(tools)/mutants.sh

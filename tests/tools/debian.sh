@@ -25,7 +25,7 @@ runs() {
     # runs FOLDER COMMAND [ARGUMENT...]: a command of a package that is unpacked there.
     local unpacked=$1 libraries
     shift
-    libraries=$(find "$unpacked" -name 'lib*.so.*' -printf '%h\n' | sort -u | paste -sd:)
+    libraries=$(find "$unpacked" -name 'lib*.so*' -printf '%h\n' | sort -u | paste -sd:)
     LD_LIBRARY_PATH=$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} "$unpacked/$1" "${@:2}" >/dev/null 2>&1
 }
 

@@ -75,6 +75,7 @@ LISTENER = """\
                 path_with_escaped_slashes_action: REJECT_REQUEST
                 common_http_protocol_options: *common_http
                 request_headers_timeout: 10s
+                proxy_100_continue: true
                 http3_protocol_options:
                   quic_protocol_options: { max_concurrent_streams: 100 }
                 access_log: *access_log

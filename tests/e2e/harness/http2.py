@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -29,7 +30,17 @@ class Http2:
     """One connection with any number of streams. Validation of what is sent is switched off."""
 
     def __init__(self, port: int, tls: ClientTls | None, *, source: str = "127.0.0.1") -> None:
-        self.socket = connect(port, tls, "h2", source=source)
+        self._attach(connect(port, tls, "h2", source=source))
+
+    @classmethod
+    def over(cls, connection: socket.socket) -> Http2:
+        """A client over a connection that the test has made itself."""
+        client = cls.__new__(cls)
+        client._attach(connection)
+        return client
+
+    def _attach(self, connection: socket.socket) -> None:
+        self.socket = connection
         self._connection = h2.connection.H2Connection(h2.config.H2Configuration(
             client_side=True,
             header_encoding=None,
