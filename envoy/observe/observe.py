@@ -131,9 +131,12 @@ class Observed(Stack):
         for old, new in (
             ('"envoy:9905"', targets),
             ("interval: 15s", f"interval: {self._scrape_interval}"),
-            ("[alerts.yaml]", f"[{HERE / 'alerts.yaml'}]"),
+            ("[alerts.yaml]", f"[{OUT / 'alerts.yaml'}]"),
         ):
             text = replaced(text, old, new)
+        # The links of the alerts lead to the files that are here.
+        links = (HERE / "alerts.yaml").read_text().replace("https://docs.example/mtls-authz", HERE.parents[1].as_uri())
+        (OUT / "alerts.yaml").write_text(links)
         file, log = OUT / "prometheus.yaml", OUT / "prometheus.log"
         file.write_text(text)
         process = self._run([

@@ -40,6 +40,8 @@ class Panel:
     suffix: str
     stacked: bool
     thresholds: list[dict[str, Any]]
+    colours: list[tuple[str, str]]
+    """A regular expression for names of series, and the colour of these."""
     place: dict[str, int]
     queries: list[Query]
 
@@ -93,9 +95,15 @@ def _panel(panel: dict[str, Any]) -> Panel:
         title=panel["title"], kind=panel["type"], suffix=UNITS[defaults["unit"]],
         stacked="stacking" in defaults.get("custom", {}),
         thresholds=defaults.get("thresholds", {}).get("steps", []),
+        colours=[_colour(each) for each in panel["fieldConfig"]["overrides"]],
         place=panel["gridPos"],
         queries=[Query(each["expr"], each["legendFormat"]) for each in panel["targets"]],
     )
+
+
+def _colour(override: dict[str, Any]) -> tuple[str, str]:
+    [colour] = [each["value"]["fixedColor"] for each in override["properties"] if each["id"] == "color"]
+    return override["matcher"]["options"].strip("/"), colour
 
 
 def _lines(query: Query, found: list[tuple[dict[str, str], list[tuple[float, str]]]]) -> list[Series]:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 import sys
+import textwrap
 import time
 from collections.abc import Callable
 from html import escape
@@ -18,9 +20,12 @@ from panels import Panel, Prometheus, Series, panels
 
 COLUMN, ROW, GAP, STEPS = 50, 30, 8, 100
 INK, GREY, GRID = "#24292f", "#57606a", "#d8dee4"
-COLOURS = ["#1f6feb", "#d1242f", "#2da44e", "#bf8700", "#8250df", "#0a7ea4", "#e16f24", "#bf3989", "#6e7781", "#4d2d00"]
-NAMED = {"red": "#d1242f", "orange": "#e16f24", "green": "#2da44e"}
-LONGEST_LEGEND = 9
+COLOURS = ["#1f6feb", "#bf8700", "#8250df", "#0a7ea4", "#bf3989", "#4d2d00", "#e16f24", "#57ab5a"]
+"""Of series without a meaning of their own: as many as a legend has entries, so that none is used for two."""
+NAMED = {"red": "#d1242f", "orange": "#e16f24", "green": "#2da44e", "blue": "#1f6feb", "purple": "#8250df"}
+OTHERS = "#afb8c1"
+CHARACTER = 0.62
+"""How wide a letter is at most, as a part of the font's size."""
 
 
 class Drawing:
@@ -39,9 +44,8 @@ class Drawing:
 
     def lines(self, series: list[Series], start: float, end: float) -> None:
         """Lines over time, or areas on top of each other."""
-        if self.panel.stacked:
-            series = sorted(series, key=lambda each: -sum(value for _, value in each.points))
-        bottom = self.y + self.height - 22 - 15 * self._legend(series)
+        series, colours = self._coloured(series)
+        bottom = self.y + self.height - 22 - 15 * self._legend(series, colours)
         left, right, top = self.x + 52, self.x + self.width - 12, self.y + 34
         layers = stack(series) if self.panel.stacked else series
         highest = max((value for each in layers for _, value in each.points), default=0.0)
@@ -61,13 +65,17 @@ class Drawing:
             anchor = "start" if number == 0 else "end" if number == 4 else "middle"
             self.parts.append(text(across(at), bottom + 14, time.strftime("%H:%M", time.gmtime(at)), GREY, anchor, 10))
         for number, each in reversed(list(enumerate(layers))):
-            self._layer(each, COLOURS[number % len(COLOURS)], across, up)
+            self._layer(each, colours[number], across, up)
 
     def bars(self, series: list[Series]) -> None:
         """A bar for each, as many as there is room for."""
         room = int((self.height - 36) // 18)
+        if len(series) > room:
+            room -= 1
+            self.parts.append(text(self.x + 10, self.y + 44 + room * 18, f"and {len(series) - room} more", GREY, size=11))
         highest = max((each.last for each in series), default=0.0) or 1.0
-        names, values = 160.0, 46.0
+        names = 18 + max((letters(each.name, 11) for each in series[:room]), default=0.0)
+        values = 18 + max((letters(f"{each.last:g}{self.panel.suffix}", 11) for each in series[:room]), default=0.0)
         for row, each in enumerate(series[:room]):
             middle = self.y + 40 + row * 18
             length = (self.width - names - values) * each.last / highest
@@ -81,11 +89,13 @@ class Drawing:
     def numbers(self, series: list[Series]) -> None:
         """A large number for each."""
         columns = 4
+        width = self.width / columns
         for number, each in enumerate(series):
-            x = self.x + self.width * (number % columns + 0.5) / columns
-            y = self.y + 70 + number // columns * 76
+            x = self.x + width * (number % columns + 0.5)
+            y = self.y + 62 + number // columns * 76
             self.parts.append(text(x, y, f"{each.last:.0f}", self._colour(each), "middle", 26))
-            self.parts.append(text(x, y + 19, each.name, GREY, "middle", 11))
+            for row, words in enumerate(wrapped(each.name, width - 12, 11)):
+                self.parts.append(text(x, y + 18 + 13 * row, words, GREY, "middle", 11))
 
     def _layer(self, each: Series, colour: str, across: Callable[[float], float], up: Callable[[float], float]) -> None:
         above = " ".join(f"{across(at):.0f},{up(value):.1f}" for at, value in each.points)
@@ -97,16 +107,30 @@ class Drawing:
         else:
             self.parts.append(f'<polyline points="{above}" fill="none" stroke="{colour}" stroke-width="1.5"/>')
 
-    def _legend(self, series: list[Series]) -> int:
+    def _coloured(self, series: list[Series]) -> tuple[list[Series], list[str]]:
+        """The series with a colour each that no other has. Of those in a stack, the smallest become one where there are too many."""
+        if self.panel.stacked:
+            series = sorted(series, key=lambda each: -sum(value for _, value in each.points))
+        chosen = [self._named(each.name) for each in series]
+        shades = [shade(colour, chosen[:number].count(colour)) if colour else None for number, colour in enumerate(chosen)]
+        if any(chosen) or len(series) <= len(COLOURS):
+            free = iter(COLOURS)
+            return series, [colour or next(free, OTHERS) for colour in shades]
+        shown = len(COLOURS)
+        rest = together(f"{len(series) - shown} others", series[shown:])
+        return [*series[:shown], rest], [*COLOURS, OTHERS]
+
+    def _named(self, name: str) -> str | None:
+        """The colour that the dashboard gives a series of this name."""
+        return next((NAMED[colour] for pattern, colour in self.panel.colours if re.search(pattern, name)), None)
+
+    def _legend(self, series: list[Series], colours: list[str]) -> int:
         """Names beneath the panel; returns how many lines they take."""
-        named = [(each.name, COLOURS[number % len(COLOURS)]) for number, each in enumerate(series[:LONGEST_LEGEND])]
-        if len(series) > LONGEST_LEGEND:
-            named.append((f"and {len(series) - LONGEST_LEGEND} more", GREY))
         rows: list[list[tuple[str, str, float]]] = [[]]
         x = 12.0
-        for name, colour in named:
-            width = 22 + 6.0 * len(name)
-            if x + width > self.width:
+        for name, colour in zip([each.name for each in series], colours, strict=True):
+            width = 24 + letters(name, 11)
+            if x + width > self.width and rows[-1]:
                 rows.append([])
                 x = 12.0
             rows[-1].append((name, colour, x))
@@ -125,6 +149,31 @@ class Drawing:
     def _colour(self, series: Series) -> str:
         reached = [step for step in self.panel.thresholds if step["value"] is None or series.last >= step["value"]]
         return NAMED[reached[-1]["color"]] if reached else COLOURS[0]
+
+
+def together(name: str, series: list[Series]) -> Series:
+    """The sum of some series."""
+    sums: dict[float, float] = {}
+    for at, value in (point for each in series for point in each.points):
+        sums[at] = sums.get(at, 0.0) + value
+    return Series(name, sorted(sums.items()))
+
+
+def shade(colour: str, number: int) -> str:
+    """The colour, the next time lighter."""
+    share = 1 - 0.6**number
+    parts = [int(colour[place:place + 2], 16) for place in (1, 3, 5)]
+    return "#" + "".join(f"{round(part + (255 - part) * share):02x}" for part in parts)
+
+
+def letters(what: str, size: int) -> float:
+    """How wide a text is at most."""
+    return CHARACTER * size * len(what)
+
+
+def wrapped(what: str, width: float, size: int) -> list[str]:
+    """Its words in lines that are no wider, if no word is."""
+    return textwrap.wrap(what, max(1, int(width / (CHARACTER * size))))
 
 
 def stack(series: list[Series]) -> list[Series]:

@@ -78,7 +78,7 @@ fn spiffe_id(certificate: &Certificate, trust_domains: &[String]) -> Result<Opti
     let [uri] = certificate.uri_sans.as_slice() else {
         return Err(invalid(format!(
             "a SPIFFE certificate must have exactly one URI subject alternative name: found {}",
-            certificate.described()
+            brief(&certificate.uri_sans.join(", "))
         )));
     };
     // X509-SVID section 4.3. What may sign certificates or lists is no client's anyway.
@@ -86,7 +86,7 @@ fn spiffe_id(certificate: &Certificate, trust_domains: &[String]) -> Result<Opti
         return Err(invalid("the key usage of a SPIFFE certificate must include digitalSignature"));
     }
     let id = SpiffeId::parse(uri)
-        .ok_or_else(|| invalid(format!("the SPIFFE ID is not valid: found {}", certificate.described())))?;
+        .ok_or_else(|| invalid(format!("the SPIFFE ID is not valid: found {}", brief(uri))))?;
     if trust_domains.is_empty() || trust_domains.iter().any(|domain| domain == id.trust_domain()) {
         Ok(Some(id))
     } else {

@@ -10,7 +10,7 @@ import pytest
 
 from harness.http1 import Http1
 from harness.pki import Credential
-from harness.response import Header
+from harness.response import ConnectionEnded, Header
 from harness.shipped import Folder
 from harness.tls import ClientTls
 from harness.upstream import Upstream
@@ -125,6 +125,17 @@ def test_a_request_that_envoy_answers_before_the_filter_is_in_the_trail_without_
     (message,) = broker.messages()
     assert (message.key, message.value["status"], message.value["decision"]) == (NOBODY, 400, None)
     assert message.value["details"] and message.value["peer"] == "127.0.0.1" and message.value["time"]
+
+
+def test_a_handshake_that_envoy_refuses_is_in_the_trail_with_its_reason(
+    edge: Edge, folder: Folder, broker: Broker, shipper: Shipper
+) -> None:
+    with pytest.raises((OSError, ConnectionEnded)), Http1(edge.port, ClientTls(folder.credential("impostor"))) as client:
+        client.request("GET", "/health")
+    wait("a message", lambda: len(broker.messages()) == 1)
+    (message,) = broker.messages()
+    assert (message.key, message.value["status"], message.value["decision"]) == (NOBODY, None, None)
+    assert "CERTIFICATE_VERIFY_FAILED" in message.value["details"] and message.value["peer"] == "127.0.0.1"
 
 
 def test_the_longest_path_that_is_recorded_comes_whole(edge: Edge, broker: Broker, shipper: Shipper) -> None:

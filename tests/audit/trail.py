@@ -198,7 +198,8 @@ class Edge:
         self._admin = free_port()
         command = ["sed", "-f", str(AUDIT / "access-log.sed"), str(shipped.ENVOY / "envoy.yaml")]
         text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-        assert text.count(ACCESS_LOG) == 1, f"{ACCESS_LOG} in envoy.yaml"
+        # Requests, and handshakes that Envoy refuses.
+        assert text.count(ACCESS_LOG) == 2, f"{ACCESS_LOG} in envoy.yaml"
         text = text.replace(ACCESS_LOG, str(self.access_log))
         config = directory / "envoy.yaml"
         config.write_text(folder.localize(text, artifacts.module(), upstream.port, self._admin))
