@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::brief;
 use super::spiffe::{SpiffeId, claims_spiffe};
 use crate::certificate::{Certificate, KeyUsage, Value};
 use crate::decision::{Deny, Reason};
@@ -85,8 +86,8 @@ fn spiffe_id(certificate: &Certificate, trust_domains: &[String]) -> Result<Opti
     if certificate.key_usage.is_some_and(|usage| !usage.includes(KeyUsage::SIGNATURES)) {
         return Err(invalid("the key usage of a SPIFFE certificate must include digitalSignature"));
     }
-    let id = SpiffeId::parse(uri)
-        .ok_or_else(|| invalid(format!("the SPIFFE ID is not valid: found {}", brief(uri))))?;
+    let id =
+        SpiffeId::parse(uri).ok_or_else(|| invalid(format!("the SPIFFE ID is not valid: found {}", brief(uri))))?;
     if trust_domains.is_empty() || trust_domains.iter().any(|domain| domain == id.trust_domain()) {
         Ok(Some(id))
     } else {
