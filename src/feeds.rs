@@ -1,18 +1,21 @@
-//! Fetching the feeds of `revocation`. One worker of the process fetches and reads a list, and leaves it for all of them in
-//! shared values: a small one that says what is in force, which each worker looks at on every tick, and the list itself,
-//! which is read only where it has changed.
+//! Fetching the feeds of `revocation` and the key sets of `token`. One worker of the process fetches and reads what comes, and leaves
+//! it for all of them in shared values: a small one that says what is in force, which each worker looks at on every tick, and
+//! the list or key set itself, which is read only where it has changed. So neither a new policy nor a VM that is made anew
+//! loses what is good, and it stays as old as it is.
 //!
-//! Policies that name the same source share its list. What one of them asks for (`refresh_seconds`, `timeout_ms`) must not
-//! delay another, so only policies with the same settings share their attempts, in a third value; the others may fetch at
+//! Policies that name the same source share what it brings. What one of them asks for (`refresh_seconds`, `timeout_ms`) must
+//! not delay another, so only policies with the same settings share their attempts, in a third value; the others may fetch at
 //! the same time. That does no harm: an answer counts unless one to a later request is in force.
 
 use std::rc::Rc;
 
 use crate::config::read_feed;
-use crate::fetch::useless;
+use crate::fetch::{Fetch, foreign_body, useless};
 use crate::fingerprint::fingerprint;
+use crate::memory::{KeyEdition, Memory};
 use crate::proxy::{HostError, Proxy, SECOND, Shared, Swap, seconds};
 use crate::revocation::{Crl, Current, Edition, Feed, FeedKind, InForce, List, Unusable};
+use crate::token::{KeySet, LeftOut, MAX_SET_BYTES};
 
 /// A longer list is not read.
 pub const MAX_FEED_BYTES: usize = 8 * 1024 * 1024;
@@ -22,10 +25,12 @@ const MAX_ETAG_BYTES: usize = 256;
 const GRACE: u64 = SECOND;
 /// How long reading a list may take, and leaving it for the other workers.
 const READING: u64 = 30 * SECOND;
+/// Between two fetches that tokens ask for because no key in force has signed them, however many do.
+pub const COOLDOWN: u64 = 5 * SECOND;
 /// Attempts to change a shared value. A lost attempt means that another worker's succeeded.
 const ATTEMPTS: usize = 16;
 
-/// What all workers know about a list. Times are those of [`Proxy::monotonic`]; 0: never.
+/// What all workers know about a list or a key set. Times are those of [`Proxy::monotonic`]; 0: never.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct State {
     /// Of the list in force; 0: there is none yet.
@@ -47,8 +52,12 @@ struct Attempt {
     claimed_at: u64,
     /// When its answer came, as long as that is being read.
     came_at: u64,
-    /// When the last one ended, well or not.
+    /// When the last one that failed ended.
     ended_at: u64,
+    /// When the request of that one was sent.
+    failed_at: u64,
+    /// When the last request was sent that tokens had asked for.
+    wanted_at: u64,
 }
 
 /// A request that this worker is to send.
@@ -78,27 +87,121 @@ pub struct Answer<'a> {
 pub enum Taken {
     /// A list of so many entries is in force.
     Adopted(usize),
-    /// The one in force is the latest.
+    /// Other keys are in force, and these were of no use.
+    Keys(Vec<LeftOut>),
+    /// What is in force is the latest.
     Unchanged,
 }
 
-/// A feed of a policy, as one worker sees it.
+/// How far the fetches of a source are.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// What this worker is to send, where a fetch is due.
+    pub call: Option<Call>,
+    /// When the latest request was sent that has been answered, well or not.
+    pub answered: u64,
+    /// Were keys taken out of force that are too old?
+    pub dropped: bool,
+}
+
+/// What a worker holds of a source.
+#[derive(Clone, Copy)]
+pub enum Holder<'a> {
+    /// A list.
+    List {
+        /// Its index in `revocation.feeds`.
+        index: usize,
+        /// What the policy says of it.
+        feed: &'a Feed,
+        /// The lists of this worker.
+        in_force: &'a InForce,
+    },
+    /// Keys.
+    Keys {
+        /// The index of the key set.
+        key_set: usize,
+        /// Where this worker has them.
+        memory: &'a Memory,
+    },
+}
+
+/// A source of a policy, as one worker sees it.
 #[derive(Clone, Copy)]
 pub struct Watch<'a> {
-    /// Its index in `revocation.feeds`.
-    pub index: usize,
-    /// What the policy says of it.
-    pub feed: &'a Feed,
-    /// The lists of this worker.
-    pub in_force: &'a InForce,
+    /// Where it is fetched.
+    pub fetch: &'a Fetch,
+    /// What it brings.
+    pub holder: Holder<'a>,
     /// The host.
     pub proxy: &'a dyn Proxy,
 }
 
-impl Watch<'_> {
-    /// Is there no list yet, and do certificates wait for the first?
+/// What a source has brought.
+enum Content {
+    List(Rc<List>),
+    Keys(KeySet, Vec<LeftOut>),
+}
+
+impl<'a> Watch<'a> {
+    /// Of `revocation.feeds[index]`.
+    pub const fn list(index: usize, feed: &'a Feed, in_force: &'a InForce, proxy: &'a dyn Proxy) -> Self {
+        Self { fetch: &feed.fetch, holder: Holder::List { index, feed, in_force }, proxy }
+    }
+
+    /// Of a key set.
+    pub const fn keys(key_set: usize, fetch: &'a Fetch, memory: &'a Memory, proxy: &'a dyn Proxy) -> Self {
+        Self { fetch, holder: Holder::Keys { key_set, memory }, proxy }
+    }
+
+    /// Does it bring a list, and no keys?
+    pub const fn is_list(&self) -> bool {
+        matches!(self.holder, Holder::List { .. })
+    }
+
+    /// Has nothing come yet, and do requests wait for the first?
     pub fn is_missing(&self) -> bool {
-        self.in_force.is_awaited(self.index, self.feed)
+        match self.holder {
+            Holder::List { index, feed, in_force } => in_force.is_awaited(index, feed),
+            Holder::Keys { key_set, memory } => memory.key_edition(key_set).is_none(),
+        }
+    }
+
+    /// Which version this worker has, and when that was last checked.
+    pub fn current(&self) -> Option<KeyEdition> {
+        match self.holder {
+            Holder::List { index, in_force, .. } => {
+                let of = |current: Current| KeyEdition { version: current.version, checked_at: current.checked_at };
+                in_force.current(index).map(of)
+            }
+            Holder::Keys { key_set, memory } => memory.key_edition(key_set),
+        }
+    }
+
+    /// The longest body that is read.
+    pub const fn max_bytes(&self) -> usize {
+        match self.holder {
+            Holder::List { .. } => MAX_FEED_BYTES,
+            Holder::Keys { .. } => MAX_SET_BYTES,
+        }
+    }
+
+    /// Takes keys out of force that are too old; lists stay, and every request looks at their age. That keys are dropped here and not
+    /// when they are used spares requests a look at the clock. Were there any?
+    fn drop_stale(&self, now: u64) -> bool {
+        match self.holder {
+            Holder::Keys { key_set, memory }
+                if memory.key_edition(key_set).is_some_and(|held| self.is_stale(held, now)) =>
+            {
+                memory.drop_keys(key_set);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    fn is_stale(&self, held: KeyEdition, now: u64) -> bool {
+        let max_stale = u64::try_from(self.fetch.max_stale).unwrap_or_default();
+        now.saturating_sub(held.checked_at) >= max_stale.saturating_mul(SECOND)
     }
 
     /// Takes over what another worker has fetched (`now` of [`Proxy::monotonic`], here and below).
@@ -106,8 +209,8 @@ impl Watch<'_> {
     /// # Errors
     /// The shared values cannot be read.
     pub fn take_over(self, now: u64) -> Result<(), HostError> {
-        self.in_force.set_time(now);
-        self.adopt(&self.state()?)
+        self.set_time(now);
+        self.adopt(&self.state()?, now)
     }
 
     /// The same. Then, where a fetch is due and no other worker is about it, what to send.
@@ -115,29 +218,49 @@ impl Watch<'_> {
     /// # Errors
     /// The shared values cannot be read or changed.
     pub fn look(self, now: u64) -> Result<Option<Call>, HostError> {
-        self.in_force.set_time(now);
+        self.progress(now, 0).map(|progress| progress.call)
+    }
+
+    /// The same, where tokens ask for an answer to a request that is sent after `wanted`; 0: none does.
+    ///
+    /// # Errors
+    /// The shared values cannot be read or changed.
+    pub fn progress(self, now: u64, wanted: u64) -> Result<Progress, HostError> {
+        self.set_time(now);
         let state = self.state()?;
-        self.adopt(&state)?;
+        self.adopt(&state, now)?;
+        let dropped = self.drop_stale(now);
         let key = self.attempt_key();
         let shared = self.proxy.shared(&key)?;
         let attempt = Attempt::read(shared.as_ref());
-        if !self.is_due(&state, attempt, now) {
-            return Ok(None);
+        let answered = state.asked_at.max(attempt.failed_at);
+        let is_wanted = wanted != 0 && answered <= wanted;
+        let mut progress = Progress { call: None, answered, dropped };
+        if !self.is_due(&state, attempt, is_wanted, now) {
+            return Ok(progress);
         }
         let etag = Some(state.etag.clone()).filter(|etag| self.holds(&state) && !etag.is_empty());
-        let claim = Attempt { claimed_at: now, ..attempt }.write();
-        if self.proxy.swap_shared(&key, &claim, shared.map(|shared| shared.version))? == Swap::Lost {
-            return Ok(None);
+        let wanted_at = if is_wanted { now } else { attempt.wanted_at };
+        let claim = Attempt { claimed_at: now, wanted_at, ..attempt }.write();
+        if self.proxy.swap_shared(&key, &claim, shared.map(|shared| shared.version))? == Swap::Done {
+            let accept = match self.holder {
+                Holder::Keys { .. } => "application/jwk-set+json, application/json",
+                Holder::List { feed: Feed { kind: FeedKind::Json, .. }, .. } => "application/json",
+                Holder::List { .. } => "application/pkix-crl, application/x-pem-file",
+            };
+            progress.call = Some(Call { accept, etag: etag.and_then(|etag| String::from_utf8(etag).ok()), claim: now });
         }
-        let accept = match self.feed.kind {
-            FeedKind::Json => "application/json",
-            FeedKind::Crl(_) => "application/pkix-crl, application/x-pem-file",
-        };
-        Ok(Some(Call { accept, etag: etag.and_then(|etag| String::from_utf8(etag).ok()), claim: now }))
+        Ok(progress)
     }
 
-    fn is_due(self, state: &State, attempt: Attempt, now: u64) -> bool {
-        let fetch = &self.feed.fetch;
+    fn set_time(&self, now: u64) {
+        if let Holder::List { in_force, .. } = self.holder {
+            in_force.set_time(now);
+        }
+    }
+
+    fn is_due(self, state: &State, attempt: Attempt, is_wanted: bool, now: u64) -> bool {
+        let fetch = self.fetch;
         // Another worker may have looked at the clock a moment later. No worker has written what is later than that.
         let is_within = |time: u64, since: u64| {
             since != 0 && since <= now.saturating_add(GRACE) && now < since.saturating_add(time)
@@ -145,6 +268,10 @@ impl Watch<'_> {
         let patience = fetch.patience().saturating_add(GRACE);
         if is_within(patience, attempt.claimed_at) || is_within(READING, attempt.came_at) {
             return false;
+        }
+        // The cooldown is that of tokens alone: no fetch that was due anyway may delay the first that a token asks for.
+        if is_wanted && !is_within(COOLDOWN, attempt.wanted_at) {
+            return true;
         }
         let holds = self.holds(state);
         if attempt.ended_at > state.checked_at {
@@ -174,16 +301,17 @@ impl Watch<'_> {
     /// # Errors
     /// Always: the reason.
     pub fn fail(self, claim: u64, problem: String, now: u64) -> Result<Taken, String> {
-        self.note(claim, Attempt { ended_at: now, ..Attempt::default() })?;
+        let failed = |attempt| Attempt { claimed_at: 0, came_at: 0, ended_at: now, failed_at: claim, ..attempt };
+        self.note(claim, failed)?;
         Err(problem)
     }
 
-    /// Ends a claim that says nothing about the next attempt: the worker that made it has ended, or its answer is in the state.
+    /// Ends a claim of a worker that has ended: it says nothing about the next attempt.
     ///
     /// # Errors
     /// The shared values cannot be changed; the claim ends with its time.
     pub fn withdraw(self, claim: u64) -> Result<(), String> {
-        self.note(claim, Attempt::default())
+        self.note(claim, |_| Attempt::default())
     }
 
     /// Takes the answer to a claim.
@@ -193,108 +321,158 @@ impl Watch<'_> {
     pub fn take(self, claim: u64, answer: Answer<'_>, now: u64) -> Result<Taken, String> {
         let before = self.in_time(claim)?;
         // Reading takes its time, and no worker is to take that for the end of this one.
-        self.note(claim, Attempt { claimed_at: claim, came_at: now, ended_at: 0 })?;
+        self.note(claim, |attempt| Attempt { came_at: now, ended_at: 0, ..attempt })?;
         let fetched = match self.read(answer, claim, &before) {
             Ok(fetched) => fetched,
             Err(problem) => return self.fail(claim, problem, now),
         };
-        let (state, list) = match fetched {
+        let (state, content) = match fetched {
             None => (State { checked_at: now, asked_at: claim, ..before.clone() }, None),
-            Some(Fetched { list, edition, fingerprint }) => {
+            Some(Fetched { content, edition, fingerprint }) => {
                 let version = now.max(before.version.saturating_add(1));
                 let etag = answer.etag.filter(|etag| etag.len() <= MAX_ETAG_BYTES).unwrap_or_default().to_vec();
                 let state = State { version, checked_at: now, asked_at: claim, fingerprint, edition, etag };
-                (state, Some(Rc::new(list)))
+                (state, Some(content))
             }
         };
         // Only a worker that could say that it is in force may leave its list there.
         if let Err(problem) = self.replace(&before, &state) {
             return self.fail(claim, problem, now);
         }
-        let taken = match list {
-            None => self.adopt(&state).map(|()| Taken::Unchanged),
-            Some(list) => {
-                self.put(&state, Rc::clone(&list));
-                self.leave(state.version, &list).map(|()| Taken::Adopted(list.len()))
+        let taken = match content {
+            None => self.adopt(&state, now).map(|()| Taken::Unchanged),
+            Some(content) => {
+                self.put(&state, &content);
+                self.leave(state.version, &content, answer.body).map(|()| match content {
+                    Content::List(list) => Taken::Adopted(list.len()),
+                    Content::Keys(_, left_out) => Taken::Keys(left_out),
+                })
             }
         };
         // The state says when it was taken, so the attempt need not.
-        self.withdraw(claim)?;
+        self.note(claim, |attempt| Attempt { wanted_at: attempt.wanted_at, ..Attempt::default() })?;
         taken.map_err(|problem| problem.to_string())
     }
 
-    /// The list in an answer; `None` where it is the one in force.
+    /// What an answer brings; `None` where it is what is in force.
     fn read(self, answer: Answer<'_>, claim: u64, before: &State) -> Result<Option<Fetched>, String> {
         match answer.status {
             b"200" => {}
             // To the entity tag that was named, which is that of a list that was in force then.
             b"304" if self.holds(before) && !before.etag.is_empty() && before.checked_at <= claim => return Ok(None),
-            status => return Err(useless(status)),
+            status => return Err(useless(status, answer.body)),
         }
-        if answer.body.len() > MAX_FEED_BYTES {
-            return Err("it is longer than 8 MiB".to_owned());
+        if answer.body.len() > self.max_bytes() {
+            let longest = self.max_bytes() / 1024;
+            return Err(match longest % 1024 {
+                0 => format!("it is longer than {} MiB", longest / 1024),
+                _ => format!("it is longer than {longest} KiB"),
+            });
+        }
+        if let Some(problem) = foreign_body(answer.body) {
+            return Err(problem.to_owned());
         }
         let fingerprint = fingerprint(answer.body);
         if self.holds(before) && before.fingerprint == fingerprint {
             return Ok(None);
         }
-        match &self.feed.kind {
-            FeedKind::Json => {
+        let timeless = Edition { next_update: i64::MAX, ..Edition::default() };
+        let (content, edition) = match self.holder {
+            Holder::Keys { .. } => {
+                let (set, left_out) = KeySet::from_json(answer.body).map_err(|problem| problem.as_str().to_owned())?;
+                (Content::Keys(set, left_out), timeless)
+            }
+            Holder::List { feed: Feed { kind: FeedKind::Json, .. }, .. } => {
                 let list = read_feed(answer.body).map_err(|problem| match problem.path.as_str() {
                     "" => problem.problem,
                     _ => problem.to_string(),
                 })?;
-                let edition = Edition { next_update: i64::MAX, ..Edition::default() };
-                Ok(Some(Fetched { list, edition, fingerprint }))
+                (Content::List(Rc::new(list)), timeless)
             }
-            FeedKind::Crl(issuer) => {
+            Holder::List { feed: Feed { kind: FeedKind::Crl(issuer), .. }, .. } => {
                 let now = seconds(self.proxy.now().map_err(|problem| problem.to_string())?);
                 let crl = Crl::read(answer.body, issuer, self.proxy, now);
                 let Crl { list, edition } = crl.map_err(|problem| problem.as_str().to_owned())?;
                 if edition.is_older(&before.edition, now) {
                     return Err(Unusable::Older.as_str().to_owned());
                 }
-                Ok(Some(Fetched { list, edition, fingerprint }))
-            }
-        }
-    }
-
-    /// Has this worker the list in force? Otherwise no answer may rely on it.
-    fn holds(self, state: &State) -> bool {
-        self.in_force.current(self.index).is_some_and(|current| current.version == state.version)
-    }
-
-    fn adopt(self, state: &State) -> Result<(), HostError> {
-        if state.version == 0 {
-            return Ok(());
-        }
-        let known = self.in_force.current(self.index).filter(|current| current.version == state.version);
-        let list = match known {
-            Some(current) => Some(current.list),
-            None => {
-                let shared = self.proxy.shared(&self.key("list"))?;
-                shared.and_then(|shared| {
-                    let (version, list) = shared.value.split_first_chunk()?;
-                    (u64::from_le_bytes(*version) == state.version).then(|| List::read(list).map(Rc::new))?
-                })
+                (Content::List(Rc::new(list)), edition)
             }
         };
-        if let Some(list) = list {
-            self.put(state, list);
+        Ok(Some(Fetched { content, edition, fingerprint }))
+    }
+
+    /// Has this worker what is in force? Otherwise no answer may rely on it.
+    fn holds(self, state: &State) -> bool {
+        self.current().is_some_and(|current| current.version == state.version)
+    }
+
+    fn adopt(self, state: &State, now: u64) -> Result<(), HostError> {
+        let State { version, checked_at, .. } = *state;
+        let is_keys = matches!(self.holder, Holder::Keys { .. });
+        if version == 0 || (is_keys && self.is_stale(KeyEdition { version, checked_at }, now)) {
+            return Ok(());
+        }
+        if self.holds(state) {
+            self.check(state);
+        } else if let Some(content) = self.shared_content(version)? {
+            self.put(state, &content);
         }
         Ok(())
     }
 
-    fn put(self, state: &State, list: Rc<List>) {
-        let State { version, checked_at, .. } = *state;
-        self.in_force.put(self.index, Current { version, list, checked_at, next_update: state.edition.next_update });
+    /// What another worker has left.
+    fn shared_content(self, version: u64) -> Result<Option<Content>, HostError> {
+        let shared = self.proxy.shared(&self.content_key())?;
+        let read = |shared: &Shared| {
+            let (of, content) = shared.value.split_first_chunk()?;
+            match self.holder {
+                _ if u64::from_le_bytes(*of) != version => None,
+                Holder::List { .. } => List::read(content).map(|list| Content::List(Rc::new(list))),
+                Holder::Keys { .. } => KeySet::from_json(content).ok().map(|(set, _)| Content::Keys(set, Vec::new())),
+            }
+        };
+        Ok(shared.as_ref().and_then(read))
     }
 
-    /// Leaves a list for the other workers, unless another is in force by now.
-    fn leave(self, version: u64, list: &List) -> Result<(), HostError> {
+    /// Takes note of when what this worker has was last checked.
+    fn check(self, state: &State) {
+        match self.holder {
+            Holder::List { index, in_force, .. } => {
+                if let Some(current) = in_force.current(index) {
+                    let (checked_at, next_update) = (state.checked_at, state.edition.next_update);
+                    in_force.put(index, Current { checked_at, next_update, ..current });
+                }
+            }
+            Holder::Keys { key_set, memory } => {
+                memory.date_keys(key_set, KeyEdition { version: state.version, checked_at: state.checked_at });
+            }
+        }
+    }
+
+    fn put(self, state: &State, content: &Content) {
+        let State { version, checked_at, .. } = *state;
+        match (self.holder, content) {
+            (Holder::List { index, in_force, .. }, Content::List(list)) => {
+                let list = Rc::clone(list);
+                in_force.put(index, Current { version, list, checked_at, next_update: state.edition.next_update });
+            }
+            (Holder::Keys { key_set, memory }, Content::Keys(set, _)) => {
+                memory.adopt_keys(key_set, set.clone());
+                memory.date_keys(key_set, KeyEdition { version, checked_at });
+            }
+            _ => {}
+        }
+    }
+
+    /// Leaves for the other workers what came, unless something else is in force by now.
+    fn leave(self, version: u64, content: &Content, body: &[u8]) -> Result<(), HostError> {
         let mut value = version.to_le_bytes().to_vec();
-        list.write(&mut value);
-        let key = self.key("list");
+        match content {
+            Content::List(list) => list.write(&mut value),
+            Content::Keys(..) => value.extend_from_slice(body),
+        }
+        let key = self.content_key();
         for _ in 0..ATTEMPTS {
             let before = self.proxy.shared(&key)?.map(|shared| shared.version);
             if self.state()?.version != version || self.proxy.swap_shared(&key, &value, before)? == Swap::Done {
@@ -332,14 +510,14 @@ impl Watch<'_> {
     }
 
     /// Tells the workers of policies with the same settings what became of a claim, unless it was lost and another one made.
-    fn note(self, claim: u64, attempt: Attempt) -> Result<(), String> {
+    fn note(self, claim: u64, change: impl Fn(Attempt) -> Attempt) -> Result<(), String> {
         let note = || {
             let key = self.attempt_key();
             let shared = self.proxy.shared(&key)?;
-            let is_ours = Attempt::read(shared.as_ref()).claimed_at == claim;
+            let attempt = Attempt::read(shared.as_ref());
             // Where another worker is faster, it has made another claim.
-            if is_ours {
-                self.proxy.swap_shared(&key, &attempt.write(), shared.map(|shared| shared.version))?;
+            if attempt.claimed_at == claim {
+                self.proxy.swap_shared(&key, &change(attempt).write(), shared.map(|shared| shared.version))?;
             }
             Ok(())
         };
@@ -347,12 +525,19 @@ impl Watch<'_> {
     }
 
     fn key(self, what: &str) -> String {
-        format!("{}.{what}", self.feed.shared_name)
+        format!("{}.{what}", self.fetch.shared_name)
+    }
+
+    fn content_key(self) -> String {
+        self.key(match self.holder {
+            Holder::List { .. } => "list",
+            Holder::Keys { .. } => "set",
+        })
     }
 
     /// Of policies with the same settings.
     fn attempt_key(self) -> String {
-        let fetch = &self.feed.fetch;
+        let fetch = self.fetch;
         self.key(&format!("{}.{}.attempt", fetch.refresh, fetch.timeout_ms))
     }
 }
@@ -361,7 +546,7 @@ impl Watch<'_> {
 const TOO_LATE: &str = "it came so late that the answer to a later fetch is in force";
 
 struct Fetched {
-    list: List,
+    content: Content,
     edition: Edition,
     fingerprint: u64,
 }
@@ -396,14 +581,21 @@ impl State {
 
 impl Attempt {
     fn write(self) -> Vec<u8> {
-        let Self { claimed_at, came_at, ended_at } = self;
-        [claimed_at, came_at, ended_at].map(u64::to_le_bytes).concat()
+        let Self { claimed_at, came_at, ended_at, failed_at, wanted_at } = self;
+        [claimed_at, came_at, ended_at, failed_at, wanted_at].map(u64::to_le_bytes).concat()
     }
 
     fn read(shared: Option<&Shared>) -> Self {
         let read = |shared: &Shared| {
             let mut numbers = shared.value.as_chunks().0.iter().map(|number| u64::from_le_bytes(*number));
-            Some(Self { claimed_at: numbers.next()?, came_at: numbers.next()?, ended_at: numbers.next()? })
+            let mut next = || numbers.next();
+            Some(Self {
+                claimed_at: next()?,
+                came_at: next()?,
+                ended_at: next()?,
+                failed_at: next()?,
+                wanted_at: next()?,
+            })
         };
         shared.and_then(read).unwrap_or_default()
     }

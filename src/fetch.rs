@@ -1,8 +1,13 @@
 //! Something that is fetched through a cluster of Envoy's and used until it is too old.
 
+use std::fmt;
+
 use crate::bounds;
 use crate::line::one_line;
 use crate::proxy::{MILLISECOND, SECOND};
+
+/// `user-agent` of a fetch: common firewalls of key servers refuse requests without one.
+const USER_AGENT: &str = concat!("mtls-authz/", env!("CARGO_PKG_VERSION"));
 
 /// Where it is fetched, how often, and how long it is good for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +24,20 @@ pub struct Fetch {
     pub max_stale: i64,
     /// Milliseconds that a fetch may take.
     pub timeout_ms: u32,
+    /// Further headers of the request.
+    pub headers: FetchHeaders,
+    /// Begins the names of what the workers share about it. The same source has the same name in every policy.
+    pub shared_name: String,
+}
+
+/// Names in lower case with their values, which may be secrets: they are never printed.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct FetchHeaders(pub Vec<(String, String)>);
+
+impl fmt::Debug for FetchHeaders {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.0.iter().map(|(name, _)| name)).finish()
+    }
 }
 
 /// Until the next attempt after one that failed, with something in force and without.
@@ -26,6 +45,22 @@ const RETRY: u64 = 10 * SECOND;
 const RETRY_WITHOUT: u64 = SECOND;
 
 impl Fetch {
+    /// The headers of the request; with the entity tag of what is there already, if there is one.
+    pub fn request<'a>(&'a self, accept: &'a str, etag: Option<&'a str>) -> Vec<(&'a str, &'a str)> {
+        let fixed = [
+            (":method", "GET"),
+            (":scheme", "https"),
+            (":authority", self.authority.as_str()),
+            (":path", self.path.as_str()),
+            ("accept", accept),
+        ];
+        let further = || self.headers.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let agent = ("user-agent", USER_AGENT);
+        let agent = (!further().any(|(name, _)| name == agent.0)).then_some(agent);
+        let condition = etag.map(|etag| ("if-none-match", etag));
+        fixed.into_iter().chain(agent).chain(condition).chain(further()).collect()
+    }
+
     /// Nanoseconds that a fetch may take.
     pub fn patience(&self) -> u64 {
         u64::from(self.timeout_ms) * MILLISECOND
@@ -46,13 +81,43 @@ impl Fetch {
     }
 }
 
-/// Why an answer with this `:status` brings nothing; empty where none came in time.
-pub fn useless(status: &[u8]) -> String {
-    match status {
-        b"" => "no answer came in time".to_owned(),
-        status => {
-            let status = one_line(format_args!("{}", String::from_utf8_lossy(status)), bounds::FOREIGN_TEXT);
-            format!("the status is {}", String::from_utf8_lossy(&status))
+/// Why an answer with this `:status` brings nothing; empty where none came in time. The body is shown only where Envoy itself wrote
+/// it: a server may repeat the secrets of a request.
+pub fn useless(status: &[u8], body: &[u8]) -> String {
+    let by_envoy = [&b"upstream "[..], b"no healthy upstream"].iter().any(|begin| body.starts_with(begin));
+    let hint = match status {
+        b"" => return "no answer came in time".to_owned(),
+        _ if by_envoy => {
+            let body = one_line(format_args!("{}", String::from_utf8_lossy(body)), bounds::FOREIGN_TEXT);
+            let hint = match memmem(&body, b"TLS_error") {
+                true => {
+                    "; compare the cluster's transport_socket (trusted_ca, sni, match_typed_subject_alt_names) with the server's certificate"
+                }
+                false => "; Envoy did not reach the cluster's endpoint",
+            };
+            format!(" ({}){hint}", String::from_utf8_lossy(&body))
         }
+        b"301" | b"302" | b"303" | b"307" | b"308" => {
+            "; redirects are not followed: configure the authority and path to which it leads".to_owned()
+        }
+        b"401" | b"403" => "; the server, or a firewall in front of it, refuses the fetch: see \"headers\"".to_owned(),
+        b"404" | b"421" => "; compare authority and path with the server's".to_owned(),
+        b"429" => "; it is fetched too often: raise refresh_seconds".to_owned(),
+        _ => String::new(),
+    };
+    let status = one_line(format_args!("{}", String::from_utf8_lossy(status)), bounds::FOREIGN_TEXT);
+    format!("the status is {}{hint}", String::from_utf8_lossy(&status))
+}
+
+/// Why this body of a good answer is none of what is fetched, where that can be seen at once.
+pub fn foreign_body(body: &[u8]) -> Option<&'static str> {
+    match body.trim_ascii_start().first() {
+        None => Some("the answer is empty"),
+        Some(b'<') => Some("the answer is an HTML or XML page; compare authority and path with the server's"),
+        Some(_) => None,
     }
+}
+
+fn memmem(text: &[u8], wanted: &[u8]) -> bool {
+    text.windows(wanted.len()).any(|part| part == wanted)
 }

@@ -55,8 +55,8 @@ pub use candidate::{Outcome as CandidateOutcome, Verdict as CandidateVerdict, de
 pub use certificate::{Certificate, ExtendedKeyUsage, Format, Forwarded, Thumbprint};
 pub use config::{AuditLog, ConfigError, ConfigErrors, Policy};
 pub use decision::{Allow, Binding, Caller, Decision, Deny, Enforcement, ForwardedCert, Reason, Remedy, Rule};
-pub use feeds::{Answer, Call, MAX_FEED_BYTES, Taken, Watch};
-pub use memory::Memory;
+pub use feeds::{Answer, COOLDOWN, Call, Holder, MAX_FEED_BYTES, Progress, Taken, Watch};
+pub use memory::{KeyEdition, Memory};
 pub use metrics::{Counter, Outcome, Source, days_until_expiry, fetch_age, of_policy};
 pub use policy::Methods;
 pub use proxy::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
@@ -65,7 +65,7 @@ pub use request::{Header, Repeated, Request, Values};
 pub use response::Response;
 pub use revocation::{Feed, FeedKind, InForce, List, Matched};
 pub use token::{
-    Algorithm, Family, Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable, verify as verify_token,
-    verify_pss_signature, verify_signature, verify_x509_signature,
+    Algorithm, Family, Key, KeySet, KeySource, LeftOut, MAX_SET_BYTES, Material, SetError, TokenSource, Unusable,
+    verify as verify_token, verify_pss_signature, verify_signature, verify_x509_signature,
 };
 pub use upstream::{Change as UpstreamChange, headers as upstream_headers, trailers as upstream_trailers};

@@ -28,9 +28,24 @@ pub struct Memory {
     forwarded: RefCell<LruCache<Box<[u8]>, Rc<SeenForwarded>>>,
     tokens: RefCell<TokenCache>,
     /// One place for each key set of the policy.
-    keys: RefCell<Vec<Option<Rc<KeySet>>>>,
+    keys: RefCell<Vec<Option<HeldKeys>>>,
     /// The lists of revoked certificates that were fetched.
     pub revoked: InForce,
+}
+
+/// Keys in force.
+struct HeldKeys {
+    set: Rc<KeySet>,
+    edition: KeyEdition,
+}
+
+/// Which fetched keys are in force. Of those of the configuration it says nothing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KeyEdition {
+    /// Differs from that of every other set of the source.
+    pub version: u64,
+    /// When they were last fetched, or said to be unchanged, by [`Proxy::monotonic`](crate::Proxy::monotonic).
+    pub checked_at: u64,
 }
 
 /// What a certificate amounts to, for this policy. Neither can change; validity and revocation are looked at each time.
@@ -71,7 +86,7 @@ impl Memory {
             TokenSource::JwtAuthn { .. } => &[],
         };
         let inline = key_sets.iter().map(|source| match source {
-            KeySource::Inline(set) => Some(Rc::clone(set)),
+            KeySource::Inline(set) => Some(HeldKeys { set: Rc::clone(set), edition: KeyEdition::default() }),
             KeySource::Fetched(_) => None,
         });
         Self {
@@ -86,7 +101,19 @@ impl Memory {
 
     /// The keys of a set that are in force.
     pub fn keys(&self, key_set: usize) -> Option<Rc<KeySet>> {
-        self.keys.borrow().get(key_set).cloned().flatten()
+        self.keys.borrow().get(key_set)?.as_ref().map(|held| Rc::clone(&held.set))
+    }
+
+    /// Which keys of a set are in force.
+    pub fn key_edition(&self, key_set: usize) -> Option<KeyEdition> {
+        self.keys.borrow().get(key_set)?.as_ref().map(|held| held.edition)
+    }
+
+    /// Says which edition the keys in force are, and when they were last checked.
+    pub fn date_keys(&self, key_set: usize, edition: KeyEdition) {
+        if let Some(Some(held)) = self.keys.borrow_mut().get_mut(key_set) {
+            held.edition = edition;
+        }
     }
 
     /// Takes fetched keys that are too old out of force, and forgets the tokens that they verified.
@@ -101,10 +128,10 @@ impl Memory {
     pub fn adopt_keys(&self, key_set: usize, mut set: KeySet) {
         if let Some(keys) = self.keys.borrow_mut().get_mut(key_set) {
             if let Some(older) = keys {
-                set.keep(older);
+                set.keep(&older.set);
             }
             self.tokens.borrow_mut().retain(key_set, |key| set.holds(key));
-            *keys = Some(Rc::new(set));
+            *keys = Some(HeldKeys { set: Rc::new(set), edition: KeyEdition::default() });
         }
     }
 

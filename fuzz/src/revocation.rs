@@ -38,7 +38,7 @@ impl<'a> Feed<'a> {
     }
 
     fn watch<'b>(&'b self, in_force: &'b InForce) -> Watch<'b> {
-        Watch { index: 0, feed: &self.policy.revocation.feeds[0], in_force, proxy: &self.host }
+        Watch::list(0, &self.policy.revocation.feeds[0], in_force, &self.host)
     }
 
     /// Is a certificate revoked, by this worker and by one that takes over what it left?

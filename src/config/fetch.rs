@@ -1,10 +1,40 @@
 //! Where something is fetched: `token.jwks_uri`, and each of `revocation.feeds`.
 
 use serde::Deserialize;
+use serde::de::Deserializer;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::ConfigError;
-use super::strict::given;
-use crate::fetch::Fetch;
+use super::strict::{Entries, given};
+use crate::fetch::{Fetch, FetchHeaders};
+
+/// More further headers are refused.
+const MAX_HEADERS: usize = 16;
+/// Bytes of a header's value.
+const MAX_VALUE: usize = 4096;
+
+/// Headers that a fetch has already, or that say how its connection is used.
+const OWN_HEADERS: &[&str] = &[
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "expect",
+    "host",
+    "if-match",
+    "if-modified-since",
+    "if-none-match",
+    "if-range",
+    "if-unmodified-since",
+    "keep-alive",
+    "proxy-connection",
+    "range",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +48,26 @@ pub(super) struct RawFetch {
     pub max_stale_seconds: Option<u32>,
     #[serde(default, deserialize_with = "given")]
     pub timeout_ms: Option<u32>,
+    #[serde(default)]
+    pub headers: Entries<Secret>,
+}
+
+/// A text that is never shown, not even where it is wrong; `None`: something else than a text.
+pub(super) struct Secret(Option<String>);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Value::deserialize(deserializer)? {
+            Value::String(text) => Self(Some(text)),
+            _ => Self(None),
+        })
+    }
 }
 
 /// What differs between the things that are fetched.
@@ -28,10 +78,19 @@ pub(super) struct Defaults {
     pub refresh: u32,
     /// `max_stale_seconds`
     pub max_stale: u32,
+    /// The kind of what is shared.
+    pub kind: &'static str,
+    /// In which form it is shared.
+    pub format: &'static str,
 }
 
-/// `at`: where in the configuration it stands.
-pub(super) fn compile(at: &str, raw: RawFetch, defaults: Defaults) -> Result<Fetch, ConfigError> {
+/// `at`: where in the configuration it stands. `verified_with`: whatever else decides what is made of an answer.
+pub(super) fn compile(
+    at: &str,
+    raw: RawFetch,
+    defaults: Defaults,
+    verified_with: Option<&str>,
+) -> Result<Fetch, ConfigError> {
     let path = |key: &str| format!("{at}.{key}");
     let visible = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic());
     if raw.cluster.is_empty() {
@@ -56,7 +115,12 @@ pub(super) fn compile(at: &str, raw: RawFetch, defaults: Defaults) -> Result<Fet
     if !(1..=60_000).contains(&timeout_ms) {
         return Err(ConfigError::new(path("timeout_ms"), timeout_ms, "1 to 60000"));
     }
+    let headers = headers(&path("headers"), raw.headers)?;
+    let source = [&raw.cluster, &raw.authority, &raw.path, verified_with.unwrap_or_default()];
+    let shared_name = shared_name(&defaults, source, &headers);
     Ok(Fetch {
+        headers,
+        shared_name,
         cluster: raw.cluster,
         authority: raw.authority,
         path: raw.path,
@@ -64,4 +128,52 @@ pub(super) fn compile(at: &str, raw: RawFetch, defaults: Defaults) -> Result<Fet
         max_stale: i64::from(max_stale),
         timeout_ms,
     })
+}
+
+/// Further headers, which may be secrets: messages say their names alone.
+fn headers(at: &str, raw: Entries<Secret>) -> Result<FetchHeaders, ConfigError> {
+    if raw.0.len() > MAX_HEADERS {
+        return Err(ConfigError::new(at, raw.0.len(), format!("at most {MAX_HEADERS} headers")));
+    }
+    let mut headers: Vec<(String, String)> = Vec::new();
+    for (name, Secret(value)) in raw.0 {
+        let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        let lower = name.to_ascii_lowercase();
+        if name.is_empty() || !name.bytes().all(is_token) {
+            return Err(ConfigError::new(at, name, "the name of a header"));
+        }
+        if OWN_HEADERS.contains(&lower.as_str()) {
+            return Err(ConfigError::new(at, name, "a header that is not written by the filter or by Envoy"));
+        }
+        if headers.iter().any(|(other, _)| *other == lower) {
+            return Err(ConfigError::new(at, name, "each header once, in whatever letter case"));
+        }
+        let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
+        let value = value.unwrap_or_default();
+        if value.is_empty() || value.len() > MAX_VALUE || value.trim_ascii() != value || !value.bytes().all(is_visible)
+        {
+            let expected =
+                format!("a string of 1 to {MAX_VALUE} visible ASCII characters without a space at either end");
+            let problem = format!("found another value (not shown), expected {expected}");
+            return Err(ConfigError { path: format!("{at}.{name}"), problem });
+        }
+        headers.push((lower, value));
+    }
+    headers.sort();
+    Ok(FetchHeaders(headers))
+}
+
+/// Begins the names of what the workers share about a source. The same source has the same name, whichever policy names it, for all
+/// modules that write what it brings alike. No policy can be written so that what it fetches is taken for what another source
+/// brings: headers may choose what a server answers, and so they count.
+fn shared_name(defaults: &Defaults, source: [&str; 4], headers: &FetchHeaders) -> String {
+    let mut digest = Sha256::new();
+    let headers = headers.0.iter().flat_map(|(name, value)| [name.as_str(), value.as_str()]);
+    for part in [env!("CARGO_PKG_VERSION"), defaults.format].into_iter().chain(source).chain(headers) {
+        // With its length, because a part may hold whatever separates them.
+        digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
+        digest.update(part);
+    }
+    let digest: String = digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("mtls_authz.{}.{digest}", defaults.kind)
 }

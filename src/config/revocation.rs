@@ -5,23 +5,26 @@
 use std::fmt;
 use std::mem;
 
-use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use sha2::{Digest, Sha256};
-
 use super::clients::{DN_EXPECTED, canonical, thumbprint};
-use super::fetch::{self, Defaults, RawFetch};
-use super::strict::{Object, Text, given};
+use super::fetch::{self, Defaults, RawFetch, Secret};
+use super::strict::{Entries, Object, Text, given};
 use super::{ConfigError, unreadable};
 use crate::certificate::{DistinguishedName, FoldedName};
 use crate::escape::hex_byte;
 use crate::revocation::{Draft, Feed, FeedKind, Full, Issuer, IssuerName, List, OnStale, Revocation};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 /// More feeds are refused: each has its own metrics.
 const MAX_FEEDS: usize = 16;
 
-const DEFAULTS: Defaults =
-    Defaults { what: "the path of the list, such as /revoked.json", refresh: 60, max_stale: 86_400 };
+const DEFAULTS: Defaults = Defaults {
+    what: "the path of the list, such as /revoked.json",
+    refresh: 60,
+    max_stale: 86_400,
+    kind: "feed",
+    format: List::FORMAT,
+};
 
 /// What is written, the lists already in the form in which they are used.
 #[derive(Debug, Default)]
@@ -45,6 +48,8 @@ pub(super) struct RawFeed {
     #[serde(default, deserialize_with = "given")]
     timeout_ms: Option<u32>,
     #[serde(default)]
+    headers: Entries<Secret>,
+    #[serde(default)]
     on_stale: OnStale,
     #[serde(default, deserialize_with = "given")]
     issuer_certificate: Option<String>,
@@ -65,11 +70,23 @@ pub(super) fn compile(raw: RawRevocation) -> Result<Revocation, ConfigError> {
 }
 
 fn feed(index: usize, raw: RawFeed) -> Result<Feed, ConfigError> {
-    let RawFeed { kind, cluster, authority, path, refresh_seconds, max_stale_seconds, timeout_ms, on_stale, .. } = raw;
+    let RawFeed {
+        kind,
+        cluster,
+        authority,
+        path,
+        refresh_seconds,
+        max_stale_seconds,
+        timeout_ms,
+        on_stale,
+        headers,
+        ..
+    } = raw;
     let at = format!("revocation.feeds[{index}]");
     let certificate = format!("{at}.issuer_certificate");
     let pem = raw.issuer_certificate;
-    let shared_name = shared_name([&cluster, &authority, &path, pem.as_deref().unwrap_or_default()]);
+    let fetch = RawFetch { cluster, authority, path, refresh_seconds, max_stale_seconds, timeout_ms, headers };
+    let fetch = fetch::compile(&at, fetch, DEFAULTS, pem.as_deref())?;
     let kind = match (kind, pem) {
         (FeedType::Json, None) => FeedKind::Json,
         (FeedType::Crl, Some(pem)) => {
@@ -85,20 +102,7 @@ fn feed(index: usize, raw: RawFeed) -> Result<Feed, ConfigError> {
             return Err(ConfigError { path: certificate, problem });
         }
     };
-    let fetch = RawFetch { cluster, authority, path, refresh_seconds, max_stale_seconds, timeout_ms };
-    Ok(Feed { kind, fetch: fetch::compile(&at, fetch, DEFAULTS)?, on_stale, shared_name })
-}
-
-/// Begins the names of what the workers share about a list. The same source is the same list, whichever policy names it, for all
-/// modules that write lists alike. No policy can be written so that its list is taken for that of another source.
-fn shared_name(source: [&str; 4]) -> String {
-    let mut digest = Sha256::new();
-    for part in [env!("CARGO_PKG_VERSION"), List::FORMAT].into_iter().chain(source) {
-        // With its length, because a part may hold whatever separates them.
-        digest.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes());
-        digest.update(part);
-    }
-    format!("mtls_authz.feed.{}", digest.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>())
+    Ok(Feed { kind, fetch, on_stale })
 }
 
 /// Reads what a feed of type `json` brings: an object with at least one of the three lists.

@@ -9,8 +9,13 @@ use super::{ConfigError, tolerance};
 use crate::json::StrictObject;
 use crate::token::{Algorithm, ClaimRules, KeySet, KeySource, Provider, TokenRules, TokenSource};
 
-const JWKS_DEFAULTS: Defaults =
-    Defaults { what: "the path of the JWK set, such as /.well-known/jwks.json", refresh: 300, max_stale: 86_400 };
+const JWKS_DEFAULTS: Defaults = Defaults {
+    what: "the path of the JWK set, such as /.well-known/jwks.json",
+    refresh: 300,
+    max_stale: 86_400,
+    kind: "keys",
+    format: "1",
+};
 /// More providers are not read: each may fetch.
 const MAX_PROVIDERS: usize = 16;
 const NAMESPACE: &str = "envoy.filters.http.jwt_authn";
@@ -222,7 +227,7 @@ fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>
             }
         }
         (None, Some(Object(uri))) => {
-            fetch::compile(&format!("{at}.jwks_uri"), uri, JWKS_DEFAULTS).map(KeySource::Fetched)
+            fetch::compile(&format!("{at}.jwks_uri"), uri, JWKS_DEFAULTS, None).map(KeySource::Fetched)
         }
         (jwks, _) => Err(ConfigError {
             path: at.to_owned(),

@@ -8,6 +8,9 @@ use crate::proxy::HostError;
 /// How often fetches, what other workers have fetched, and waiting requests are looked after.
 pub(super) const TICK_MILLISECONDS: u32 = 100;
 
+/// What of the body of an answer that brings nothing is looked at.
+const MAX_PROBLEM_BYTES: usize = 1024;
+
 /// An answer to a call.
 pub(super) struct Fetched {
     /// `:status`; empty where none came in time.
@@ -20,16 +23,7 @@ pub(super) struct Fetched {
 
 /// Sends a request; with the entity tag of what is there already, if there is one. Returns the number of the call.
 pub(super) fn send(fetch: &Fetch, accept: &str, etag: Option<&str>) -> Result<u32, HostError> {
-    let headers = [
-        (":method", "GET"),
-        (":scheme", "https"),
-        (":authority", fetch.authority.as_str()),
-        (":path", fetch.path.as_str()),
-        ("accept", accept),
-    ];
-    let condition = etag.map(|etag| ("if-none-match", etag));
-    let headers: Vec<_> = headers.into_iter().chain(condition).collect();
-    host::http_call(&fetch.cluster, &headers, fetch.timeout_ms)
+    host::http_call(&fetch.cluster, &fetch.request(accept, etag), fetch.timeout_ms)
 }
 
 /// Reads the answer that has just come, up to a size of its body.
@@ -38,7 +32,11 @@ pub(super) fn answered(max_size: usize) -> Result<Fetched, String> {
     let headers = pairs::decode(&bytes).ok_or("its headers have an unknown form")?;
     let value = |wanted: &[u8]| headers.iter().find(|(name, _)| *name == wanted).map(|(_, value)| value.to_vec());
     let status = value(b":status").unwrap_or_default();
-    let body =
-        if status == b"200" { host::call_body(max_size).map_err(|problem| problem.to_string())? } else { Vec::new() };
+    let body = match status.as_slice() {
+        b"200" => host::call_body(max_size).map_err(|problem| problem.to_string())?,
+        b"" => Vec::new(),
+        // It only says more about what is wrong.
+        _ => host::call_body(MAX_PROBLEM_BYTES).unwrap_or_default(),
+    };
     Ok(Fetched { status, etag: value(b"etag"), body })
 }

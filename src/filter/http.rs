@@ -1,7 +1,7 @@
 //! One request: its headers in, one decision out.
 
 use super::host;
-use super::waiting::Caller;
+use super::waiting::{Caller, Paused};
 use super::worker::Worker;
 use crate::config::{AuditLog, Policy};
 use crate::decision::{Decision, Deny, Reason};
@@ -31,11 +31,7 @@ pub(super) fn request_headers(context: u32, worker: Option<&Worker>) -> Action {
     let Some(worker) = worker else {
         return refuse(&unconfigured(), &Request::default());
     };
-    conclude(worker, |deny, caller| match deny.reason {
-        Reason::TokenKeyUnknown | Reason::KeysUnavailable => worker.wait_for_keys(context, caller, deny),
-        Reason::RevocationUnavailable => worker.feeds.wait(worker, context, caller),
-        _ => false,
-    })
+    conclude(worker, context, None, |deny, caller| worker.feeds.wait(worker, context, caller, deny, None))
 }
 
 /// Cleans the trailers of a request that was let through.
@@ -60,21 +56,25 @@ fn end(worker: &Worker, deny: Deny) -> Action {
     decision.refusal().map_or(Action::Pause, |deny| refuse(deny, &request))
 }
 
-/// Decides about a paused request, in whose context this is called: for good, unless it may wait for lists that are on their way.
-pub(super) fn resume(worker: &Worker, context: u32, may_wait: bool) {
-    let waits = |deny: &Deny, caller| {
-        may_wait && deny.reason == Reason::RevocationUnavailable && worker.feeds.wait(worker, context, caller)
-    };
-    if conclude(worker, waits) == Action::Continue
+/// Decides about a paused request, in whose context this is called: for good, unless it may wait for something else.
+pub(super) fn resume(worker: &Worker, paused: Paused, may_wait: bool) {
+    let Paused { context, since, refusal, .. } = paused;
+    let waits = |deny: &Deny, caller| may_wait && worker.feeds.wait(worker, context, caller, deny, Some(since));
+    if conclude(worker, context, refusal.map(|refusal| *refusal), waits) == Action::Continue
         && let Err(problem) = host::continue_request()
     {
         host::error(format_args!("a request that had waited could not go on: {problem}"));
     }
 }
 
-/// Reads a request, decides about it, and carries that out. Where `wait` says so, given the refusal and the caller, it is
-/// put off.
-fn conclude(worker: &Worker, wait: impl FnOnce(&Deny, Caller) -> bool) -> Action {
+/// Reads a request, decides about it unless that is `decided`, and carries that out. Where `wait` says so, given the refusal and the
+/// caller, it is put off.
+fn conclude(
+    worker: &Worker,
+    context: u32,
+    decided: Option<Decision>,
+    wait: impl FnOnce(&Deny, Caller) -> bool,
+) -> Action {
     let bytes = host::map(host::HEADERS);
     let headers = bytes.as_deref().map_err(|problem| Deny::from(*problem));
     let headers = headers.and_then(|bytes| pairs::decode(bytes).ok_or_else(unknown_map));
@@ -90,11 +90,15 @@ fn conclude(worker: &Worker, wait: impl FnOnce(&Deny, Caller) -> bool) -> Action
         is_waiting = decision.verdict.as_ref().is_err_and(|deny| wait(deny, caller()));
         is_waiting
     };
-    let mut decision = match (policy, problem) {
-        (Some(policy), None) => worker.decide(policy, &request, waits),
-        (_, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
+    let mut decision = match (decided, policy, problem) {
+        (Some(decision), _, None) => decision,
+        (None, Some(policy), None) => worker.decide(policy, &request, waits),
+        (_, _, problem) => Decision::failed(problem.unwrap_or_else(unconfigured)),
     };
     if is_waiting {
+        if !worker.has_candidate() {
+            worker.feeds.keep(context, decision);
+        }
         return Action::Pause;
     }
     // The record is written last, so that it says what has really happened.

@@ -7,6 +7,5 @@ mod gauges;
 mod host;
 mod http;
 mod inventory;
-mod keys;
 mod waiting;
 mod worker;

@@ -1,37 +1,71 @@
 //! Requests that wait for something that is being fetched.
+//!
+//! One rule for all of them: a request has so much time, counted from its first wait, and until that is over it may wait for whatever
+//! is on its way, in any order, as often as it must.
 
 use std::cell::RefCell;
 
-/// Requests that may wait for one thing in a worker at once.
+use crate::decision::Decision;
+
+/// Requests that may wait in a worker at once.
 const MAX_WAITING: usize = 1024;
 
 /// Whose request it is: the SHA-256 of the caller's certificate. All callers without one count as one caller.
 pub(super) type Caller = Option<[u8; 32]>;
 
-/// Paused requests, with what is known of each.
-#[derive(Default)]
-pub(super) struct Waiting<T>(RefCell<Vec<Paused<T>>>);
-
-/// A paused request.
-pub(super) struct Paused<T> {
-    context: u32,
-    caller: Caller,
-    /// Of [`Proxy::monotonic`](crate::proxy::Proxy::monotonic).
-    pub until: u64,
-    pub what: T,
+/// What a request waits for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Awaited {
+    /// The first lists of revoked certificates.
+    Lists,
+    /// The first keys of a set.
+    Keys(usize),
+    /// Keys of a set that are newer than the request, or at least another edition than this one.
+    Newer {
+        /// Its index.
+        key_set: usize,
+        /// The one that did not do.
+        version: u64,
+    },
 }
 
-impl<T> Waiting<T> {
+/// A paused request. Times are those of [`Proxy::monotonic`](crate::proxy::Proxy::monotonic).
+pub(super) struct Paused {
+    pub context: u32,
+    pub caller: Caller,
+    /// When it first began to wait.
+    pub since: u64,
+    /// When it has waited long enough.
+    pub until: u64,
+    pub what: Awaited,
+    /// What was decided, where that stands if nothing new comes: an attacker's signatures are not verified twice.
+    pub refusal: Option<Box<Decision>>,
+}
+
+/// Paused requests.
+#[derive(Default)]
+pub(super) struct Waiting(RefCell<Vec<Paused>>);
+
+impl Waiting {
     /// Lets a request wait, if its caller has fewer waiting requests than there are free places: so there is room left for others,
     /// however many a caller sends.
-    pub fn admit(&self, context: u32, caller: Caller, until: u64, what: T) -> bool {
+    pub fn admit(&self, request: Paused) -> bool {
         let mut waiting = self.0.borrow_mut();
-        let own = waiting.iter().filter(|paused| paused.caller == caller).count();
+        let own = waiting.iter().filter(|paused| paused.caller == request.caller).count();
         let is_admitted = own < MAX_WAITING.saturating_sub(waiting.len());
         if is_admitted {
-            waiting.push(Paused { context, caller, until, what });
+            waiting.push(request);
         }
         is_admitted
+    }
+
+    /// Keeps what was decided about a request that waits for newer keys.
+    pub fn keep(&self, context: u32, refusal: Decision) {
+        let mut waiting = self.0.borrow_mut();
+        let paused = waiting.iter_mut().find(|paused| paused.context == context);
+        if let Some(paused) = paused.filter(|paused| matches!(paused.what, Awaited::Newer { .. })) {
+            paused.refusal = Some(Box::new(refusal));
+        }
     }
 
     /// A request is gone; a client does not wait for ever.
@@ -40,10 +74,9 @@ impl<T> Waiting<T> {
     }
 
     /// Takes the requests out that need not wait any longer.
-    pub fn take(&self, done: impl Fn(&Paused<T>) -> bool) -> Vec<u32> {
-        let mut waiting = self.0.borrow_mut();
-        let taken = waiting.iter().filter(|paused| done(paused)).map(|paused| paused.context).collect();
-        waiting.retain(|paused| !done(paused));
+    pub fn take(&self, done: impl Fn(&Paused) -> bool) -> Vec<Paused> {
+        let (taken, stay) = self.0.take().into_iter().partition(done);
+        self.0.replace(stay);
         taken
     }
 }

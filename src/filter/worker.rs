@@ -1,17 +1,15 @@
 //! The plugin in one worker: its configuration, its counters.
 
-use super::feeds::Feeds;
+use super::feeds::{Feeds, may_be_rotated};
 use super::fetch;
-use super::gauges::Gauges;
 use super::host::{self, Host};
 use super::http;
 use super::inventory::{self, Inventory};
-use super::keys::KeyFetcher;
-use super::waiting::Caller;
+use super::waiting::Paused;
 use crate::authorize::decide;
 use crate::candidate::decide_beside;
 use crate::config::{ConfigErrors, Policy};
-use crate::decision::{Decision, Deny, Reason};
+use crate::decision::Decision;
 use crate::fingerprint::fingerprint;
 use crate::memory::Memory;
 use crate::metrics::{Counter, Source, of_policy};
@@ -24,11 +22,9 @@ pub(super) struct Worker {
     /// `None`: this worker could not be configured, and refuses everything.
     pub policy: Option<Policy>,
     pub memory: Memory,
-    /// Where keys are fetched, for each key set that is.
-    pub keys: Vec<KeyFetcher>,
     /// The host's numbers for them, the ones that are most used in front.
     counters: Vec<(Counter, u32)>,
-    /// Lists of revoked certificates.
+    /// Keys and lists of revoked certificates that are fetched.
     pub feeds: Feeds,
     inventory: Inventory,
     /// A second policy, with what it fetches and remembers: decided beside the first, without any effect.
@@ -59,9 +55,8 @@ impl Worker {
         let token = policy.as_ref().map_or(&none, |policy| &policy.token);
         Self {
             memory: Memory::new(&token.source),
-            keys: policy.as_ref().map(KeyFetcher::all).unwrap_or_default(),
             counters,
-            feeds: Feeds::new(Gauges::of(policy.as_ref())),
+            feeds: Feeds::new(policy.as_ref()),
             inventory: Inventory::of(policy.as_ref()),
             policy,
             candidate,
@@ -76,12 +71,16 @@ impl Worker {
         if let Err(problem) = host::declare_note(policy.validation.note_name()) {
             host::error(format_args!("nothing can be noted on connections, so that each request asks anew: {problem}"));
         }
-        let has_feeds = !policy.revocation.feeds.is_empty();
-        if has_feeds {
-            self.feeds.begin(self);
+        let fetches = self.feeds.begin(self);
+        self.candidate.as_ref().is_some_and(|candidate| candidate.begin()) || fetches
+    }
+
+    /// Nothing looks after what is fetched, so nothing of it counts.
+    fn stop(&self) {
+        if let Some(candidate) = &self.candidate {
+            candidate.stop();
         }
-        let candidate_fetches = self.candidate.as_ref().is_some_and(|candidate| candidate.begin());
-        has_feeds || !self.keys.is_empty() || candidate_fetches
+        self.feeds.without_clock(self);
     }
 
     /// Decides about a request, and asks the candidate what it would have done, unless the request `waits`, given what is decided so
@@ -94,9 +93,9 @@ impl Worker {
             return decision;
         };
         let decision = decide_beside((policy, &self.memory), (candidate, &worker.memory), request, &Host, waits);
-        // No request waits for a candidate's keys, but a key that it does not know may have come since.
-        if decision.candidate.as_ref().is_some_and(|verdict| verdict.reason == Some(Reason::TokenKeyUnknown)) {
-            worker.keys.iter().for_each(KeyFetcher::want);
+        // No request waits for a candidate's keys, but newer ones may have come since.
+        if decision.candidate.as_ref().and_then(|verdict| verdict.reason).is_some_and(may_be_rotated) {
+            worker.feeds.want_all();
         }
         decision
     }
@@ -126,20 +125,10 @@ impl Worker {
         }
         match Host.monotonic() {
             Ok(now) => {
-                for keys in &self.keys {
-                    self.resume(keys.tick(self, now), true);
-                }
-                self.resume(self.feeds.tick(self, now), false);
+                self.resume(self.feeds.tick(self, now), true);
                 self.inventory.tick(now);
             }
-            // Neither how old keys and lists are can be told nor how long a request has waited.
-            Err(_) => {
-                for keys in &self.keys {
-                    self.resume(keys.without_clock(self), false);
-                }
-                self.memory.revoked.set_time(u64::MAX);
-                self.resume(self.feeds.all(), false);
-            }
+            Err(_) => self.resume(self.feeds.without_clock(self), false),
         }
     }
 
@@ -148,17 +137,11 @@ impl Worker {
         if let Some(candidate) = &self.candidate {
             candidate.answer(call);
         }
-        for keys in &self.keys {
-            self.resume(keys.answer(call, self), true);
-        }
-        self.resume(self.feeds.answer(self, call), false);
+        self.resume(self.feeds.answer(self, call), true);
     }
 
-    /// Another configuration takes over: nobody is left waiting.
+    /// Another configuration takes over: no request is left waiting.
     pub fn retire(&self) {
-        for keys in &self.keys {
-            self.resume(keys.all_waiting(), false);
-        }
         self.resume(self.feeds.all(), false);
         self.withdraw();
     }
@@ -175,28 +158,24 @@ impl Worker {
         self.feeds.withdraw(self);
     }
 
-    /// Decides about requests that have waited; those that waited for keys may have to wait for lists, too.
-    fn resume(&self, contexts: Vec<u32>, may_wait: bool) {
-        for context in contexts {
+    /// Decides about requests that have waited, and may have to wait for something else.
+    fn resume(&self, paused: Vec<Paused>, may_wait: bool) {
+        for paused in paused {
             // A request that is gone has no context any more.
-            if host::set_effective_context(context).is_ok() {
-                http::resume(self, context, may_wait);
+            if host::set_effective_context(paused.context).is_ok() {
+                http::resume(self, paused, may_wait);
             }
         }
     }
 
-    /// Lets a request wait for keys, unless it is not worth it.
-    pub fn wait_for_keys(&self, context: u32, caller: Caller, deny: &Deny) -> bool {
-        let keys = self.keys.iter().find(|keys| deny.key_set.map(usize::from) == Some(keys.key_set));
-        keys.is_some_and(|keys| keys.wait(context, caller, deny.reason == Reason::TokenKeyUnknown))
-    }
-
     /// A request is gone.
     pub fn forget(&self, context: u32) {
-        for keys in &self.keys {
-            keys.forget(context);
-        }
         self.feeds.forget(context);
+    }
+
+    /// Has it a candidate, which is to be asked about every request?
+    pub const fn has_candidate(&self) -> bool {
+        self.candidate.is_some()
     }
 }
 
@@ -242,7 +221,7 @@ pub(super) fn configure() -> Option<Worker> {
     let period = if worker.begin() { fetch::TICK_MILLISECONDS } else { inventory::TICK_MILLISECONDS };
     if let Err(problem) = host::set_tick_period(period) {
         host::always(host::ERROR, format_args!("{problem}; nothing can be fetched, and what needs it is refused"));
-        worker.memory.revoked.set_time(u64::MAX);
+        worker.stop();
     }
     Some(worker)
 }

@@ -17,8 +17,6 @@ pub struct Feed {
     pub fetch: Fetch,
     /// What happens while there is no good list.
     pub on_stale: OnStale,
-    /// Begins the names of what the workers share about it. Policies that name the same feed share it.
-    pub shared_name: String,
 }
 
 /// `type`

@@ -578,8 +578,9 @@ def _shared_name(key: str) -> str:
     for prefix in ("mtls_authz.accepted", "mtls_authz.rate_limit", "mtls_authz.certificate"):
         if key.startswith(prefix):
             return prefix
-    if key.startswith("mtls_authz.feed."):
-        return f"mtls_authz.feed.{key.rpartition('.')[2]}"
+    for kind in ("mtls_authz.feed", "mtls_authz.keys"):
+        if key.startswith(f"{kind}."):
+            return f"{kind}.{key.rpartition('.')[2]}"
     return key
 
 

@@ -29,6 +29,9 @@ NOTED = [
 ]
 """What it costs that a worker sees `acme`'s certificate before any other worker."""
 
+USER_AGENT = f"mtls-authz/{artifacts.version()}".encode()
+"""What every fetch says of itself."""
+
 TOKEN_METADATA = ("envoy.filters.http.jwt_authn", "payload")
 
 

@@ -40,7 +40,7 @@ def test_a_list_is_asked_for_and_its_entity_tag_named() -> None:
     assert (first.cluster, first.timeout_ms) == ("lists", 2000)
     assert first.headers == [
         (b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"lists.example"), (b":path", b"/"),
-        (b"accept", b"application/json"),
+        (b"accept", b"application/json"), (b"user-agent", scene.USER_AGENT),
     ]
     vm.answer(first, [*feeds.GOOD, (b"etag", b'"1"')], NOBODY)
     assert _reason(vm) is None

@@ -222,7 +222,7 @@ fn policy(issuer: &Issuer) -> Policy {
 
 /// Shows a list to a worker.
 fn take(policy: &Policy, memory: &Memory, host: &dyn Proxy, body: &[u8]) -> Result<Taken, String> {
-    let watch = Watch { index: 0, feed: &policy.revocation.feeds[0], in_force: &memory.revoked, proxy: host };
+    let watch = Watch::list(0, &policy.revocation.feeds[0], &memory.revoked, host);
     // So far ahead that a fetch is due.
     let claim = watch.look(NOW_NS).unwrap().map_or(NOW_NS, |call| call.claim);
     watch.take(claim, Answer { status: b"200", etag: None, body }, NOW_NS)
@@ -306,8 +306,8 @@ fn a_list_that_cannot_be_relied_on_leaves_the_last_good_one_in_force() {
     let malformed = "not an X.509 certificate revocation list";
     let armored = newer.pem();
     for (what, body, words) in [
-        ("nothing", Vec::new(), malformed),
-        ("HTML", b"<html></html>".to_vec(), malformed),
+        ("nothing", Vec::new(), "the answer is empty"),
+        ("HTML", b"<html></html>".to_vec(), "HTML or XML page"),
         ("JSON", b"{\"sha256\": []}".to_vec(), malformed),
         ("a certificate", ca().der, malformed),
         ("truncated", der[..der.len() - 1].to_vec(), malformed),
@@ -469,7 +469,7 @@ fn the_next_list_is_asked_for_when_this_one_ends() {
         let (memory, host) = (Memory::default(), Host::new(FakeProxy::new()));
         let list = List { next_update: Some(ends_in), ..List::of(issuer) };
         take(&policy, &memory, &host, &list.der()).unwrap();
-        let watch = Watch { index: 0, feed: &policy.revocation.feeds[0], in_force: &memory.revoked, proxy: &host };
+        let watch = Watch::list(0, &policy.revocation.feeds[0], &memory.revoked, &host);
         let at = |seconds: u64| NOW_NS + seconds * 1_000_000_000;
         let look = |at: u64| {
             host.now.set(NOW + set_by + i64::try_from((at - NOW_NS) / 1_000_000_000).unwrap());

@@ -10,6 +10,7 @@ mod configuration;
 mod crl;
 mod decisions;
 mod documentation;
+mod fetched;
 mod foreign_headers;
 mod formats;
 mod forwarded;

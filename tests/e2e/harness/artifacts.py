@@ -7,6 +7,7 @@ was built looks exactly like a suite that passed.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -29,6 +30,13 @@ def envoy_old() -> Path:
 def module() -> Path:
     """The filter itself."""
     return _required("MODULE", REPOSITORY / "dist" / "mtls_authz.wasm", "make wasm")
+
+
+def version() -> str:
+    """The filter's version."""
+    found = re.search(r'^version = "(.+)"$', (REPOSITORY / "Cargo.toml").read_text(), re.MULTILINE)
+    assert found is not None
+    return found[1]
 
 
 def probe() -> Path:

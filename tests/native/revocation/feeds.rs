@@ -14,7 +14,7 @@ pub struct Worker {
 
 impl Worker {
     pub fn watch<'a>(&'a self, policy: &'a Policy, proxy: &'a FakeProxy) -> Watch<'a> {
-        Watch { index: 0, feed: &policy.revocation.feeds[0], in_force: &self.memory.revoked, proxy }
+        Watch::list(0, &policy.revocation.feeds[0], &self.memory.revoked, proxy)
     }
 }
 
@@ -122,8 +122,8 @@ fn what_cannot_be_used_leaves_the_last_good_list_in_force() {
         ("", "", "no answer came in time"),
         ("503", "", "the status is 503"),
         ("302", "", "the status is 302"),
-        ("200", "", "found an empty text, expected a JSON object"),
-        ("200", "<html></html>", "found \"<html\", expected JSON"),
+        ("200", "", "the answer is empty"),
+        ("200", "<html></html>", "HTML or XML page"),
         ("200", "{}", "expected at least one of them"),
         ("200", "[]", "expected an object"),
         ("200", "null", "expected an object"),
@@ -139,7 +139,7 @@ fn what_cannot_be_used_leaves_the_last_good_list_in_force() {
     }
     assert_eq!(take(answer("200", &long)), Err("it is longer than 8 MiB".to_owned()));
     let longest = vec![b' '; mtls_authz::MAX_FEED_BYTES];
-    assert_eq!(take(answer("200", &longest)).map_err(|problem| problem.contains("an empty text")), Err(true));
+    assert_eq!(take(answer("200", &longest)).map_err(|problem| problem.contains("empty")), Err(true));
     assert_eq!(take(answer("200", b"\xff")).map_err(|problem| problem.contains("not UTF-8")), Err(true));
     assert_eq!(reason(&policy, &worker.memory, &proxy), Some(Reason::CertificateRevoked));
 }
@@ -327,7 +327,7 @@ impl Proxy for Contended {
 fn a_list_is_left_although_others_write_at_the_same_time() {
     let (policy, fake) = (with_feed(&json!({})), FakeProxy::new().presenting(&acme()));
     let (proxy, memory) = (Contended { fake, losses: Cell::new(3) }, fresh());
-    let watch = Watch { index: 0, feed: &policy.revocation.feeds[0], in_force: &memory.revoked, proxy: &proxy };
+    let watch = Watch::list(0, &policy.revocation.feeds[0], &memory.revoked, &proxy);
     let call = watch.look(START).unwrap().unwrap();
     let taken = watch.take(call.claim, answer("200", naming("cn:acme").as_bytes()), START);
     assert_eq!((taken, proxy.losses.get()), (Ok(Taken::Adopted(1)), 0));

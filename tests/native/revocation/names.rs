@@ -65,8 +65,8 @@ fn revokes(list: &Value, leaf: &Leaf) -> [bool; 2] {
     let feed = json!({"type": "json", "cluster": "c", "authority": "a", "path": "/"});
     let (inline, fetched) = (policy(list), policy(&json!({"feeds": [feed]})));
     let memory = fresh();
-    let watch =
-        Watch { index: 0, feed: &fetched.revocation.feeds[0], in_force: &memory.revoked, proxy: &FakeProxy::new() };
+    let other = FakeProxy::new();
+    let watch = Watch::list(0, &fetched.revocation.feeds[0], &memory.revoked, &other);
     let call = watch.look(START).unwrap().unwrap();
     let body = list.to_string();
     let answer = Answer { status: b"200", etag: None, body: body.as_bytes() };

@@ -29,7 +29,7 @@ fn the_first_list_that_has_a_certificate_is_the_rule_of_the_record() {
         let (policy, worker, proxy) = (policy(&revocation), worker(), FakeProxy::new().presenting(&leaf));
         for (index, list) in feeds.iter().enumerate() {
             let feed = &policy.revocation.feeds[index];
-            let watch = Watch { index, feed, in_force: &worker.memory.revoked, proxy: &proxy };
+            let watch = Watch::list(index, feed, &worker.memory.revoked, &proxy);
             let call = watch.look(START).unwrap().unwrap();
             watch.take(call.claim, answer("200", list.to_string().as_bytes()), START).unwrap();
         }

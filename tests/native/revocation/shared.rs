@@ -75,6 +75,7 @@ fn an_answer_that_nothing_has_changed_is_not_believed_of_a_list_that_came_since(
 fn a_list_is_that_of_one_source_however_another_is_written() {
     let names = |cluster: &str, authority: &str, path: &str| {
         with_feed(&json!({"cluster": cluster, "authority": authority, "path": path})).revocation.feeds[0]
+            .fetch
             .shared_name
             .clone()
     };
