@@ -14,7 +14,7 @@ use crate::fetch::{Fetch, foreign_body, useless};
 use crate::fingerprint::fingerprint;
 use crate::memory::{KeyEdition, Memory};
 use crate::proxy::{HostError, Proxy, SECOND, Shared, Swap, seconds};
-use crate::revocation::{Crl, Current, Edition, Feed, FeedKind, InForce, List, Unusable};
+use crate::revocation::{Crl, Current, Edition, Feed, FeedKind, InForce, Issuer, List, Unusable};
 use crate::token::{KeySet, LeftOut, MAX_SET_BYTES};
 
 /// A longer list is not read.
@@ -156,6 +156,14 @@ impl<'a> Watch<'a> {
     /// Does it bring a list, and no keys?
     pub const fn is_list(&self) -> bool {
         matches!(self.holder, Holder::List { .. })
+    }
+
+    /// Whose lists it brings, if they are signed.
+    pub const fn issuer(&self) -> Option<&'a Issuer> {
+        match self.holder {
+            Holder::List { feed: Feed { kind: FeedKind::Crl(issuer), .. }, .. } => Some(issuer),
+            _ => None,
+        }
     }
 
     /// Has nothing come yet, and do requests wait for the first?

@@ -23,7 +23,7 @@ const PROBES: u64 = 16;
 /// Attempts to change a slot. A lost attempt means that another worker's succeeded.
 const ATTEMPTS: usize = 16;
 /// From so many days on a warning is due once a day.
-const WARNING_DAYS: i64 = 30;
+pub const WARNING_DAYS: i64 = 30;
 /// Seconds of a day.
 pub const DAY: i64 = 86_400;
 
@@ -296,7 +296,8 @@ const fn is_near(day: i64, today: i64) -> bool {
     day.abs_diff(today) <= 1
 }
 
-fn days_left(not_after: i64, now: i64) -> u64 {
+/// Whole days until this time; 0 once it is past.
+pub fn days_left(not_after: i64, now: i64) -> u64 {
     u64::try_from(not_after.saturating_sub(now)).unwrap_or_default() / DAY.unsigned_abs()
 }
 

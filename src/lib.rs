@@ -57,7 +57,7 @@ pub use config::{AuditLog, ConfigError, ConfigErrors, Policy};
 pub use decision::{Allow, Binding, Caller, Decision, Deny, Enforcement, ForwardedCert, Reason, Remedy, Rule};
 pub use feeds::{Answer, COOLDOWN, Call, Holder, MAX_FEED_BYTES, Progress, Taken, Watch};
 pub use memory::{KeyEdition, Memory};
-pub use metrics::{Counter, Outcome, Source, days_until_expiry, fetch_age, of_policy};
+pub use metrics::{Counter, Outcome, Source, days_until_expiry, fetch_age, issuer_days_until_expiry, of_policy};
 pub use policy::Methods;
 pub use proxy::{Hash, HostError, Property, Proxy, Shared, SignatureCheck, Swap};
 pub use record::{LogBudget, json as decision_record, log_line};

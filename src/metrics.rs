@@ -84,6 +84,11 @@ pub fn fetch_age(source: Source) -> String {
     format!("mtls_fetch_age_seconds.source.{source}")
 }
 
+/// Days until the certificate ends whose key signs a list, as a gauge's name.
+pub fn issuer_days_until_expiry(source: Source) -> String {
+    format!("mtls_fetch_issuer_days_until_expiry.source.{source}")
+}
+
 /// The name of a counter or gauge of this policy.
 pub fn of_policy(name: &str, policy_name: Option<&str>) -> String {
     let Some(policy_name) = policy_name else {
@@ -156,7 +161,8 @@ mod tests {
     fn a_metric_has_a_name_of_at_most_300_bytes_and_that_of_its_policy() {
         let longest = "x".repeat(bounds::NAME);
         let sources = [Source::Jwks(Some(15)), Source::Feed(15)];
-        let gauges = sources.map(fetch_age).into_iter().chain([days_until_expiry(&longest)]);
+        let gauges = [fetch_age, issuer_days_until_expiry].iter().flat_map(|name| sources.map(name));
+        let gauges = gauges.chain([days_until_expiry(&longest)]);
         for name in Counter::all(sources.into_iter(), true).map(Counter::name).chain(gauges) {
             assert!(name.len() <= 300, "{name}");
             assert_eq!(of_policy(&name, Some(&longest)).len(), name.len() + 8 + longest.len());

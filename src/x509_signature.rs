@@ -89,6 +89,8 @@ pub struct Authority {
     pub subject: DistinguishedName,
     /// The key of its certificate.
     pub key: AuthorityKey,
+    /// When its certificate ends, in seconds since 1970.
+    pub not_after: i64,
 }
 
 impl Authority {
@@ -119,7 +121,8 @@ impl Authority {
         let key = AuthorityKey::of(&decoded, &der);
         let key =
             key.ok_or("a certificate with an RSA key of 2048 to 4096 bits, or one on P-256, P-384, P-521 or Ed25519")?;
-        Ok(Self { subject: decoded.subject, key })
+        let not_after = decoded.validity.as_ref().map_or(i64::MAX, |validity| validity.not_after);
+        Ok(Self { subject: decoded.subject, key, not_after })
     }
 
     /// Has its key signed this certificate, which could be decoded?

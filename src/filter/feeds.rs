@@ -12,8 +12,8 @@ use crate::config::Policy;
 use crate::decision::{Decision, Deny, Reason};
 use crate::feeds::{Answer, COOLDOWN, Call, Taken, Watch};
 use crate::line::one_line;
-use crate::metrics::{Counter, Outcome, Source, fetch_age};
-use crate::proxy::{Proxy, SECOND};
+use crate::metrics::{Counter, Outcome, Source, fetch_age, issuer_days_until_expiry};
+use crate::proxy::{Proxy, SECOND, seconds};
 use crate::token::{KeySource, LeftOut, TokenSource};
 
 /// Keys of one set that are named where they are left out.
@@ -291,6 +291,11 @@ impl Feeds {
         let outcome = match taken {
             Ok(Taken::Adopted(entries)) => {
                 host::info(format_args!("{place}: a list of {entries} entries is in force"));
+                // Only the worker that has fetched it says so.
+                let expiry = watch.issuer().zip(Host.now().ok()).and_then(|(issuer, now)| issuer.expiry(seconds(now)));
+                if let Some(expiry) = expiry {
+                    host::warn(format_args!("{place}: {expiry}"));
+                }
                 Outcome::Adopted
             }
             Ok(Taken::Keys(left_out)) => {
@@ -322,6 +327,9 @@ impl Feeds {
         for (source, watch) in watches(worker) {
             let since = watch.current().map_or(self.began_at.get(), |current| current.checked_at);
             self.gauges.set(&fetch_age(source), now.saturating_sub(since) / SECOND);
+            if let Some((issuer, now)) = watch.issuer().zip(Host.now().ok()) {
+                self.gauges.set(&issuer_days_until_expiry(source), issuer.days_left(seconds(now)));
+            }
         }
     }
 }

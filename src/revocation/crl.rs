@@ -7,6 +7,7 @@ use der::Tag;
 use super::list::{Draft, IssuerName, List};
 use crate::certificate::reader::{Oid, Values};
 use crate::certificate::{self, KeyUsage, Malformed, explicit, implicit};
+use crate::inventory::{DAY, WARNING_DAYS, days_left};
 use crate::proxy::Proxy;
 use crate::x509_signature::{Authority, AuthorityKey, Fault, Signed, members};
 
@@ -114,6 +115,7 @@ impl From<Malformed> for Unusable {
 pub struct Issuer {
     name: IssuerName,
     key: AuthorityKey,
+    not_after: i64,
 }
 
 impl Issuer {
@@ -122,8 +124,28 @@ impl Issuer {
     /// # Errors
     /// What was expected instead.
     pub fn from_pem(pem: &str) -> Result<Self, &'static str> {
-        let Authority { subject, key } = Authority::from_pem(pem, KeyUsage::LISTS)?;
-        Ok(Self { name: IssuerName::of(&subject), key })
+        let Authority { subject, key, not_after } = Authority::from_pem(pem, KeyUsage::LISTS)?;
+        Ok(Self { name: IssuerName::of(&subject), key, not_after })
+    }
+
+    /// Whole days until its certificate ends (`now` in seconds since 1970); 0 once it has. Its lists are used all the same: an
+    /// authority that has ended must still be able to revoke.
+    pub fn days_left(&self, now: i64) -> u64 {
+        days_left(self.not_after, now)
+    }
+
+    /// What to do about a certificate that has ended or ends soon.
+    pub fn expiry(&self, now: i64) -> Option<String> {
+        if self.not_after >= now.saturating_add(WARNING_DAYS * DAY) {
+            return None;
+        }
+        let state = match self.not_after < now {
+            true => "has expired".to_owned(),
+            false => format!("expires in {} days", self.days_left(now)),
+        };
+        Some(format!(
+            "issuer_certificate {state}; its lists are used all the same: configure its successor when the authority begins to sign with that"
+        ))
     }
 }
 

@@ -1,11 +1,14 @@
 //! What is fetched: the request, answers that bring nothing, and keys that all workers share.
 
 use mtls_authz::{Algorithm, Answer, COOLDOWN, KeySource, LeftOut, Memory, Policy, Taken, TokenSource, Watch};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
 
 use crate::issuer::Issuer;
-use crate::proxy::FakeProxy;
+use crate::proxy::{FakeProxy, NOW};
 
+const DAY: i64 = 86_400;
 const SECOND: u64 = 1_000_000_000;
 const START: u64 = 1_000 * SECOND;
 const REFRESH: u64 = 60;
@@ -258,5 +261,40 @@ fn an_answer_that_brings_nothing_says_what_to_look_at() {
             problem.contains(words) && !problem.contains("SECRET") && problem.len() < 700,
             "{status} {body}: {problem}"
         );
+    }
+}
+
+/// The PEM of an authority whose certificate ends then, in seconds since 1970.
+fn authority(not_after: i64) -> String {
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    params.not_before = OffsetDateTime::from_unix_timestamp(not_after - 400 * DAY).unwrap();
+    params.not_after = OffsetDateTime::from_unix_timestamp(not_after).unwrap();
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+}
+
+#[test]
+fn an_issuer_certificate_of_lists_that_ends_soon_or_has_ended_is_told_and_used_all_the_same() {
+    for (what, left, days, words) in [
+        ("far away", 60 * DAY, 60, None),
+        ("thirty days", 30 * DAY, 30, None),
+        ("a second less", 30 * DAY - 1, 29, Some("expires in 29 days")),
+        ("today", DAY - 1, 0, Some("expires in 0 days")),
+        ("its last second", 0, 0, Some("expires in 0 days")),
+        ("ended", -1, 0, Some("has expired")),
+        ("long ended", -500 * DAY, 0, Some("has expired")),
+    ] {
+        let mut feed = uri(&json!({}));
+        feed["type"] = json!("crl");
+        feed["issuer_certificate"] = authority(NOW + left).into();
+        let policy = Policy::from_json(json!({"revocation": {"feeds": [feed]}}).to_string()).unwrap();
+        let (memory, proxy) = (Memory::default(), FakeProxy::new());
+        let watch = Watch::list(0, &policy.revocation.feeds[0], &memory.revoked, &proxy);
+        let issuer = watch.issuer().unwrap();
+        assert_eq!(issuer.days_left(NOW), days, "{what}");
+        let told = issuer.expiry(NOW);
+        assert_eq!(told.is_some(), words.is_some(), "{what}");
+        assert!(told.is_none_or(|told| told.contains(words.unwrap())), "{what}");
     }
 }
