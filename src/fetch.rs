@@ -89,11 +89,12 @@ pub fn useless(status: &[u8], body: &[u8]) -> String {
         b"" => return "no answer came in time".to_owned(),
         _ if by_envoy => {
             let body = one_line(format_args!("{}", String::from_utf8_lossy(body)), bounds::FOREIGN_TEXT);
-            let hint = match memmem(&body, b"TLS_error") {
-                true => {
+            let hint = match status {
+                b"504" => "; the answer took longer than timeout_ms",
+                _ if memmem(&body, b"TLS_error") => {
                     "; compare the cluster's transport_socket (trusted_ca, sni, match_typed_subject_alt_names) with the server's certificate"
                 }
-                false => "; Envoy did not reach the cluster's endpoint",
+                _ => "; Envoy did not reach the cluster's endpoint",
             };
             format!(" ({}){hint}", String::from_utf8_lossy(&body))
         }
