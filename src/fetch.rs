@@ -91,10 +91,10 @@ pub fn useless(status: &[u8], body: &[u8]) -> String {
             let body = one_line(format_args!("{}", String::from_utf8_lossy(body)), bounds::FOREIGN_TEXT);
             let hint = match status {
                 b"504" => "; the answer took longer than timeout_ms",
-                _ if memmem(&body, b"TLS_error") => {
-                    "; compare the cluster's transport_socket (trusted_ca, sni, match_typed_subject_alt_names) with the server's certificate"
+                _ => {
+                    "; Envoy reached no endpoint of the cluster, or the TLS handshake failed: see upstream_cx_connect_fail and ssl.* among the \
+                     cluster's statistics, and its transport_socket (sni, trusted_ca)"
                 }
-                _ => "; Envoy did not reach the cluster's endpoint",
             };
             format!(" ({}){hint}", String::from_utf8_lossy(&body))
         }
@@ -117,8 +117,4 @@ pub fn foreign_body(body: &[u8]) -> Option<&'static str> {
         Some(b'<') => Some("the answer is an HTML or XML page; compare authority and path with the server's"),
         Some(_) => None,
     }
-}
-
-fn memmem(text: &[u8], wanted: &[u8]) -> bool {
-    text.windows(wanted.len()).any(|part| part == wanted)
 }

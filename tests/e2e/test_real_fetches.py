@@ -218,8 +218,7 @@ def test_bad_signatures_cost_the_key_server_one_fetch_in_five_seconds(world: Wor
 
 
 @pytest.mark.parametrize("name, words", [
-    pytest.param("tls", "TLS_error", id="a server that does not speak TLS"),
-    pytest.param("tls", "compare the cluster's transport_socket", id="what to do about TLS"),
+    pytest.param("tls", "or the TLS handshake failed: see upstream_cx_connect_fail and ssl.*", id="a server that does not speak TLS"),
     pytest.param("forbidden", "the status is 403; the server, or a firewall in front of it", id="a firewall"),
     pytest.param("page", "the answer is an HTML or XML page", id="a page to sign in"),
     pytest.param("empty", "the answer is empty", id="nothing"),

@@ -244,7 +244,7 @@ fn an_answer_that_brings_nothing_says_what_to_look_at() {
         ("500", "SECRET", "the status is 500"),
         ("503", tls, "CERTIFICATE_VERIFY_FAILED"),
         ("503", tls, "trusted_ca"),
-        ("503", "no healthy upstream", "did not reach"),
+        ("503", "no healthy upstream", "reached no endpoint"),
         ("504", "upstream request timeout", "the status is 504 (upstream request timeout)"),
         ("200", "", "the answer is empty"),
         ("200", " \r\n\t", "the answer is empty"),

@@ -76,6 +76,7 @@ LISTENER = """\
                 common_http_protocol_options: *common_http
                 request_headers_timeout: 10s
                 proxy_100_continue: true
+                stream_idle_timeout: 30s
                 http3_protocol_options:
                   quic_protocol_options: { max_concurrent_streams: 100 }
                 access_log: *access_log
