@@ -292,7 +292,7 @@ impl Feeds {
             Ok(Taken::Adopted(entries)) => {
                 host::info(format_args!("{place}: a list of {entries} entries is in force"));
                 // Only the worker that has fetched it says so.
-                let expiry = watch.issuer().zip(Host.now().ok()).and_then(|(issuer, now)| issuer.expiry(seconds(now)));
+                let expiry = watch.issuer().and_then(|issuer| issuer.expiry(seconds(Host.now().ok()?)));
                 if let Some(expiry) = expiry {
                     host::warn(format_args!("{place}: {expiry}"));
                 }
@@ -327,7 +327,9 @@ impl Feeds {
         for (source, watch) in watches(worker) {
             let since = watch.current().map_or(self.began_at.get(), |current| current.checked_at);
             self.gauges.set(&fetch_age(source), now.saturating_sub(since) / SECOND);
-            if let Some((issuer, now)) = watch.issuer().zip(Host.now().ok()) {
+            if let Some(issuer) = watch.issuer()
+                && let Ok(now) = Host.now()
+            {
                 self.gauges.set(&issuer_days_until_expiry(source), issuer.days_left(seconds(now)));
             }
         }
