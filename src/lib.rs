@@ -65,7 +65,7 @@ pub use request::{Header, Repeated, Request, Values};
 pub use response::Response;
 pub use revocation::{Feed, FeedKind, InForce, List, Matched};
 pub use token::{
-    Algorithm, Family, Key, KeySet, KeySource, LeftOut, MAX_SET_BYTES, Material, SetError, TokenSource, Unusable,
-    verify as verify_token, verify_pss_signature, verify_signature, verify_x509_signature,
+    Algorithm, Curve, Family, Key, KeySet, KeySource, LeftOut, MAX_SET_BYTES, Material, SetError, TokenSource,
+    Unusable, verify as verify_token, verify_pss_signature, verify_signature, verify_x509_signature,
 };
 pub use upstream::{Change as UpstreamChange, headers as upstream_headers, trailers as upstream_trailers};

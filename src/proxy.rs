@@ -78,6 +78,17 @@ pub enum Hash {
     Sha512,
 }
 
+impl Hash {
+    /// Its length in bytes.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
+        }
+    }
+}
+
 /// A signature for the proxy to verify: RSASSA-PKCS1-v1_5 or ECDSA, as the key says.
 ///
 /// The proxy checks neither that hash and curve belong together nor the size of a key; whoever asks has.
@@ -126,7 +137,7 @@ pub trait Proxy {
     /// [`Property::Note`]; no caller can write it.
     fn leave_note(&self, name: &str, note: &[u8]) -> Result<(), HostError>;
 
-    /// Verifies a signature, or `None` where the proxy cannot: then it is verified here.
+    /// Verifies a signature, or `None` where the proxy cannot: then nothing is known about it, and nothing passes.
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool>;
 
     /// Nanoseconds since 1970, by a clock that may be set back or forward.

@@ -4,9 +4,9 @@
 use der::Tag;
 
 use crate::certificate::reader::{Oid, Values};
-use crate::certificate::{self, Certificate, DistinguishedName, KeyKind, KeyUsage, Malformed, Unsuitable, explicit};
+use crate::certificate::{self, Certificate, DistinguishedName, KeyUsage, Malformed, Unsuitable, explicit};
 use crate::proxy::{Hash, Proxy};
-use crate::token::{Material, verify_p521_signature, verify_pss_signature, verify_x509_signature};
+use crate::token::{Material, verify_pss_signature, verify_x509_signature};
 
 /// How an algorithm signs, apart from its hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,8 +37,6 @@ const HASHES: &[(Oid, Hash)] = &[
 ];
 /// The DER of NULL.
 const NULL: &[u8] = &[5, 0];
-/// The bytes of an uncompressed point on P-521: its mark and two coordinates.
-const P521_POINT: usize = 1 + 2 * 66;
 
 /// Why it is not shown that a key has signed something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,39 +45,8 @@ pub enum Fault {
     Algorithm,
     /// Another key signed it, or something else was signed.
     Signature,
-    /// Only the proxy could verify it, and it cannot.
+    /// Only the proxy could verify it, and it did not.
     Host,
-}
-
-/// The key of an authority.
-#[derive(Debug, Clone)]
-pub enum AuthorityKey {
-    /// A key that signatures are also verified with here.
-    Here(Material),
-    /// A P-521 key, as its SubjectPublicKeyInfo: only the proxy verifies its signatures.
-    P521(Vec<u8>),
-}
-
-impl AuthorityKey {
-    fn of(certificate: &Certificate, der: &[u8]) -> Option<Self> {
-        let info = certificate::key_info(der).ok()?;
-        match certificate.key {
-            Some(KeyKind::P521) => {
-                let point = Values::read_list(info, |info| info.algorithm().and_then(|_| info.octets())).ok()?;
-                (point.first() == Some(&4) && point.len() == P521_POINT).then(|| Self::P521(info.to_vec()))
-            }
-            _ => Material::from_spki(info).ok().map(Self::Here),
-        }
-    }
-
-    /// Is it the same key?
-    pub fn is_same(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Here(own), Self::Here(other)) => own.is_same(other),
-            (Self::P521(own), Self::P521(other)) => own == other,
-            _ => false,
-        }
-    }
 }
 
 /// An authority: the name that it issues in, and its key.
@@ -88,7 +55,7 @@ pub struct Authority {
     /// The subject of its certificate.
     pub subject: DistinguishedName,
     /// The key of its certificate.
-    pub key: AuthorityKey,
+    pub key: Material,
     /// When its certificate ends, in seconds since 1970.
     pub not_after: i64,
 }
@@ -118,7 +85,7 @@ impl Authority {
         if decoded.key_usage.is_some_and(|own| !own.includes(signs)) {
             return Err(usage);
         }
-        let key = AuthorityKey::of(&decoded, &der);
+        let key = certificate::key_info(&der).ok().and_then(|info| Material::from_spki(info).ok());
         let key =
             key.ok_or("a certificate with an RSA key of 2048 to 4096 bits, or one on P-256, P-384, P-521 or Ed25519")?;
         let not_after = decoded.validity.as_ref().map_or(i64::MAX, |validity| validity.not_after);
@@ -172,21 +139,16 @@ impl<'a> Signed<'a> {
     ///
     /// # Errors
     /// That is not shown.
-    pub fn verify(&self, algorithm: &[u8], key: &AuthorityKey, proxy: &dyn Proxy) -> Result<(), Fault> {
+    pub fn verify(&self, algorithm: &[u8], key: &Material, proxy: &dyn Proxy) -> Result<(), Fault> {
         let Self { content, signature, .. } = *self;
         let known = if algorithm == self.algorithm { read_algorithm(algorithm) } else { None };
         let (scheme, hash) = known.ok_or(Fault::Algorithm)?;
         let is_good = match (scheme, key) {
-            (Scheme::Pss(salt), AuthorityKey::Here(Material::Rsa(key, _))) => {
-                verify_pss_signature(hash, salt, key, content, signature)
-            }
-            (Scheme::Ecdsa, AuthorityKey::P521(key)) => {
-                verify_p521_signature(proxy, hash, key, content, signature).ok_or(Fault::Host)?
-            }
-            (Scheme::Pkcs1, AuthorityKey::Here(key @ Material::Rsa(..)))
-            | (Scheme::Ecdsa, AuthorityKey::Here(key @ (Material::P256(..) | Material::P384(..))))
-            | (Scheme::Ed25519, AuthorityKey::Here(key @ Material::Ed25519(_))) => {
-                verify_x509_signature(proxy, hash, key, content, signature)
+            (Scheme::Pss(salt), Material::Rsa(key, _)) => verify_pss_signature(hash, salt, key, content, signature),
+            (Scheme::Pkcs1, Material::Rsa(..))
+            | (Scheme::Ecdsa, Material::Ec(..))
+            | (Scheme::Ed25519, Material::Ed25519(_)) => {
+                verify_x509_signature(proxy, hash, key, content, signature).ok_or(Fault::Host)?
             }
             _ => false,
         };

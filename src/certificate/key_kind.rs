@@ -11,7 +11,7 @@ pub const RSA: Oid = Oid::new_unwrap("1.2.840.113549.1.1.1");
 pub const EC: Oid = Oid::new_unwrap("1.2.840.10045.2.1");
 pub const P256: Oid = Oid::new_unwrap("1.2.840.10045.3.1.7");
 pub const P384: Oid = Oid::new_unwrap("1.3.132.0.34");
-const P521: Oid = Oid::new_unwrap("1.3.132.0.35");
+pub const P521: Oid = Oid::new_unwrap("1.3.132.0.35");
 pub const ED25519: Oid = Oid::new_unwrap("1.3.101.112");
 
 /// The kind of a public key.

@@ -19,7 +19,7 @@ pub use connection::{Validation, forwarded_is_own, from_connection};
 pub use distinguished_name::{Attribute, DistinguishedName, Value};
 pub use encoding::pem as decode_pem;
 pub use forwarded::{Format, Forwarded};
-pub use key_kind::{EC, ED25519, KeyKind, P256, P384, RSA};
+pub use key_kind::{EC, ED25519, KeyKind, P256, P384, P521, RSA};
 pub use leaf::{Malformed, explicit, implicit, key_info, name, serial};
 pub use names::{FoldedName, folded_address, folded_host, folded_text, folded_uri};
 pub use thumbprint::Thumbprint;

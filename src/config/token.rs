@@ -7,7 +7,9 @@ use super::raw::{RawMetadata, RawProvider, RawToken, TokenSourceName};
 use super::strict::{Distinct, Object};
 use super::{ConfigError, tolerance};
 use crate::json::StrictObject;
-use crate::token::{Algorithm, ClaimRules, KeySet, KeySource, Provider, TokenRules, TokenSource};
+use crate::token::{
+    Algorithm, ClaimRules, KeySet, KeySource, LeftOut, Provider, SetError, TokenRules, TokenSource, Unusable,
+};
 
 const JWKS_DEFAULTS: Defaults = Defaults {
     what: "the path of the JWK set, such as /.well-known/jwks.json",
@@ -213,17 +215,14 @@ fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>
             problem: "found a single key, expected a JWK set: {\"keys\": [that key]}".to_owned(),
         }),
         (Some(StrictObject(jwks)), None) => {
-            let (set, left_out) = KeySet::from_jwks(&jwks).map_err(|problem| ConfigError {
+            let useless = |problem: SetError| ConfigError {
                 path: format!("{at}.jwks"),
                 problem: format!("found a JWK set that cannot be used: {}", problem.as_str()),
-            })?;
-            match left_out.first() {
-                Some(key) => Err(ConfigError::new(
-                    format!("{at}.jwks.keys[{}]", key.index),
-                    key.id.as_deref().unwrap_or("a key without kid"),
-                    format!("a key that can verify tokens: {}", key.why.as_str()),
-                )),
-                None => Ok(KeySource::Inline(Rc::new(set))),
+            };
+            let (set, left_out) = KeySet::from_jwks(&jwks).map_err(useless)?;
+            match left_out.iter().find(|key| !key.why.is_foreign()) {
+                Some(key) => Err(unusable(at, key)),
+                None => Ok(KeySource::Inline(Rc::new(set.if_usable(&left_out).map_err(useless)?))),
             }
         }
         (None, Some(Object(uri))) => {
@@ -236,6 +235,27 @@ fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>
                 if jwks.is_some() { "both \"jwks\" and" } else { "neither \"jwks\" nor" }
             ),
         }),
+    }
+}
+
+/// What is wrong with a key of the configuration. A key of another purpose is none of its writer's mistakes, because sets are copied
+/// as they are.
+fn unusable(at: &str, key: &LeftOut) -> ConfigError {
+    let at = format!("{at}.jwks.keys[{}]", key.index);
+    match key.why {
+        Unusable::Secret(member) => ConfigError {
+            path: format!("{at}.{member}"),
+            problem: format!(
+                "found a private or symmetric key (kid {:?}), expected public keys alone. Who reads the configuration can sign tokens \
+                 with it: replace the key at the issuer, and write only kty, crv, n, e, x, y, kid, alg and use",
+                key.id.as_deref().unwrap_or_default()
+            ),
+        },
+        why => ConfigError::new(
+            at,
+            key.id.as_deref().unwrap_or("a key without kid"),
+            format!("a key that can verify tokens: {}", why.as_str()),
+        ),
     }
 }
 

@@ -130,7 +130,7 @@ impl Proxy for Host {
         set_filter_state(name, note)
     }
 
-    /// Envoy's BoringSSL. Whatever else it answers than a verdict, the signature is verified in the module.
+    /// Envoy's BoringSSL. Whatever else it answers than a verdict is none.
     fn verify_signature(&self, check: SignatureCheck<'_>) -> Option<bool> {
         let hash_function = match check.hash {
             Hash::Sha256 => "sha256",

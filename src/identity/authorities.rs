@@ -55,7 +55,9 @@ impl NotIssued {
                 "the certificate's issuer has the name of an authority of the client's issuers, but another key signed the certificate"
             }
             Self::Fault(Fault::Algorithm) => "the certificate is signed with an algorithm that is not verified here",
-            Self::Fault(Fault::Host) => "the authority's key is on P-521, and Envoy's verify_signature did not answer",
+            Self::Fault(Fault::Host) => {
+                "only Envoy's verify_signature verifies signatures of the authority's key, and it did not answer"
+            }
         }
     }
 }

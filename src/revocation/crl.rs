@@ -9,7 +9,8 @@ use crate::certificate::reader::{Oid, Values};
 use crate::certificate::{self, KeyUsage, Malformed, explicit, implicit};
 use crate::inventory::{DAY, WARNING_DAYS, days_left};
 use crate::proxy::Proxy;
-use crate::x509_signature::{Authority, AuthorityKey, Fault, Signed, members};
+use crate::token::Material;
+use crate::x509_signature::{Authority, Fault, Signed, members};
 
 /// The most signatures that are verified in a bundle. One takes up to a millisecond, and a server can send as many lists with the
 /// issuer's name as the longest body holds.
@@ -78,7 +79,7 @@ impl Unusable {
             Self::TooManyOfIssuer => "it holds more than 16 lists of the issuer of issuer_certificate; one is expected",
             Self::Issuer => "its issuer is not the subject of issuer_certificate",
             Self::Signature => "its signature is not by the key of issuer_certificate",
-            Self::Host => "it is signed on P-521, and Envoy's verify_signature did not answer",
+            Self::Host => "only Envoy's verify_signature verifies its signature, and it did not answer",
             Self::NextUpdate => "it has no nextUpdate, so nobody could tell when it is too old",
             Self::FromTheFuture => "its thisUpdate is in the future; compare the clocks",
             Self::Delta => "it is a delta CRL; a complete one is expected",
@@ -114,7 +115,7 @@ impl From<Malformed> for Unusable {
 #[derive(Debug, Clone)]
 pub struct Issuer {
     name: IssuerName,
-    key: AuthorityKey,
+    key: Material,
     not_after: i64,
 }
 

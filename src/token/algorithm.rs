@@ -1,5 +1,8 @@
 //! Signature algorithms (RFC 7518 section 3.1, RFC 8037).
 
+use super::curve::Curve;
+use crate::proxy::Hash;
+
 /// An algorithm this filter verifies. There is no `none`, and nothing with a shared secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Algorithm {
@@ -11,10 +14,16 @@ pub enum Algorithm {
     Rs512,
     /// RSASSA-PSS with SHA-256
     Ps256,
+    /// RSASSA-PSS with SHA-384
+    Ps384,
+    /// RSASSA-PSS with SHA-512
+    Ps512,
     /// ECDSA on P-256 with SHA-256
     Es256,
     /// ECDSA on P-384 with SHA-384
     Es384,
+    /// ECDSA on P-521 with SHA-512
+    Es512,
     /// Ed25519
     EdDsa,
 }
@@ -24,18 +33,26 @@ pub enum Algorithm {
 pub enum Family {
     /// `kty` RSA
     Rsa,
-    /// `kty` EC, `crv` P-256
-    P256,
-    /// `kty` EC, `crv` P-384
-    P384,
+    /// `kty` EC, with its `crv`
+    Ec(Curve),
     /// `kty` OKP, `crv` Ed25519
     Ed25519,
 }
 
 impl Algorithm {
     /// Every algorithm.
-    pub const ALL: &'static [Self] =
-        &[Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Es256, Self::Es384, Self::EdDsa];
+    pub const ALL: &'static [Self] = &[
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Ps512,
+        Self::Es256,
+        Self::Es384,
+        Self::Es512,
+        Self::EdDsa,
+    ];
 
     /// The value of `alg`, which is case-sensitive.
     pub const fn name(self) -> &'static str {
@@ -44,8 +61,11 @@ impl Algorithm {
             Self::Rs384 => "RS384",
             Self::Rs512 => "RS512",
             Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
             Self::EdDsa => "EdDSA",
         }
     }
@@ -59,10 +79,20 @@ impl Algorithm {
     /// The only kind of key that it may be verified with.
     pub const fn family(self) -> Family {
         match self {
-            Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 => Family::Rsa,
-            Self::Es256 => Family::P256,
-            Self::Es384 => Family::P384,
+            Self::Rs256 | Self::Rs384 | Self::Rs512 | Self::Ps256 | Self::Ps384 | Self::Ps512 => Family::Rsa,
+            Self::Es256 => Family::Ec(Curve::P256),
+            Self::Es384 => Family::Ec(Curve::P384),
+            Self::Es512 => Family::Ec(Curve::P521),
             Self::EdDsa => Family::Ed25519,
+        }
+    }
+
+    /// What is hashed with. Ed25519 has its own.
+    pub(super) const fn hash(self) -> Hash {
+        match self {
+            Self::Rs256 | Self::Ps256 | Self::Es256 => Hash::Sha256,
+            Self::Rs384 | Self::Ps384 | Self::Es384 => Hash::Sha384,
+            Self::Rs512 | Self::Ps512 | Self::Es512 | Self::EdDsa => Hash::Sha512,
         }
     }
 }

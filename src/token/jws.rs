@@ -9,16 +9,21 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
-use super::key::{Key, KeySet};
-use super::{header, signature};
+use super::key::Key;
+use super::key_set::KeySet;
+use super::{header, note, signature};
 use crate::decision::{Deny, Reason};
 use crate::json;
 use crate::proxy::Proxy;
 
+/// So many keys are tried for one token at most. A caller chooses whether its token names a key, and so how many could be.
+const MAX_TRIED: usize = 8;
+
 /// Verifies a token and returns its payload.
 ///
 /// # Errors
-/// 401: `token_malformed`, `token_algorithm_not_allowed`, `token_key_unknown`, `token_signature_invalid`.
+/// 401: `token_malformed`, `token_algorithm_not_allowed`, `token_key_unknown`, `token_signature_invalid`. 500 `internal_error`
+/// where the proxy had to verify the signature and did not answer.
 pub fn verify(
     token: &str,
     keys: &KeySet,
@@ -50,14 +55,21 @@ impl<'a> Jws<'a> {
         let mut members = json::object(&decode(header)?)
             .ok_or_else(|| malformed("The token's header is not a JSON object without repeated members."))?;
         header::check(&members)?;
-        let algorithm = match members.get("alg") {
-            Some(Value::String(name)) => Algorithm::from_name(name).filter(|known| algorithms.contains(known)),
-            _ => return Err(malformed("The token's header names no algorithm (alg).")),
+        let Some(Value::String(name)) = members.get("alg") else {
+            return Err(malformed("The token's header names no algorithm (alg)."));
         };
-        let algorithm = algorithm.ok_or(Reason::TokenAlgorithmNotAllowed)?;
+        let known = Algorithm::from_name(name).filter(|known| algorithms.contains(known));
+        let algorithm = known.ok_or_else(|| {
+            let allowed = note::listed(&mut algorithms.iter().map(|algorithm| algorithm.name()));
+            Deny::new(Reason::TokenAlgorithmNotAllowed).with_note(format!(
+                "the token's alg is {}, expected one of token.algorithms: {allowed}",
+                note::quoted(name)
+            ))
+        })?;
         let key_id = match members.remove("kid") {
             None => None,
-            Some(Value::String(id)) => Some(id),
+            // An empty one names nothing.
+            Some(Value::String(id)) => Some(id).filter(|id| !id.is_empty()),
             Some(_) => return Err(malformed("The token's kid is not a text.")),
         };
         Ok(Self { signed, payload, signature, algorithm, key_id })
@@ -71,30 +83,59 @@ impl<'a> Jws<'a> {
 
     /// Verifies the signature. Returns the key that did it.
     pub fn verify<'k>(&'k self, keys: &'k KeySet, proxy: &dyn Proxy) -> Result<&'k Rc<Key>, Deny> {
-        let key = choose(keys, self.key_id.as_deref(), self.algorithm)?;
+        let id = self.key_id.as_deref();
         let signature = decode(self.signature)?;
-        if !signature::is_valid(proxy, self.algorithm, &key.material, self.signed.as_bytes(), &signature) {
-            return Err(Reason::TokenSignatureInvalid.into());
+        let mut tried = 0_usize;
+        for key in keys.candidates(id, self.algorithm).take(MAX_TRIED) {
+            match signature::is_valid(proxy, self.algorithm, &key.material, self.signed.as_bytes(), &signature) {
+                Some(true) => return Ok(key),
+                Some(false) => tried = tried.saturating_add(1),
+                None => {
+                    return Err(Deny::new(Reason::InternalError).with_note(
+                        "only Envoy's foreign function verify_signature verifies RSASSA-PKCS1-v1_5 and ECDSA, and it did not answer",
+                    ));
+                }
+            }
         }
-        Ok(key)
+        Err(self.not_verified(keys, tried))
+    }
+
+    /// Why none of these keys did, of which so many were tried.
+    fn not_verified(&self, keys: &KeySet, tried: usize) -> Deny {
+        let id = self.key_id.as_deref();
+        let algorithm = self.algorithm.name();
+        let of = match id {
+            None => "the token has no kid".to_owned(),
+            Some(id) => format!("the token's kid is {}", note::quoted(id)),
+        };
+        let is_named = id.is_none() || keys.named(id).next().is_some();
+        let (reason, why) = match (is_named, tried) {
+            (true, 0) if id.is_some() => (
+                Reason::TokenAlgorithmNotAllowed,
+                format!("and no key of that kid is one for its alg {algorithm}: compare kty, crv and alg of the key"),
+            ),
+            (false, _) | (true, 0) => {
+                let mut ids = keys.named(None).map(|key| key.id.as_deref().unwrap_or("(without kid)"));
+                let ids = note::listed(&mut ids);
+                (
+                    Reason::TokenKeyUnknown,
+                    format!("its alg {algorithm}, and no such key is in the set, which has: {ids}"),
+                )
+            }
+            (true, _) => {
+                let could = keys.candidates(id, self.algorithm).count();
+                (
+                    Reason::TokenSignatureInvalid,
+                    format!("its alg {algorithm}; {tried} of {could} keys that serve it were tried"),
+                )
+            }
+        };
+        Deny::new(reason).with_note(format!("{of}, {why}"))
     }
 }
 
 fn decode(encoded: &str) -> Result<Vec<u8>, Deny> {
     URL_SAFE_NO_PAD.decode(encoded).map_err(|_| malformed("A part of the token is not base64url."))
-}
-
-/// Exactly one key, or none: trying several would let a caller choose how much work a token is.
-fn choose<'a>(keys: &'a KeySet, id: Option<&'a str>, algorithm: Algorithm) -> Result<&'a Rc<Key>, Deny> {
-    let mut serving = keys.shared(id).filter(|key| key.serves(algorithm));
-    match (serving.next(), serving.next(), id) {
-        (Some(key), None, _) => Ok(key),
-        (None, _, Some(_)) if keys.named(id).next().is_some() => Err(Deny::new(Reason::TokenAlgorithmNotAllowed)
-            .with_note("the key that the token names is not one for the token's algorithm")),
-        (None, _, _) => Err(Reason::TokenKeyUnknown.into()),
-        (Some(_), Some(_), _) => Err(Deny::new(Reason::TokenKeyUnknown)
-            .with_note("the token names no key (kid), and several keys of the set would serve")),
-    }
 }
 
 fn shape() -> Deny {

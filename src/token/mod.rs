@@ -5,11 +5,14 @@ mod authorization;
 mod binding;
 mod cache;
 mod claims;
+mod curve;
 mod der;
 mod header;
 mod jws;
 mod key;
+mod key_set;
 mod metadata;
+mod note;
 mod presented;
 mod provider;
 mod pss;
@@ -20,15 +23,15 @@ pub use authorization::{Credentials, credentials, names_scheme};
 pub use binding::Confirmation;
 pub use cache::TokenCache;
 pub use claims::{ClaimRules, Claims};
+pub use curve::Curve;
 pub use jws::verify;
-pub use key::{Key, KeySet, LeftOut, MAX_SET_BYTES, Material, SetError, Unusable};
+pub use key::{Key, Material, Unusable};
+pub use key_set::{KeySet, LeftOut, MAX_SET_BYTES, SetError};
 pub use metadata::Payload;
 pub use presented::PresentedToken;
 pub use provider::Provider;
 pub use pss::is_valid as verify_pss_signature;
-pub use signature::{
-    is_valid as verify_signature, is_valid_p521 as verify_p521_signature, is_valid_x509 as verify_x509_signature,
-};
+pub use signature::{is_valid as verify_signature, is_valid_x509 as verify_x509_signature};
 
 use std::rc::Rc;
 

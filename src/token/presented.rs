@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::claims::of_another_issuer;
 use super::jws::Jws;
 use super::{Claims, Credentials, KeySet, Payload, TokenRules, TokenSource, authorization, verified_payload};
 use crate::decision::{Deny, Reason};
@@ -118,7 +119,8 @@ impl<'a> PresentedToken<'a> {
         let issuer = payload.get("iss").and_then(Value::as_str);
         let provider = self.rules.providers.iter().find(|provider| issuer == Some(&provider.issuer));
         provider.map(|provider| provider.place).ok_or_else(|| {
-            Deny::new(Reason::TokenIssuerMismatch).with_note("the token's iss is none of token.providers")
+            let mut expected = self.rules.providers.iter().map(|provider| provider.issuer.as_str());
+            of_another_issuer(issuer, "token.providers", &mut expected)
         })
     }
 

@@ -1,10 +1,10 @@
-//! Signatures: Envoy's BoringSSL where it serves, pure Rust otherwise, with the same verdict.
+//! Signatures. Envoy's BoringSSL verifies RSASSA-PKCS1-v1_5 and ECDSA, this module what Envoy's function does not know: RSASSA-PSS
+//! and Ed25519.
 
-use rsa::Pkcs1v15Sign;
-use rsa::signature::hazmat::PrehashVerifier;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::algorithm::Algorithm;
+use super::curve::Curve;
 use super::der;
 use super::key::Material;
 use super::pss;
@@ -12,64 +12,59 @@ use crate::certificate::Malformed;
 use crate::certificate::reader::Values;
 use crate::proxy::{Hash, Proxy, SignatureCheck};
 
-/// Is this the JWS signature of `message` under that key? `false` as well for a signature that cannot be one: wrong length,
-/// r or s zero (ECDSA), a key of another family.
-pub fn is_valid(proxy: &dyn Proxy, algorithm: Algorithm, key: &Material, message: &[u8], signature: &[u8]) -> bool {
-    let hash = match algorithm {
-        Algorithm::Rs384 | Algorithm::Es384 => Hash::Sha384,
-        Algorithm::Rs512 => Hash::Sha512,
-        _ => Hash::Sha256,
-    };
+/// Is this the JWS signature of `message` under that key? `Some(false)` as well for a signature that cannot be one: wrong
+/// length, r or s zero (ECDSA), a key of another family. `None` where the proxy had to be asked and did not answer.
+pub fn is_valid(
+    proxy: &dyn Proxy,
+    algorithm: Algorithm,
+    key: &Material,
+    message: &[u8],
+    signature: &[u8],
+) -> Option<bool> {
+    let hash = algorithm.hash();
     match (algorithm, key) {
-        (Algorithm::Ps256, Material::Rsa(key, _)) => {
-            pss::is_valid(hash, Sha256::output_size(), key, message, signature)
+        (Algorithm::Ps256 | Algorithm::Ps384 | Algorithm::Ps512, Material::Rsa(key, _)) => {
+            // The salt is as long as the hash (RFC 7518 section 3.5).
+            Some(pss::is_valid(hash, hash.size(), key, message, signature))
         }
         _ if algorithm.family() == key.family() => is_good(proxy, hash, key, message, signature),
-        _ => false,
+        _ => Some(false),
     }
 }
 
 /// The same for what X.509 signs, with whatever hash goes with RSASSA-PKCS1-v1_5 and ECDSA (RFC 5758): of ECDSA the
 /// signature is an ECDSA-Sig-Value.
-pub fn is_valid_x509(proxy: &dyn Proxy, hash: Hash, key: &Material, message: &[u8], signature: &[u8]) -> bool {
-    let halves = |width| Values::read_list(signature, |numbers| halves(numbers, width)).ok();
+pub fn is_valid_x509(proxy: &dyn Proxy, hash: Hash, key: &Material, message: &[u8], signature: &[u8]) -> Option<bool> {
     match key {
-        Material::P256(..) => halves(32).is_some_and(|signature| is_good(proxy, hash, key, message, &signature)),
-        Material::P384(..) => halves(48).is_some_and(|signature| is_good(proxy, hash, key, message, &signature)),
+        Material::Ec(curve, _) => match Values::read_list(signature, |numbers| halves(numbers, curve.width())) {
+            Ok(signature) => is_good(proxy, hash, key, message, &signature),
+            Err(_) => Some(false),
+        },
         Material::Rsa(..) | Material::Ed25519(_) => is_good(proxy, hash, key, message, signature),
     }
 }
 
-/// Is this the ECDSA-Sig-Value with a P-521 key, given as its SubjectPublicKeyInfo? `None` where the proxy cannot verify it: it is
-/// not verified here.
-pub fn is_valid_p521(proxy: &dyn Proxy, hash: Hash, key: &[u8], message: &[u8], signature: &[u8]) -> Option<bool> {
-    match Values::read_list(signature, |numbers| halves(numbers, 66)) {
-        Ok(signature) => ask(proxy, hash, key, message, &encode(&signature)),
-        Err(_) => Some(false),
+fn is_good(proxy: &dyn Proxy, hash: Hash, key: &Material, message: &[u8], signature: &[u8]) -> Option<bool> {
+    match key {
+        // An RSA signature is as long as the modulus (RFC 8017 section 8.2.2).
+        Material::Rsa(key, spki) if signature.len() == rsa::traits::PublicKeyParts::size(key) => {
+            ask(proxy, hash, spki, message, signature)
+        }
+        Material::Ec(curve, spki) if could_be_signature(*curve, signature) => {
+            ask(proxy, hash, spki, message, &encode(signature))
+        }
+        Material::Rsa(..) | Material::Ec(..) => Some(false),
+        Material::Ed25519(key) => {
+            let signature = ed25519_dalek::Signature::from_slice(signature);
+            Some(signature.is_ok_and(|signature| key.verify_strict(message, &signature).is_ok()))
+        }
     }
 }
 
-fn is_good(proxy: &dyn Proxy, hash: Hash, key: &Material, message: &[u8], signature: &[u8]) -> bool {
-    match key {
-        // An RSA signature is as long as the modulus (RFC 8017 section 8.2.2).
-        Material::Rsa(key, spki) => {
-            signature.len() == rsa::traits::PublicKeyParts::size(key)
-                && ask(proxy, hash, spki, message, signature).unwrap_or_else(|| rs(hash, key, message, signature))
-        }
-        // Reading it refuses r and s that are zero or not below the order.
-        Material::P256(key, spki) => p256::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
-            ask(proxy, hash, spki, message, &encode(signature))
-                .unwrap_or_else(|| key.verify_prehash(&digest(hash, &[message]), &parsed).is_ok())
-        }),
-        Material::P384(key, spki) => p384::ecdsa::Signature::from_slice(signature).is_ok_and(|parsed| {
-            ask(proxy, hash, spki, message, &encode(signature))
-                .unwrap_or_else(|| key.verify_prehash(&digest(hash, &[message]), &parsed).is_ok())
-        }),
-        Material::Ed25519(key) => {
-            let signature = ed25519_dalek::Signature::from_slice(signature);
-            signature.is_ok_and(|signature| key.verify_strict(message, &signature).is_ok())
-        }
-    }
+/// Whether r and s have their width and are not zero. That they are below the order is left to the proxy.
+fn could_be_signature(curve: Curve, signature: &[u8]) -> bool {
+    let halves = signature.split_at_checked(curve.width());
+    halves.is_some_and(|(r, s)| s.len() == r.len() && [r, s].into_iter().all(|half| half.iter().any(|byte| *byte != 0)))
 }
 
 fn ask(proxy: &dyn Proxy, hash: Hash, public_key: &[u8], message: &[u8], signature: &[u8]) -> Option<bool> {
@@ -107,15 +102,6 @@ fn digest_with<D: Digest>(parts: &[&[u8]]) -> Vec<u8> {
     let mut digest = D::new();
     parts.iter().for_each(|part| digest.update(part));
     digest.finalize().to_vec()
-}
-
-fn rs(hash: Hash, key: &rsa::PublicKey, message: &[u8], signature: &[u8]) -> bool {
-    let scheme = match hash {
-        Hash::Sha256 => Pkcs1v15Sign::new::<Sha256>(),
-        Hash::Sha384 => Pkcs1v15Sign::new::<Sha384>(),
-        Hash::Sha512 => Pkcs1v15Sign::new::<Sha512>(),
-    };
-    key.verify(scheme, &digest(hash, &[message]), signature).is_ok()
 }
 
 #[cfg(test)]

@@ -13,14 +13,15 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
-ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 ORDERS = {
     "ES256": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
     "ES384": int("F" * 48 + "C7634D81F4372DDF581A0DB248B0A77AECEC196ACCC52973", 16),
+    "ES512": int("1" + "F" * 65 + "A51868783BF2F966B7FCC0148F709A5D03BB5C9B8899C47AEBB6FB71E91386409", 16),
     "EdDSA": 2**252 + 27742317777372353535851937790883648493,
 }
-SIZES = {"ES256": 32, "ES384": 48}
-CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1()}
+SIZES = {"ES256": 32, "ES384": 48, "ES512": 66}
+CURVES = {"ES256": ec.SECP256R1(), "ES384": ec.SECP384R1(), "ES512": ec.SECP521R1()}
 HASHES = {"256": hashes.SHA256(), "384": hashes.SHA384(), "512": hashes.SHA512()}
 DIGEST_INFO = {
     "sha1": bytes.fromhex("3021300906052b0e03021a05000414"),
@@ -48,10 +49,10 @@ class Signer:
     @property
     def algorithms(self) -> tuple[str, ...]:
         if isinstance(self.key, rsa.RSAPrivateKey):
-            return ALGORITHMS[:4]
+            return ALGORITHMS[:6]
         if isinstance(self.key, ed25519.Ed25519PrivateKey):
             return ("EdDSA",)
-        return ("ES256",) if self.key.curve.name == "secp256r1" else ("ES384",)
+        return ({"secp256r1": "ES256", "secp384r1": "ES384", "secp521r1": "ES512"}[self.key.curve.name],)
 
     @functools.cached_property
     def public(self) -> Any:
@@ -66,15 +67,16 @@ class Signer:
         if isinstance(self.key, ed25519.Ed25519PrivateKey):
             return {"kty": "OKP", "crv": "Ed25519", "x": base64url(self.public.public_bytes_raw())}
         numbers, size = self.public.public_numbers(), SIZES[self.algorithms[0]]
-        curve = {32: "P-256", 48: "P-384"}[size]
+        curve = {32: "P-256", 48: "P-384", 66: "P-521"}[size]
         return {"kty": "EC", "crv": curve, "x": _number(numbers.x, size), "y": _number(numbers.y, size)}
 
     def sign(self, algorithm: str, message: bytes, rng: random.Random) -> bytes:
         """A good signature. Everything that is random in it comes from `rng`."""
         if algorithm.startswith("RS"):
             return self.key.sign(message, padding.PKCS1v15(), HASHES[algorithm[2:]])
-        if algorithm == "PS256":
-            return self.pss(message, rng.randbytes(32))
+        if algorithm.startswith("PS"):
+            hash = f"sha{algorithm[2:]}"
+            return self.pss(message, rng.randbytes(int(algorithm[2:]) // 8), hash, hash)
         if algorithm == "EdDSA":
             return self.key.sign(message)
         r, s = self.dss(algorithm, message)
@@ -176,5 +178,5 @@ def signers() -> dict[str, Signer]:
     """Two issuers' keys of each type: `a` is the configured one's, `b` often somebody else's."""
     made = [_rsa("rsa-a"), _rsa("rsa-b"), _rsa("rsa-small", 1024)]
     for each in "ab":
-        made += [_ec(f"p256-{each}", "ES256"), _ec(f"p384-{each}", "ES384"), _ed(f"ed-{each}")]
+        made += [_ec(f"p256-{each}", "ES256"), _ec(f"p384-{each}", "ES384"), _ec(f"p521-{each}", "ES512"), _ed(f"ed-{each}")]
     return {signer.name: signer for signer in made}

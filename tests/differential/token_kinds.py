@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
 from . import certificates
-from .issuer import ORDERS, SIZES, Signer, base64url, concatenated, signers
+from .issuer import ALGORITHMS, ORDERS, SIZES, Signer, base64url, concatenated, signers
 from .token_setup import key_sets, presented
 
 NOW = certificates.NOW
@@ -126,7 +126,7 @@ def _a_header(rng: random.Random, signer: Signer, algorithm: str, header: Member
         "enc": ['"A128GCM"'],
         "kid": kids + [json.dumps(key.kid) for key in key_sets()["all"]],
         "alg": [f'"{name}"' for name in ("none", "None", "HS256", "ES256K", "RS1", "PS384", "ES512", "Ed25519", algorithm.lower())]
-        + [json.dumps(name) for name in ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")]
+        + [json.dumps(name) for name in ALGORITHMS]
         + ["null", "1", f'["{algorithm}"]', f'"{algorithm} "', f'"{algorithm}\\u0000"', json.dumps(algorithm).replace("S", "\\u0053")],
         "jku": ['"https://evil.example/jwks.json"'],
         "x5t#S256": ['"x"'],
@@ -197,7 +197,7 @@ def _a_signature(rng: random.Random, signer: Signer, algorithm: str, header: Mem
         "ones": lambda: b"\xff" * len(good),
         "reversed": lambda: good[::-1],
     }
-    if algorithm in ("ES256", "ES384"):
+    if algorithm.startswith("ES"):
         made |= _ecdsa_signatures(signer, algorithm, octets)
     elif algorithm == "EdDSA":
         scalar = int.from_bytes(good[32:], "little")
@@ -239,13 +239,13 @@ def _rsa_signatures(
     made = {"n - s": octets_of(modulus - number), "one": octets_of(1), "n": octets_of(modulus)}
     if number + modulus < 1 << 8 * len(good):
         made["s + n"] = octets_of(number + modulus)
-    if algorithm == "PS256":
-        made["another salt"] = lambda: signer.pss(octets, rng.randbytes(rng.choice([0, 20, 31, 33, 64])))
-        for name, other in {"hash": "sha512", "mask": "sha1", "trailer": 0xCC}.items():
-            made[f"another {name}"] = functools.partial(signer.pss, octets, bytes(32), **{name: other})
-        made["PKCS #1 v1.5"] = lambda: signer.sign("RS256", octets, rng)
+    hash, size = f"sha{algorithm[2:]}", int(algorithm[2:]) // 8
+    if algorithm.startswith("PS"):
+        made["another salt"] = lambda: signer.pss(octets, rng.randbytes(rng.choice([0, 20, size - 1, size + 1, 80])), hash, hash)
+        for name, other in {"hash": "sha224", "mask": "sha1", "trailer": 0xCC}.items():
+            made[f"another {name}"] = functools.partial(signer.pss, octets, bytes(size), **{"hash": hash, "mask": hash, name: other})
+        made["PKCS #1 v1.5"] = lambda: signer.sign(f"RS{algorithm[2:]}", octets, rng)
         return made
-    hash = f"sha{algorithm[2:]}"
     for defect in ("garbage", "no null", "bare digest", "block type 2", "no separator", "odd filler", "none"):
         made[f"padding: {defect}"] = functools.partial(signer.pkcs1, octets, hash, defect)
     for wrong in ("sha1", "sha256", "sha384", "sha512"):

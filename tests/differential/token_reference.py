@@ -16,11 +16,10 @@ from decimal import Decimal
 from typing import Any
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 
-from .issuer import CURVES, HASHES, SIZES, Signer
+from .issuer import ALGORITHMS, CURVES, HASHES, SIZES, Signer
 
 sys.set_int_max_str_digits(0)
 
@@ -50,7 +49,8 @@ class Key:
 
     def serves(self, algorithm: str) -> bool:
         """RFC 7517 section 4, RFC 7518 section 3.3 (2048 bits)."""
-        for_signatures = self.more.get("use", "sig") == "sig" and "verify" in self.more.get("key_ops", ["verify"])
+        operations = self.more.get("key_ops") or ["verify"]
+        for_signatures = self.more.get("use", "sig") == "sig" and bool({"verify", "sign"} & set(operations))
         large = getattr(self.signer.public, "key_size", 2048) >= 2048 or not algorithm[:2] in ("RS", "PS")
         return algorithm in self.signer.algorithms and self.alg in (None, algorithm) and for_signatures and large
 
@@ -72,14 +72,20 @@ def payload(token: str, keys: Sequence[Key], algorithms: Sequence[str]) -> dict[
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         raise Refused("alg")
     serving = [key for key in keys if key.serves(algorithm)]
-    if "kid" in header:
-        if not isinstance(header["kid"], str):
-            raise Refused("kid")
-        serving = [key for key in serving if key.kid == header["kid"]]
-    if len(serving) != 1:
-        raise Refused(f"{len(serving)} keys")
-    _verify(serving[0].signer, algorithm, signature, ".".join(parts[:2]).encode())
-    return claims
+    kid = header.get("kid", "")
+    if not isinstance(kid, str):
+        raise Refused("kid")
+    if kid:
+        serving = [key for key in serving if key.kid == kid] + [key for key in serving if not key.kid]
+    # The contract: keys of one name, and those without a name, are tried, eight at most.
+    problem = Refused("no key")
+    for key in serving[:8]:
+        try:
+            _verify(key.signer, algorithm, signature, ".".join(parts[:2]).encode())
+            return claims
+        except Refused as refused:
+            problem = refused
+    raise problem
 
 
 def _decoded(part: str) -> bytes:
@@ -128,8 +134,9 @@ def _verify(signer: Signer, algorithm: str, signature: bytes, message: bytes) ->
         else:
             if len(signature) != (key.key_size + 7) // 8:
                 raise Refused("the signature's length")
-            pss = padding.PSS(padding.MGF1(hashes.SHA256()), hashes.SHA256.digest_size)
-            key.verify(signature, message, pss if algorithm == "PS256" else padding.PKCS1v15(), HASHES[algorithm[2:]])
+            hash = HASHES[algorithm[2:]]
+            pss = padding.PSS(padding.MGF1(hash), hash.digest_size)
+            key.verify(signature, message, pss if algorithm.startswith("PS") else padding.PKCS1v15(), hash)
     except InvalidSignature:
         raise Refused("the signature") from None
 
@@ -140,7 +147,7 @@ class Rules:
 
     keys: Sequence[Key]
     optional: bool = False
-    algorithms: Sequence[str] = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+    algorithms: Sequence[str] = ALGORITHMS
     issuers: Sequence[str] = ()
     audiences: Sequence[str] = ()
     leeway: int = 30
@@ -161,6 +168,8 @@ SCOPES = {"/open": None, "/scope/read": "read", "/scope/admin": "admin"}
 
 def decide(claims: Mapping[str, Any], rules: Rules, presented: Presented | None, now: int, path: str) -> tuple[str, str]:
     """The client and how it proved to be the token's holder, where the contract allows this."""
+    # The contract: null is as good as absent, but for `cnf`.
+    claims = {name: value for name, value in claims.items() if value is not None or name == "cnf"}
     _times(claims, now, rules.leeway)
     _parties(claims, rules)
     bound = _is_bound(claims, presented)
@@ -178,6 +187,10 @@ def _times(claims: Mapping[str, Any], now: int, leeway: int) -> None:
     for name in ("exp", "nbf", "iat"):
         if name in claims and (isinstance(claims[name], bool) or not isinstance(claims[name], int | Decimal)):
             raise Refused(f"{name} is no number")
+        if name in claims and not 0 <= claims[name] < 253_402_300_800:
+            raise Refused(f"{name} is not between 1970 and 9999")
+    # The contract: fractions are cut off.
+    claims = {name: int(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
     if "exp" not in claims or now >= claims["exp"] + leeway:
         raise Refused("exp")
     for name in ("nbf", "iat"):

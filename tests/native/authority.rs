@@ -185,14 +185,18 @@ impl Key {
         }
     }
 
-    /// A P-521 key, with which nothing is signed here: the proxy's verdict is made up.
     pub fn p521(which: usize) -> Self {
-        let point = [&[4][..], &[7 + which as u8; 132]].concat();
+        let mut scalar = [7 + which as u8; 66];
+        scalar[0] = 0;
+        let key = p521::ecdsa::SigningKey::from_slice(&scalar).unwrap();
         Self {
             what: "P-521 with SHA-512".to_owned(),
-            spki: ec_spki(P521, &point),
-            algorithm: algorithm(&[ECDSA_WITH, &[4]], &[]),
-            sign: Box::new(|_| sequence(&[&number(&[1; 66]), &number(&[2; 65])])),
+            spki: ec_spki(P521, key.verifying_key().to_sec1_point(false).as_bytes()),
+            algorithm: algorithm(&[ECDSA_WITH, &Self::ecdsa(512)], &[]),
+            sign: Box::new(move |message| {
+                let signature: p521::ecdsa::Signature = key.sign_prehash(&digest(512, message)).unwrap();
+                signature.to_der().as_bytes().to_vec()
+            }),
         }
     }
 }

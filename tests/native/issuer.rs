@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mtls_authz::{Algorithm, Family, Key, KeySet};
+use mtls_authz::{Algorithm, Curve, Family, Key, KeySet};
 use rsa::signature::{RandomizedSigner, SignatureEncoding, Signer};
 use rsa::traits::PublicKeyParts;
 use serde_json::{Value, json};
@@ -20,6 +20,7 @@ enum PrivateKey {
     Rsa(rsa::PrivateKey),
     P256(p256::ecdsa::SigningKey),
     P384(p384::ecdsa::SigningKey),
+    P521(p521::ecdsa::SigningKey),
     Ed25519(ed25519_dalek::SigningKey),
 }
 
@@ -42,8 +43,9 @@ impl Issuer {
     pub fn new(algorithm: Algorithm) -> Self {
         let key = match algorithm.family() {
             Family::Rsa => PrivateKey::Rsa(rsa::PrivateKey::new(&mut rand::rng(), 2048).unwrap()),
-            Family::P256 => PrivateKey::P256(p256::ecdsa::SigningKey::from_slice(&scalar::<32>()).unwrap()),
-            Family::P384 => PrivateKey::P384(p384::ecdsa::SigningKey::from_slice(&scalar::<48>()).unwrap()),
+            Family::Ec(Curve::P256) => PrivateKey::P256(p256::ecdsa::SigningKey::from_slice(&scalar::<32>()).unwrap()),
+            Family::Ec(Curve::P384) => PrivateKey::P384(p384::ecdsa::SigningKey::from_slice(&scalar::<48>()).unwrap()),
+            Family::Ec(Curve::P521) => PrivateKey::P521(p521::ecdsa::SigningKey::from_slice(&scalar::<66>()).unwrap()),
             Family::Ed25519 => PrivateKey::Ed25519(ed25519_dalek::SigningKey::from_bytes(&rand::random())),
         };
         Self { algorithm, key }
@@ -55,6 +57,7 @@ impl Issuer {
             PrivateKey::Rsa(key) => json!({"kty": "RSA", "n": base64url(key.n_bytes()), "e": base64url(key.e_bytes())}),
             PrivateKey::P256(key) => ec("P-256", key.verifying_key().to_sec1_point(false).as_bytes()),
             PrivateKey::P384(key) => ec("P-384", key.verifying_key().to_sec1_point(false).as_bytes()),
+            PrivateKey::P521(key) => ec("P-521", key.verifying_key().to_sec1_point(false).as_bytes()),
             PrivateKey::Ed25519(key) => {
                 json!({"kty": "OKP", "crv": "Ed25519", "x": base64url(key.verifying_key().as_bytes())})
             }
@@ -87,11 +90,18 @@ impl Issuer {
                     Algorithm::Rs256 => rsa::pkcs1v15::SigningKey::<Sha256>::new(key).sign(message).to_vec(),
                     Algorithm::Rs384 => rsa::pkcs1v15::SigningKey::<Sha384>::new(key).sign(message).to_vec(),
                     Algorithm::Rs512 => rsa::pkcs1v15::SigningKey::<Sha512>::new(key).sign(message).to_vec(),
+                    Algorithm::Ps384 => {
+                        rsa::pss::SigningKey::<Sha384>::new(key).sign_with_rng(&mut rand::rng(), message).to_vec()
+                    }
+                    Algorithm::Ps512 => {
+                        rsa::pss::SigningKey::<Sha512>::new(key).sign_with_rng(&mut rand::rng(), message).to_vec()
+                    }
                     _ => rsa::pss::SigningKey::<Sha256>::new(key).sign_with_rng(&mut rand::rng(), message).to_vec(),
                 }
             }
             PrivateKey::P256(key) => Signer::<p256::ecdsa::Signature>::sign(key, message).to_vec(),
             PrivateKey::P384(key) => Signer::<p384::ecdsa::Signature>::sign(key, message).to_vec(),
+            PrivateKey::P521(key) => Signer::<p521::ecdsa::Signature>::sign(key, message).to_vec(),
             PrivateKey::Ed25519(key) => key.sign(message).to_vec(),
         }
     }

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 from .pki import Credential, PrivateKey, base64url, new_key
 
-Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA"]
+Algorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
 ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 SigningKey = PrivateKey | ed25519.Ed25519PrivateKey
 
@@ -63,10 +63,10 @@ class Signer:
         digest = _HASHES[self.algorithm[2:]]
         if isinstance(self.key, rsa.RSAPrivateKey):
             scheme: padding.AsymmetricPadding = padding.PKCS1v15()
-            if self.algorithm == "PS256":
+            if self.algorithm.startswith("PS"):
                 scheme = padding.PSS(padding.MGF1(digest), digest.digest_size)
             return self.key.sign(data, scheme, digest)
-        size = self.key.key_size // 8
+        size = (self.key.key_size + 7) // 8
         r, s = decode_dss_signature(self.key.sign(data, ec.ECDSA(digest)))
         return r.to_bytes(size, "big") + s.to_bytes(size, "big")
 
@@ -102,8 +102,8 @@ def claims(client_id: str, bound_to: Credential | str | None = None, /, **more: 
 def _new_key(algorithm: Algorithm) -> SigningKey:
     if algorithm == "EdDSA":
         return ed25519.Ed25519PrivateKey.generate()
-    if algorithm == "ES384":
-        return ec.generate_private_key(ec.SECP384R1())
+    if algorithm in ("ES384", "ES512"):
+        return ec.generate_private_key(ec.SECP384R1() if algorithm == "ES384" else ec.SECP521R1())
     return new_key("ec" if algorithm == "ES256" else "rsa")
 
 
@@ -112,7 +112,7 @@ def _public_members(key: SigningKey) -> dict[str, str]:
     if isinstance(public, ed25519.Ed25519PublicKey):
         return {"kty": "OKP", "crv": "Ed25519", "x": base64url(public.public_bytes_raw())}
     if isinstance(public, ec.EllipticCurvePublicKey):
-        point, size = public.public_numbers(), public.key_size // 8
+        point, size = public.public_numbers(), (public.key_size + 7) // 8
         return {"kty": "EC", "crv": f"P-{public.key_size}",
                 "x": base64url(point.x.to_bytes(size, "big")), "y": base64url(point.y.to_bytes(size, "big"))}
     numbers = public.public_numbers()

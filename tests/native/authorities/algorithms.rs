@@ -6,7 +6,7 @@ use super::*;
 use crate::host::Host;
 use crate::proxy::FakeProxy;
 
-/// Each way to sign that is verified in the module; the other key of each kind is `which: 1`.
+/// Each way to sign; the other key of each kind is `which: 1`.
 fn keys(which: usize) -> Vec<Key> {
     vec![
         Key::pkcs1(256, which),
@@ -23,13 +23,14 @@ fn keys(which: usize) -> Vec<Key> {
         Key::p384(256, which),
         Key::p384(384, which),
         Key::p384(512, which),
+        Key::p521(which),
         Key::ed25519(which),
     ]
 }
 
 /// Whether a certificate is taken for that of `partner-ca`.
 fn is_pinned(policy: &Policy, leaf: &Leaf) -> bool {
-    let host = Host::without_signatures(FakeProxy::new().presenting(leaf));
+    let host = Host::new(FakeProxy::new().presenting(leaf));
     asked(policy, &Memory::default(), &host).is_ok()
 }
 
@@ -74,7 +75,7 @@ fn no_bit_of_a_certificate_can_be_changed_without_losing_the_pin() {
         let policy = anything_of(&key);
         let memory = Memory::default();
         let is_pinned = |policy: &Policy, leaf: &Leaf| {
-            asked(policy, &memory, &Host::without_signatures(FakeProxy::new().presenting(leaf))).is_ok()
+            asked(policy, &memory, &Host::new(FakeProxy::new().presenting(leaf))).is_ok()
         };
         let der = Parts::leaf(&key).der();
         assert!(is_pinned(&policy, &leaf_of(der.clone())), "{}", key.what);
@@ -202,7 +203,7 @@ fn what_a_p_521_key_has_signed_is_for_the_proxy_alone_to_say() {
     for (verdict, expected) in [
         (Some(true), None),
         (Some(false), Some("another key signed the certificate")),
-        (None, Some("on P-521, and Envoy's verify_signature did not answer")),
+        (None, Some("only Envoy's verify_signature verifies signatures of the authority's key")),
     ] {
         let fake = FakeProxy::new().presenting(&leaf);
         let host = P521Host { fake, verdict, asked: RefCell::default() };
@@ -212,7 +213,7 @@ fn what_a_p_521_key_has_signed_is_for_the_proxy_alone_to_say() {
         let asked = host.asked.borrow();
         let [[public_key, message, signature]] = asked.as_slice() else { panic!("{verdict:?}") };
         assert_eq!(*public_key, key.spki);
-        assert_eq!(*signature, (key.sign)(b""));
+        assert_eq!(*signature, (key.sign)(message));
         // The certificate is what was signed, its algorithm and its signature.
         let rest = [&key.algorithm[..], &tlv(3, &[&[0], signature])].concat();
         assert_eq!(leaf.der, sequence(&[message, &rest]));

@@ -32,11 +32,10 @@ fn a_list_may_be_signed_with_pss() {
         (Key::pss(512, 64, 0), Key::pss(512, 64, 1)),
     ] {
         let policy = policy(&own);
-        for host in hosts() {
-            assert_eq!(take(&policy, &Memory::default(), &host, &list(&own)), Ok(Taken::Adopted(1)), "{}", own.what);
-            let problem = take(&policy, &Memory::default(), &host, &list(&other)).unwrap_err();
-            assert!(problem.contains("not by the key"), "{}: {problem}", own.what);
-        }
+        let host = FakeProxy::new();
+        assert_eq!(take(&policy, &Memory::default(), &host, &list(&own)), Ok(Taken::Adopted(1)), "{}", own.what);
+        let problem = take(&policy, &Memory::default(), &host, &list(&other)).unwrap_err();
+        assert!(problem.contains("not by the key"), "{}: {problem}", own.what);
     }
 }
 
@@ -47,7 +46,7 @@ fn a_list_may_be_signed_on_p_521_where_the_proxy_verifies_it() {
     for (verdict, expected) in [
         (Some(true), Ok(Taken::Adopted(1))),
         (Some(false), Err("not by the key")),
-        (None, Err("on P-521, and Envoy's verify_signature did not answer")),
+        (None, Err("only Envoy's verify_signature verifies its signature")),
     ] {
         let host = P521Host { fake: FakeProxy::new(), verdict, asked: RefCell::default() };
         let taken = take(&policy, &Memory::default(), &host, &list(&key));

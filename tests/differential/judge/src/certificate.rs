@@ -16,7 +16,7 @@ pub fn of_der(prepared: &Prepared, der: &[u8], asked: &Value) -> Result<Value> {
     for name in asked["policies"].as_array().into_iter().flatten().filter_map(Value::as_str) {
         let policy = prepared.policies.get(name).ok_or(name)?;
         let headers: [(&[u8], &[u8]); 2] = [(b":method", b"GET"), (b":path", b"/")];
-        let host = Host { certificate: Some(pem.as_bytes()), now, verifies: false };
+        let host = Host { certificate: Some(pem.as_bytes()), now, ring: false };
         let decision = decide(policy, &Memory::default(), &Request::new(&headers), &host);
         callers.insert(
             name.to_owned(),

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::host::Host;
 use crate::{Prepared, Result};
 
-/// The token by itself, and the decision about each request. Everything is asked twice: of a host that verifies
-/// signatures and of one that leaves them to the filter.
+/// The token by itself, and the decision about each request. Everything is asked twice: of hosts that verify
+/// signatures with two implementations.
 pub fn answer(prepared: &Prepared, token: &str, asked: &Value) -> Result<Value> {
     let name = asked["keys"].as_str().ok_or("keys")?;
     let keys = prepared.keys.get(name).ok_or(name)?;
     let mut answers = Vec::new();
-    for verifies in [true, false] {
-        let host = Host { certificate: None, now: 0, verifies };
+    for ring in [true, false] {
+        let host = Host { certificate: None, now: 0, ring };
         let verified = match verify_token(token, keys, Algorithm::ALL, &host) {
             Ok(payload) => json!({"payload": payload}),
             Err(deny) => json!({"refused": deny.reason.code()}),
@@ -24,7 +24,7 @@ pub fn answer(prepared: &Prepared, token: &str, asked: &Value) -> Result<Value> 
         let mut memories = HashMap::new();
         let mut decisions = Vec::new();
         for question in asked["ask"].as_array().into_iter().flatten() {
-            decisions.push(decision(prepared, &mut memories, token, question, verifies)?);
+            decisions.push(decision(prepared, &mut memories, token, question, ring)?);
         }
         answers.push(json!({"verified": verified, "decisions": decisions}));
     }
@@ -36,7 +36,7 @@ fn decision<'a>(
     memories: &mut HashMap<&'a str, Memory>,
     token: &str,
     question: &'a Value,
-    verifies: bool,
+    ring: bool,
 ) -> Result<Value> {
     let name = question[0].as_str().ok_or("policy")?;
     let policy = prepared.policies.get(name).ok_or(name)?;
@@ -50,7 +50,7 @@ fn decision<'a>(
     let headers: [(&[u8], &[u8]); 3] =
         [(b":method", b"GET"), (b":path", path.as_bytes()), (b"authorization", bearer.as_bytes())];
     let memory = memories.entry(name).or_insert_with(|| Memory::new(&policy.token.source));
-    let decision = decide(policy, memory, &Request::new(&headers), &Host { certificate, now, verifies });
+    let decision = decide(policy, memory, &Request::new(&headers), &Host { certificate, now, ring });
     Ok(json!({
         "allowed": decision.verdict.is_ok(),
         "reason": decision.verdict.as_ref().err().map(|deny| deny.reason.code()),
