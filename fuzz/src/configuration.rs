@@ -9,7 +9,7 @@ use crate::reference;
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A configuration: one that is taken is JSON without repeated members, is taken again however it is spaced and as a
-/// protobuf `Struct`, and means the same each time; an error names a place that is there.
+/// protobuf `Struct`, and means the same each time; every error names a place that is there.
 pub fn configuration(data: &[u8]) {
     let read = Policy::from_json(data);
     let value = reference::json(data);
@@ -31,7 +31,7 @@ pub fn configuration(data: &[u8]) {
             }
         }
         (Ok(_), None) => panic!("a configuration that is not strict JSON was taken"),
-        (Err(problem), value) => told(&problem, data, value.as_ref()),
+        (Err(problems), value) => problems.iter().for_each(|problem| told(problem, data, value.as_ref())),
     }
 }
 

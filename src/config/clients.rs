@@ -32,6 +32,7 @@ pub(super) const DN_EXPECTED: &str =
     "an RFC 4514 name such as CN=acme,O=Example (as `openssl x509 -noout -subject -nameopt RFC2253` prints it)";
 
 /// Reads a whole configuration: the clients, and all the rest.
+#[inline(never)]
 pub(super) fn read(text: Rc<String>) -> Result<(Raw, Clients), ConfigError> {
     let mut clients = Clients {
         configuration: Rc::clone(&text),

@@ -27,6 +27,8 @@ pub(super) fn read(text: String, once: fn(Rc<String>) -> Result<Read, ConfigErro
     once(Rc::clone(&text)).map_err(|first| all(&text, first, &|text| once(text).map(drop)))
 }
 
+#[cold]
+#[inline(never)]
 fn all(text: &str, first: ConfigError, once: &dyn Fn(Rc<String>) -> Result<(), ConfigError>) -> ConfigErrors {
     // In what is no JSON nothing can be taken out.
     if let Err(problem) = serde_json::from_str::<IgnoredAny>(text) {
@@ -68,6 +70,8 @@ fn all(text: &str, first: ConfigError, once: &dyn Fn(Rc<String>) -> Result<(), C
 }
 
 /// Is this wrong only because something is gone? Then it says what.
+#[cold]
+#[inline(never)]
 fn follows(problem: &ConfigError, gone: &str) -> bool {
     let ConfigError { path, problem } = problem;
     let (setting, is_entry) = match gone.strip_suffix(']') {
@@ -77,7 +81,7 @@ fn follows(problem: &ConfigError, gone: &str) -> bool {
     let around = parent(setting);
     let key = setting.get(around.len()..).unwrap_or_default().trim_start_matches('.');
     let is_near = path.starts_with(around) && !is_entry;
-    let is_missed = problem.starts_with("found no") && (path.starts_with(gone) || around == path);
+    let is_missed = problem.starts_with("found no") && (path.starts_with(gone) || gone.starts_with(path));
     let is_named = !is_entry
         && problem.starts_with(&format!("found {key:?}"))
         && ["clients", "profiles", "collections"].contains(&around);
@@ -88,6 +92,8 @@ fn follows(problem: &ConfigError, gone: &str) -> bool {
 }
 
 /// The path of a value as the configuration is written, before entries of lists were taken out.
+#[cold]
+#[inline(never)]
 fn written(text: &str, left: &[u8], path: &str) -> String {
     let mut known = path;
     while !known.is_empty() {
@@ -129,6 +135,8 @@ const OBJECTS: &[&str] = &[
 ];
 
 /// Adds to an error what the whole configuration tells: where a key belongs, which keys an object has.
+#[cold]
+#[inline(never)]
 fn explained(json: &[u8], problem: ConfigError) -> ConfigError {
     let ConfigError { path, mut problem } = problem;
     if let Some(key) = problem.strip_prefix(UNKNOWN_KEY).and_then(|rest| rest.split('`').nth(1)).map(str::to_owned) {
@@ -153,6 +161,8 @@ fn explained(json: &[u8], problem: ConfigError) -> ConfigError {
 }
 
 /// Does an object of this place have this key?
+#[cold]
+#[inline(never)]
 fn knows(place: &str, key: &str) -> bool {
     let (mut before, mut behind) = (String::new(), String::new());
     for step in place.split('.').filter(|step| !step.is_empty()) {
@@ -165,6 +175,8 @@ fn knows(place: &str, key: &str) -> bool {
 }
 
 /// Which keys the object of this path has, if they are not the user's own names.
+#[cold]
+#[inline(never)]
 fn keys_of(json: &[u8], path: &str) -> String {
     let read = find(json, path).and_then(|span| {
         let [before, behind] = [json.get(..span.value.start)?, json.get(span.value.end..)?];

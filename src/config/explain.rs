@@ -12,11 +12,15 @@ pub(super) const UNKNOWN_KEY: &str = "found the unknown key ";
 pub(super) const REPEATED_KEY: &str = "found the key ";
 
 /// Of this key.
+#[cold]
+#[inline(never)]
 pub(super) fn repeated_key(key: &str) -> String {
     format!("{REPEATED_KEY}{key:?} again, expected each key once")
 }
 
 /// What is wrong, and where.
+#[cold]
+#[inline(never)]
 pub(super) fn unreadable(text: &str, problem: &serde_json::Error) -> ConfigError {
     let place = location::place_of(text, problem.line(), problem.column());
     let path = location::path_to(text.as_bytes(), place);
@@ -42,6 +46,8 @@ pub(super) fn unreadable(text: &str, problem: &serde_json::Error) -> ConfigError
 }
 
 /// Of JSON that is not what was expected.
+#[cold]
+#[inline(never)]
 fn in_words(message: &str, path: &str) -> String {
     if let Some(key) = quoted(message, "missing field `") {
         return format!("found no {key:?}, expected this key, which cannot be left out");
@@ -65,6 +71,8 @@ fn quoted<'a>(message: &'a str, before: &str) -> Option<&'a str> {
 }
 
 /// `found` and `expected` as serde calls them.
+#[cold]
+#[inline(never)]
 fn of_another_type(found: &str, expected: &str, path: &str) -> String {
     let number = ["integer `", "floating point `", "boolean `"].iter().find_map(|before| quoted(found, before));
     let text = found.strip_prefix("string ");
@@ -104,6 +112,8 @@ fn of_another_type(found: &str, expected: &str, path: &str) -> String {
 }
 
 /// Nothing, where no name is near.
+#[cold]
+#[inline(never)]
 pub(super) fn did_you_mean(word: &str, names: &mut dyn Iterator<Item = &str>) -> String {
     nearest(word, names).map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
@@ -113,6 +123,8 @@ const YAML: &str = "found YAML, expected JSON: convert it (`yq -o json policy.ya
 const COMMENT: &str = "found a comment, expected JSON, which has none: remove it";
 
 /// Of a text that is no JSON from this place on.
+#[cold]
+#[inline(never)]
 fn no_json(text: &str, place: usize, message: &str) -> String {
     let at = text.get(place..).unwrap_or_default().trim_start();
     let first = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));

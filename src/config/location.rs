@@ -18,6 +18,8 @@ enum Step<'a> {
 }
 
 /// The place that is `column` bytes into `line` (from 1).
+#[cold]
+#[inline(never)]
 pub(super) fn place_of(json: &str, line: usize, column: usize) -> usize {
     let starts = json.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(place, _)| place + 1);
     let start = std::iter::once(0).chain(starts).nth(line.saturating_sub(1)).unwrap_or_default();
@@ -25,6 +27,8 @@ pub(super) fn place_of(json: &str, line: usize, column: usize) -> usize {
 }
 
 /// The path of the value that stands at this place, or was read just before.
+#[cold]
+#[inline(never)]
 pub(super) fn path_to(json: &[u8], place: usize) -> String {
     let mut steps: Vec<Step<'_>> = Vec::new();
     let mut rest = json.get(..place).unwrap_or(json);
@@ -55,6 +59,8 @@ pub(super) fn path_to(json: &[u8], place: usize) -> String {
 }
 
 /// The inside of a string, and what follows it. A backslash keeps the next byte from ending it.
+#[cold]
+#[inline(never)]
 fn string(text: &[u8]) -> (&[u8], &[u8]) {
     let mut escaped = false;
     let end = text.iter().position(|byte| {
@@ -96,6 +102,8 @@ pub(super) struct Span {
 }
 
 /// Where the value of this path stands. A path is ambiguous where a key holds a dot: the first that fits.
+#[cold]
+#[inline(never)]
 pub(super) fn find(json: &[u8], path: &str) -> Option<Span> {
     let mut reader = Reader { json, at: 0 };
     reader.peek()?;
@@ -110,6 +118,8 @@ pub(super) fn parent(path: &str) -> &str {
 
 /// Puts spaces in the place of a value, its key and one comma, so that everything else stands where it stood. Whatever the value was
 /// all of goes with it. Returns the path of what is gone, which encloses `path` if nothing stands there.
+#[cold]
+#[inline(never)]
 pub(super) fn take_out(json: &mut [u8], path: &str) -> Option<String> {
     if path.is_empty() {
         return None;
@@ -143,6 +153,7 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     /// The next byte that is no white space.
+    #[inline(never)]
     fn peek(&mut self) -> Option<u8> {
         let rest = self.json.get(self.at..)?;
         let (blank, byte) = rest.iter().enumerate().find(|(_, byte)| !byte.is_ascii_whitespace())?;
@@ -158,6 +169,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Passes over a value. Returns where it ends.
+    #[inline(never)]
     fn skip(&mut self) -> usize {
         let (mut depth, mut end) = (0_usize, self.at);
         while let Some(byte) = self.peek() {
@@ -175,6 +187,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The value of this path in the value that is next, whose member starts at `start`.
+    #[inline(never)]
     fn find(mut self, path: &str, start: usize) -> Option<Span> {
         let first = self.at;
         if path.is_empty() {
@@ -209,6 +222,8 @@ impl<'a> Reader<'a> {
 }
 
 /// What follows this key in a path.
+#[cold]
+#[inline(never)]
 fn behind<'a>(path: &'a str, key: &[u8]) -> Option<&'a str> {
     let path = path.strip_prefix('.').unwrap_or(path);
     let written = str::from_utf8(key).ok()?;

@@ -157,6 +157,7 @@ fn attributes(
 }
 
 /// What regular expressions have and names have not. As a literal it would match no certificate.
+#[inline(never)]
 fn is_regex(text: &str) -> bool {
     const PARTS: &[&str] = &[
         "(?", ".*", ".+", "[^", "[a-z", "[A-Z", "[0-9", "([", ")*", ")+", ")?", r"\.", r"\d+", r"\d*", r"\d{", r"\w+",
@@ -165,6 +166,7 @@ fn is_regex(text: &str) -> bool {
     text.starts_with('^') || PARTS.iter().any(|part| text.contains(part))
 }
 
+#[inline(never)]
 fn pattern(path: String, text: &str, kind: PatternKind) -> Result<NamePattern, ConfigError> {
     if is_regex(text) {
         let expected = "a name in which {name} stands for one segment, label or value, and no regular expression: \

@@ -160,12 +160,14 @@ impl Policy {
     }
 
     /// Reads a configuration up to its first error.
+    #[inline(never)]
     fn once(text: Rc<String>) -> Result<collect::Read, ConfigError> {
         let (mut raw, clients) = clients::read(text)?;
         let candidate = raw.candidate.take();
         Ok((Self::compile(raw, clients)?, candidate))
     }
 
+    #[inline(never)]
     fn compile(raw: Raw, mut clients: Clients) -> Result<Self, ConfigError> {
         let restrictions = raw.path.0.restrictions;
         let path = PathRules { encoded_slashes: raw.path.0.encoded_slashes, semicolons: raw.path.0.semicolons };
@@ -351,6 +353,8 @@ fn label(path: fmt::Arguments<'_>, text: &str) -> Result<(), ConfigError> {
     }
 }
 
+#[cold]
+#[inline(never)]
 fn not_utf8(problem: &FromUtf8Error) -> ConfigError {
     let place = problem.utf8_error().valid_up_to();
     ConfigError {
@@ -360,6 +364,8 @@ fn not_utf8(problem: &FromUtf8Error) -> ConfigError {
 }
 
 /// "the name of a profile: a, b", for an unknown name.
+#[cold]
+#[inline(never)]
 fn one_of<'a>(found: &str, what: &str, names: impl Iterator<Item = &'a str>) -> String {
     const MAX_NAMES: usize = 10;
     const MAX_COMPARED: usize = 1000;

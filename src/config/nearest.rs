@@ -4,6 +4,7 @@
 const MAX_BYTES: usize = 64;
 
 /// The name that was probably meant: at most every third character differs. Letter case and `-` in the place of `_` do not count.
+#[cold]
 #[inline(never)]
 pub fn nearest<'a>(word: &str, names: &mut dyn Iterator<Item = &'a str>) -> Option<&'a str> {
     let near = names.filter_map(|name| {
@@ -15,6 +16,8 @@ pub fn nearest<'a>(word: &str, names: &mut dyn Iterator<Item = &'a str>) -> Opti
 }
 
 /// How many characters are to be inserted, removed, replaced or exchanged with their neighbour.
+#[cold]
+#[inline(never)]
 fn distance(one: &str, other: &str) -> usize {
     let folded = |text: &str| text.to_ascii_lowercase().replace('-', "_").into_bytes();
     let (one, other) = (folded(one), folded(other));

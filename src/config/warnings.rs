@@ -23,6 +23,7 @@ impl Warnings {
     }
 
     /// A rule of a profile.
+    #[inline(never)]
     pub fn of_rule(&mut self, path: &str, rule: &AllowRule) {
         let names = |list: &[String], wanted: &str| list.iter().any(|name| name == wanted);
         if names(&rule.upgrades, "websocket") && !rule.methods.is_empty() && !names(&rule.methods, "GET") {
@@ -33,6 +34,7 @@ impl Warnings {
     }
 
     /// Settings for tokens, where no request needs one.
+    #[inline(never)]
     pub fn of_token(&mut self, raw: &RawToken) {
         let is_set = !raw.issuers.is_empty()
             || !raw.audiences.is_empty()
@@ -50,6 +52,7 @@ impl Warnings {
     }
 
     /// Clients without identities that can do nothing. Each comes with whether it has profiles.
+    #[inline(never)]
     pub fn of_clients(&mut self, clients: Vec<(String, bool)>, identities: &Identities, accepts_tokens_alone: bool) {
         for (id, has_profiles) in clients {
             let is_named = || identities.mappings.iter().any(|mapping| mapping.client_id.may_make(&id));
@@ -66,6 +69,7 @@ impl Warnings {
     }
 
     /// Profiles that allow nothing, or that no request has.
+    #[inline(never)]
     pub fn of_profiles(&mut self, profiles: &Profiles, identities: &Identities) {
         for profile in profiles.iter().filter(|profile| profile.allow.is_empty()) {
             let problem =

@@ -26,6 +26,7 @@ mod less_proof;
 mod limits;
 mod mappings;
 mod meaning;
+mod mistakes;
 mod problems;
 mod properties;
 mod providers;
