@@ -28,5 +28,5 @@ pub(super) fn compile(raw: Entries<String>) -> Result<Authorities, ConfigError> 
 
 /// The texts that can pin an issuer, for messages.
 pub(super) fn issuer_expected(found: &str, authorities: &Authorities) -> String {
-    format!("{DN_EXPECTED}; or {}", one_of(found, "certificate authority", authorities.names()))
+    format!("{DN_EXPECTED}; or {}", one_of(found, "certificate authority", &mut authorities.names()))
 }

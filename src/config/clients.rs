@@ -231,7 +231,8 @@ impl Clients {
         trust_domains: &[String],
         thumbprints_alone: bool,
     ) -> Result<Registry, ConfigError> {
-        let one_of_profiles = |found: &str| one_of(found, "profile", profiles.iter().map(|profile| &*profile.name));
+        let one_of_profiles =
+            |found: &str| one_of(found, "profile", &mut profiles.iter().map(|profile| &*profile.name));
         if let Some(id) = self.without_profile {
             let problem = format!("found no such key, expected {}; [] if it may do nothing", one_of_profiles(""));
             return Err(ConfigError { path: format!("clients.{id}.profiles"), problem });

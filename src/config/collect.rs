@@ -8,28 +8,30 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
+use super::Policy;
 use super::clients;
 use super::error::{ConfigError, ConfigErrors, MAX_ERRORS};
 use super::explain::{REPEATED_KEY, UNKNOWN_KEY, unreadable};
 use super::location::{find, parent, path_to, take_out};
 
 /// What reading brings: a policy, and the text of its candidate.
-pub(super) type Read = (super::Policy, Option<Box<RawValue>>);
+pub(super) type Read = (Policy, Option<Box<RawValue>>);
 
 /// Bytes that are read again to find further errors; Envoy's main thread waits.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
 /// More rounds than errors, because some find only what follows from what was taken out.
 const MAX_ROUNDS: usize = 3 * MAX_ERRORS;
 
-/// Reads a configuration with `once`, which ends at the first error.
-pub(super) fn read(text: String, once: fn(Rc<String>) -> Result<Read, ConfigError>) -> Result<Read, ConfigErrors> {
+/// Reads a configuration.
+#[inline(never)]
+pub(super) fn read(text: String) -> Result<Read, ConfigErrors> {
     let text = Rc::new(text);
-    once(Rc::clone(&text)).map_err(|first| all(&text, first, &|text| once(text).map(drop)))
+    Policy::once(Rc::clone(&text)).map_err(|first| all(&text, first))
 }
 
 #[cold]
 #[inline(never)]
-fn all(text: &str, first: ConfigError, once: &dyn Fn(Rc<String>) -> Result<(), ConfigError>) -> ConfigErrors {
+fn all(text: &str, first: ConfigError) -> ConfigErrors {
     // In what is no JSON nothing can be taken out.
     if let Err(problem) = serde_json::from_str::<IgnoredAny>(text) {
         return unreadable(text, &problem).into();
@@ -51,8 +53,8 @@ fn all(text: &str, first: ConfigError, once: &dyn Fn(Rc<String>) -> Result<(), C
             }
         }
         let rest = Rc::new(String::from_utf8_lossy(&left).into_owned());
-        problem = match once(rest) {
-            Ok(()) => {
+        problem = match Policy::once(rest) {
+            Ok(_) => {
                 errors.may_be_more = false;
                 break;
             }
@@ -69,6 +71,9 @@ fn all(text: &str, first: ConfigError, once: &dyn Fn(Rc<String>) -> Result<(), C
     errors
 }
 
+/// Objects whose members other settings name.
+const NAMED: &[&str] = &["clients", "profiles", "collections", "authorities"];
+
 /// Is this wrong only because something is gone? Then it says what.
 #[cold]
 #[inline(never)]
@@ -82,10 +87,10 @@ fn follows(problem: &ConfigError, gone: &str) -> bool {
     let key = setting.get(around.len()..).unwrap_or_default().trim_start_matches('.');
     let is_near = path.starts_with(around) && !is_entry;
     let is_missed = problem.starts_with("found no") && (path.starts_with(gone) || gone.starts_with(path));
-    let is_named = !is_entry
-        && problem.starts_with(&format!("found {key:?}"))
-        && ["clients", "profiles", "collections"].contains(&around);
+    let is_named = !is_entry && problem.starts_with(&format!("found {key:?}")) && NAMED.contains(&around);
+    let are_all_gone = problem.ends_with(", and there is none") && NAMED.contains(&setting);
     is_missed
+        || are_all_gone
         || is_named
         || (is_near && problem.contains(&format!("\"{key}\"")))
         || (setting.contains('.') && problem.contains(setting))

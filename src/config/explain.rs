@@ -23,9 +23,14 @@ pub(super) fn repeated_key(key: &str) -> String {
 #[inline(never)]
 pub(super) fn unreadable(text: &str, problem: &serde_json::Error) -> ConfigError {
     let place = location::place_of(text, problem.line(), problem.column());
-    let path = location::path_to(text.as_bytes(), place);
+    let mut path = location::path_to(text.as_bytes(), place);
     let message = problem.to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
+    // A list that should be something else was entered before that was known.
+    let (before, behind) = text.split_at_checked(place).unwrap_or((text, ""));
+    if message.starts_with("invalid type: sequence") && before.ends_with('[') && !behind.trim_start().starts_with('[') {
+        path.truncate(location::parent(&path).len());
+    }
     let problem = match problem.classify() {
         Category::Data => {
             let expected = message.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
@@ -155,7 +160,7 @@ fn no_json(text: &str, place: usize, message: &str) -> String {
         }
         _ => {
             // The next word and no more: behind a quote that is missing there may be a secret.
-            let word = |(place, character): &(usize, char)| *place == 0 || character.is_alphanumeric();
+            let word = |(place, character): &(usize, char)| *place == 0 || character.is_ascii_alphanumeric();
             let shown: String = at.char_indices().take_while(word).take(20).map(|(_, character)| character).collect();
             let expected = match message {
                 "key must be a string" => "a key in double quotes",

@@ -53,7 +53,7 @@ pub(super) fn compile(
         if let Some(name) =
             profile_id.as_ref().and_then(Template::literal).filter(|name| profiles.by_name(name).is_none())
         {
-            let expected = one_of(name, "profile", profiles.iter().map(|profile| &*profile.name));
+            let expected = one_of(name, "profile", &mut profiles.iter().map(|profile| &*profile.name));
             return Err(ConfigError::new(format!("{path}.profile_id"), name, expected));
         }
         if let (Some(client), Some(name)) = (client, profile_id.as_ref().and_then(Template::literal)) {

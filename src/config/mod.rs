@@ -144,19 +144,28 @@ impl Policy {
     /// # Errors
     /// What is wrong with it, each by its JSON path.
     pub fn from_json(json: impl Into<Vec<u8>>) -> Result<Self, ConfigErrors> {
-        let text = String::from_utf8(json.into()).map_err(|problem| not_utf8(&problem))?;
-        let (policy, candidate) = collect::read(text, Self::once)?;
-        Ok(Self { candidate: candidate.map(|text| Self::candidate(text.get())), ..policy })
+        Self::from_bytes(json.into())
+    }
+
+    // Once in the module, and not for each type of text.
+    #[inline(never)]
+    fn from_bytes(json: Vec<u8>) -> Result<Self, ConfigErrors> {
+        let text = String::from_utf8(json).map_err(|problem| not_utf8(&problem))?;
+        let (mut policy, candidate) = collect::read(text)?;
+        policy.candidate = candidate.map(|text| Self::candidate(text.get()));
+        Ok(policy)
     }
 
     /// Reads the candidate of a policy. It has none itself.
     fn candidate(json: &str) -> Result<Box<Self>, ConfigErrors> {
-        let (policy, inner) = collect::read(json.to_owned(), Self::once).map_err(|errors| errors.inside(CANDIDATE))?;
+        let (mut policy, inner) = collect::read(json.to_owned()).map_err(|errors| errors.inside(CANDIDATE))?;
         if inner.is_some() {
             let problem = "found a candidate of a candidate, expected one policy beside the one in force".to_owned();
             return Err(ConfigError { path: format!("{CANDIDATE}candidate"), problem }.into());
         }
-        Ok(Box::new(Self { is_candidate: true, scope: policy.scope.of_candidate(), ..policy }))
+        policy.is_candidate = true;
+        policy.scope = policy.scope.of_candidate();
+        Ok(Box::new(policy))
     }
 
     /// Reads a configuration up to its first error.
@@ -366,7 +375,7 @@ fn not_utf8(problem: &FromUtf8Error) -> ConfigError {
 /// "the name of a profile: a, b", for an unknown name.
 #[cold]
 #[inline(never)]
-fn one_of<'a>(found: &str, what: &str, names: impl Iterator<Item = &'a str>) -> String {
+fn one_of(found: &str, what: &str, names: &mut dyn Iterator<Item = &str>) -> String {
     const MAX_NAMES: usize = 10;
     const MAX_COMPARED: usize = 1000;
     let mut names: Vec<&str> = names.take(MAX_COMPARED).collect();

@@ -86,18 +86,9 @@ pub(super) fn compile(
             };
             let methods = methods(&path, listed, around.methods)?;
             let patterns = patterns?;
-            let narrows = |(granted, rule): &(PathPattern, usize)| {
-                let allowed = profile.allow.get(*rule).map_or(&[][..], |rule| &rule.methods);
-                methods_meet(allowed, &methods)
-                    && patterns.iter().any(|denied| may_meet(granted, denied, rules, around.restrictions))
-            };
-            // Of long lists it would take longer than all the rest.
-            let is_short = granted.len() * patterns.len() < MAX_COMPARED;
-            if is_short && !granted.is_empty() && warnings.has_room() && !granted.iter().any(narrows) {
-                let problem = "found nothing that a rule of this profile allows, expected paths and methods of a rule in \"allow\": \
-                    this entry changes nothing";
-                warnings.add(path.clone(), problem);
-            }
+            let entry = Restriction { path, patterns, methods };
+            warn_of_idle(warnings, &entry, &granted, &profile.allow, around);
+            let Restriction { path, patterns, methods } = entry;
             profile.deny.insert(&patterns, Entry { methods: methods.clone(), ..Entry::default() });
             restrictions.push(Restriction { path, patterns, methods });
         }
@@ -105,6 +96,29 @@ pub(super) fn compile(
         profiles.insert(profile);
     }
     Ok(profiles)
+}
+
+/// Of an entry of `deny` that has nothing in common with what the rules of its profile grant.
+#[inline(never)]
+fn warn_of_idle(
+    warnings: &mut Warnings,
+    denied: &Restriction,
+    granted: &[(PathPattern, usize)],
+    allow: &[AllowRule],
+    around: &Around<'_>,
+) {
+    let narrows = |(granted, rule): &(PathPattern, usize)| {
+        let allowed = allow.get(*rule).map_or(&[][..], |rule| &rule.methods);
+        let meets = |denied| may_meet(granted, denied, around.rules, around.restrictions);
+        methods_meet(allowed, &denied.methods) && denied.patterns.iter().any(meets)
+    };
+    // Of long lists it would take longer than all the rest.
+    let is_short = granted.len() * denied.patterns.len() < MAX_COMPARED;
+    if is_short && !granted.is_empty() && warnings.has_room() && !granted.iter().any(narrows) {
+        let problem = "found nothing that a rule of this profile allows, expected paths and methods of a rule in \"allow\": this entry \
+            changes nothing";
+        warnings.add(denied.path.clone(), problem);
+    }
 }
 
 /// Top-level `shadow` counts wherever the profile is not known yet, so that a profile of its own cannot enforce anything.
@@ -167,8 +181,8 @@ fn covered(
         (None, Some(name)) => match known.iter().find(|(known, _)| known == name) {
             Some((_, patterns)) => Ok(patterns.clone()),
             None => {
-                let names = known.iter().map(|(name, _)| name.as_str());
-                Err(ConfigError::new(format!("{path}.collection"), name, one_of(name, "collection", names)))
+                let mut names = known.iter().map(|(name, _)| name.as_str());
+                Err(ConfigError::new(format!("{path}.collection"), name, one_of(name, "collection", &mut names)))
             }
         },
         (paths, _) => Err(ConfigError {

@@ -217,7 +217,10 @@ fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>
         (Some(StrictObject(jwks)), None) => {
             let useless = |problem: SetError| ConfigError {
                 path: format!("{at}.jwks"),
-                problem: format!("found a JWK set that cannot be used: {}", problem.as_str()),
+                problem: format!(
+                    "found a JWK set that cannot be used, expected one with a key that verifies tokens: {}",
+                    problem.as_str()
+                ),
             };
             let (set, left_out) = KeySet::from_jwks(&jwks).map_err(useless)?;
             match left_out.iter().find(|key| !key.why.is_foreign()) {
