@@ -52,8 +52,9 @@ fn all(text: &str, first: ConfigError) -> ConfigErrors {
                 break;
             }
         }
-        let rest = Rc::new(String::from_utf8_lossy(&left).into_owned());
-        problem = match Policy::once(rest) {
+        // It was text, and spaces take the place of whole characters.
+        let rest = String::from_utf8(left.clone()).unwrap_or_default();
+        problem = match Policy::once(Rc::new(rest)) {
             Ok(_) => {
                 errors.may_be_more = false;
                 break;

@@ -87,22 +87,23 @@ fn of_another_type(found: &str, expected: &str, path: &str) -> String {
         other => text.or(number).unwrap_or(other),
     };
     let bare = text.map(|text| text.trim_matches('"'));
-    let whole = |limit: &str| {
-        let unit = match path {
-            _ if path.ends_with("_seconds") => " of seconds",
-            _ if path.ends_with("_ms") => " of milliseconds",
-            _ => "",
-        };
-        format!("a whole number{unit}, at least 0{limit}")
+    let unit = match path {
+        _ if path.ends_with("_seconds") => " of seconds",
+        _ if path.ends_with("_ms") => " of milliseconds",
+        _ => "",
     };
+    let limit = if expected == "u64" { "" } else { " and below 4294967296" };
+    let whole;
     let (expected, instead) = match expected {
-        "u8" | "u32" => (whole(" and below 4294967296"), bare.filter(|text| text.parse::<u32>().is_ok())),
-        "u64" => (whole(""), bare.filter(|text| text.parse::<u64>().is_ok())),
-        "a boolean" => ("true or false".to_owned(), bare.filter(|text| matches!(*text, "true" | "false"))),
-        "a sequence" => ("a list".to_owned(), None),
-        "a map" => ("an object".to_owned(), None),
-        "a string" | "a borrowed string" => ("a text".to_owned(), None),
-        other => (other.to_owned(), None),
+        "u8" | "u32" | "u64" => {
+            whole = format!("a whole number{unit}, at least 0{limit}");
+            (whole.as_str(), bare.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())))
+        }
+        "a boolean" => ("true or false", bare.filter(|text| matches!(*text, "true" | "false"))),
+        "a sequence" => ("a list", None),
+        "a map" => ("an object", None),
+        "a string" | "a borrowed string" => ("a text", None),
+        other => (other, None),
     };
     let hint = match (instead, bare) {
         (Some(instead), _) => format!(", without quotes: {instead}"),

@@ -19,27 +19,31 @@ pub fn nearest<'a>(word: &str, names: &mut dyn Iterator<Item = &'a str>) -> Opti
 #[cold]
 #[inline(never)]
 fn distance(one: &str, other: &str) -> usize {
-    let folded = |text: &str| text.to_ascii_lowercase().replace('-', "_").into_bytes();
-    let (one, other) = (folded(one), folded(other));
-    let at = |row: &[usize], place: usize| row.get(place).copied().unwrap_or(usize::MAX / 2);
-    let is = |text: &[u8], place: usize, byte: u8| text.get(place).is_some_and(|known| *known == byte);
-    // For the beginnings of `one` that were looked at last, the distances to each beginning of `other`.
-    let (mut before, mut last): (Vec<usize>, Vec<usize>) = (Vec::new(), (0..=other.len()).collect());
-    for (i, left) in one.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, right) in other.iter().enumerate() {
-            let mut least = (at(&last, j) + usize::from(left != right)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
-            if let (Some(i), Some(j)) = (i.checked_sub(1), j.checked_sub(1))
-                && is(&one, i, *right)
-                && is(&other, j, *left)
-            {
-                least = least.min(at(&before, j) + 1);
-            }
-            row.push(least);
+    let width = other.len() + 1;
+    // The distance between each beginning of `one` and each beginning of `other`.
+    let mut table: Vec<usize> = (0..width).collect();
+    let mut before = 0;
+    for (row, left) in one.bytes().enumerate() {
+        let left = folded(left);
+        table.push(row + 1);
+        let mut last = 0;
+        for right in other.bytes().map(folded) {
+            // `back`: how far back in the table.
+            let at = |back: usize| table.len().checked_sub(back).and_then(|place| table.get(place)).copied();
+            let replaced = at(width + 1).map(|distance| distance + usize::from(left != right));
+            let exchanged = at(2 * width + 2).filter(|_| left == last && right == before && last != 0);
+            let others = [at(1), at(width), exchanged].into_iter().flatten().map(|distance| distance + 1);
+            let least = others.chain(replaced).min().unwrap_or_default();
+            table.push(least);
+            last = right;
         }
-        before = std::mem::replace(&mut last, row);
+        before = left;
     }
-    at(&last, other.len())
+    table.last().copied().unwrap_or_default()
+}
+
+fn folded(byte: u8) -> u8 {
+    if byte == b'-' { b'_' } else { byte.to_ascii_lowercase() }
 }
 
 #[cfg(test)]
