@@ -63,7 +63,8 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     found.time = Some(now);
     let mut token = PresentedToken::new(&policy.token, memory, proxy, now, credentials)?;
 
-    // 401: the certificate, then the token, then whether they belong together.
+    // 401: the certificate, then the token, then whether they belong together. Without a certificate only the token says whether one
+    // is needed.
     let needs_binding = policy.required_paths.contains(&path);
     let presented = asking.certificate(now)?;
     found.forwarded_cert = presented.forwarded;
@@ -111,6 +112,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
             client
         }
     };
+    token.check_form()?;
     let profile = client.as_ref().map_err(Deny::clone).and_then(|client| {
         found.caller.client = Some(Rc::clone(client));
         choose_profile(policy, client, claimed)

@@ -21,7 +21,7 @@ macro_rules! reasons {
         }
 
         impl Reason {
-            /// Every reason, in the order in which the decision can reach them.
+            /// Every reason, in the order of their statuses.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// The stable code that users, dashboards and alerts know.

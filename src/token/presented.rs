@@ -22,8 +22,8 @@ pub struct PresentedToken<'a> {
     bearer: Option<&'a str>,
     /// What it claims, where exactly this text was verified here before, and the key set that did it.
     known: Option<(usize, Rc<Claims>)>,
-    /// What `jwt_authn` verified, once that was looked up, and the index of its metadata key.
-    payload: Option<Option<Payload>>,
+    /// What `jwt_authn` verified, once that was looked up, and the index of its metadata key; or why it is no token that counts.
+    payload: Option<Result<Option<Payload>, Deny>>,
     claims: Option<Rc<Claims>>,
 }
 
@@ -52,8 +52,12 @@ impl<'a> PresentedToken<'a> {
         let payload = match (&rules.source, credentials) {
             (TokenSource::Jwks(_), _) | (_, Credentials::Absent) => None,
             (TokenSource::JwtAuthn { namespace, keys }, credentials) => {
-                let payload = verified_payload(namespace, keys, bearer, proxy)?;
-                if payload.is_some() && credentials == Credentials::Other {
+                let payload = match verified_payload(namespace, keys, bearer, proxy) {
+                    // 401: a certificate that is missing or malformed comes first.
+                    Err(deny) if deny.reason == Reason::TokenMalformed => Err(deny),
+                    other => Ok(other?),
+                };
+                if matches!(payload, Ok(Some(_))) && credentials == Credentials::Other {
                     return Err(Deny::new(Reason::AuthorizationMalformed).with_note(
                         "jwt_authn verified a token, but the Authorization header is not exactly that bearer token",
                     ));
@@ -62,6 +66,17 @@ impl<'a> PresentedToken<'a> {
             }
         };
         Ok(Self { rules, memory, proxy, now, bearer, known, payload, claims: None })
+    }
+
+    /// Is there nothing that `jwt_authn` verified and that is no token? This counts in every mode.
+    ///
+    /// # Errors
+    /// 401 `token_malformed`
+    pub fn check_form(&self) -> Result<(), Deny> {
+        match &self.payload {
+            Some(Err(deny)) => Err(deny.clone()),
+            _ => Ok(()),
+        }
     }
 
     /// Its claims, verified and good now.
@@ -85,7 +100,7 @@ impl<'a> PresentedToken<'a> {
 
     fn left_by_jwt_authn(&mut self, namespace: &str, keys: &[String]) -> Result<(usize, Rc<Claims>), Deny> {
         let payload = match self.payload.take() {
-            Some(payload) => payload,
+            Some(payload) => payload?,
             None => verified_payload(namespace, keys, None, self.proxy)?,
         };
         let (place, payload) = payload.ok_or_else(|| match self.bearer {

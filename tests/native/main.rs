@@ -27,6 +27,7 @@ mod limits;
 mod mappings;
 mod meaning;
 mod mistakes;
+mod order;
 mod problems;
 mod properties;
 mod providers;
