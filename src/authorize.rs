@@ -7,12 +7,13 @@ use crate::config::Policy;
 use crate::decision::{Allow, Binding, Decision, Deny, ForwardedCert, Reason, Rule};
 use crate::identity::{Recognised, Shared, brief};
 use crate::inventory;
+use crate::line::Excerpt;
 use crate::memory::{Memory, Seen};
 use crate::policy::method::CONNECT;
 use crate::policy::{Asked, CanonicalPath, Mode, ProfileId, Target, UnverifiedAuthorization};
 use crate::presented::Asking;
 use crate::proxy::{Proxy, seconds};
-use crate::request::{Claimed, Request};
+use crate::request::{Claimed, Request, without_query};
 use crate::token::{self, Claims, Confirmation, Credentials, PresentedToken};
 use crate::token_alone;
 
@@ -36,8 +37,11 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     if !policy.upstream_headers.keeps_overrides {
         request.check_overrides(method)?;
     }
-    let path = CanonicalPath::parse(request.path()?, policy.path)
-        .map_err(|error| Deny::new(Reason::PathMalformed).with_detail(error.as_str()))?;
+    let sent = request.path()?;
+    let path = CanonicalPath::parse(sent, policy.path).map_err(|error| {
+        let note = format!("{} Found {}.", error.as_str(), Excerpt(without_query(sent)));
+        Deny::new(Reason::PathMalformed).with_detail(error.as_str()).with_note(note)
+    })?;
     found.path = Some(path.as_str().to_owned());
     let host = if policy.names_hosts { request.host() } else { None };
     let target = Target { method, path: &path, host: host.as_ref() };
@@ -112,7 +116,6 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
             client
         }
     };
-    token.check_form()?;
     let profile = client.as_ref().map_err(Deny::clone).and_then(|client| {
         found.caller.client = Some(Rc::clone(client));
         choose_profile(policy, client, claimed)
@@ -126,6 +129,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     if found.certificate.is_none() && mode != Mode::BearerPlusMtlsOptional {
         return Err(missing());
     }
+    token.check_form()?;
     let claims = match mode {
         Mode::Mtls => None,
         Mode::BearerPlusMtlsRequired | Mode::BearerPlusMtlsOptional => Some(token.claims()?),
@@ -150,7 +154,8 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     if let Some(claims) = &claims {
         check_token_client(policy, &client, claims)?;
     }
-    let profile = policy.profiles.get(profile?).ok_or(Reason::InternalError)?;
+    let unknown = || Deny::new(Reason::InternalError).with_note("the client's profile is none of the policy's");
+    let profile = policy.profiles.get(profile?).ok_or_else(unknown)?;
     if !profile.source_networks.is_empty() {
         asking.connection.check_source(&profile.source_networks, policy.source_address)?;
     }

@@ -15,6 +15,10 @@ pub const CERTIFICATE_TEXT: usize = 512;
 pub const FOREIGN_TEXT: usize = 256;
 /// The note for the operator, in a record.
 pub const NOTE: usize = 1024;
+/// What a note repeats of one foreign text.
+pub const EXCERPT: usize = 128;
+/// How many of several things a note names.
+pub const LISTED: usize = 8;
 /// A record, whatever is in it. A test makes the longest one.
 #[cfg(test)]
 pub const RECORD: usize = 9 * 1024;

@@ -11,6 +11,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::decision::{Deny, Reason};
+use crate::line::listed;
 use crate::policy::{SourceAddress, address};
 use crate::proxy::{HostError, Property, Proxy};
 
@@ -209,7 +210,10 @@ impl<'a> Connection<'a> {
         };
         match (address, source) {
             (Some(address), _) if networks.iter().any(|network| network.contains(&address)) => Ok(()),
-            (Some(_), _) => Err(Reason::SourceIpDenied.into()),
+            (Some(address), _) => Err(Deny::new(Reason::SourceIpDenied).with_note(format!(
+                "the caller's address is {address}, expected one of source_cidrs: {}",
+                listed(networks)
+            ))),
             (None, SourceAddress::Direct) => denied(
                 "source_cidrs need the direct peer's address, and filter state mtls_authz.direct_remote_address holds none: \
                  put the set_filter_state filter of the shipped configuration in front",

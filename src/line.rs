@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use crate::bounds;
 use crate::plain::is_plain;
 
 /// A JSON object that is being written. Every request writes one, and a general serializer takes five times as long.
@@ -86,6 +87,28 @@ pub fn one_line(message: fmt::Arguments<'_>, max: usize) -> Vec<u8> {
     // An error says that there is no more room.
     let _ = fmt::Write::write_fmt(&mut OneLine(Bounded::behind(&mut line, max)), message);
     line
+}
+
+/// A foreign text in a note: in quotation marks, escaped, and at most [`bounds::EXCERPT`] bytes of it.
+pub struct Excerpt<'a>(pub &'a [u8]);
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.split_at_checked(bounds::EXCERPT) {
+            Some((excerpt, rest)) if !rest.is_empty() => write!(f, "{:?}{MARK}", String::from_utf8_lossy(excerpt)),
+            _ => write!(f, "{:?}", String::from_utf8_lossy(self.0)),
+        }
+    }
+}
+
+/// The first of some things in a note, and how many follow.
+pub fn listed<T: fmt::Display>(things: &[T]) -> String {
+    let named: Vec<String> = things.iter().take(bounds::LISTED).map(T::to_string).collect();
+    match things.len().saturating_sub(named.len()) {
+        0 if named.is_empty() => "none".to_owned(),
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 /// Is this one of Unicode's control or format characters, or a separator of lines or paragraphs? (Categories Cc, Cf, Zl and Zp, but

@@ -4,6 +4,7 @@ use crate::bounds;
 use crate::byte_set::{ALPHANUMERIC, ByteSet};
 use crate::decision::{Deny, Reason};
 use crate::header_names::{Meaning, meaning};
+use crate::line::{Excerpt, listed};
 use crate::plain::is_plain;
 use crate::policy::{Host, Methods};
 use crate::token::names_scheme;
@@ -73,6 +74,17 @@ impl<'a> Values<'a> {
     /// It stands more than once.
     pub fn at_most_one(&self) -> Result<Option<&'a [u8]>, Repeated> {
         if self.others.is_empty() { Ok(self.first) } else { Err(Repeated) }
+    }
+
+    /// A refusal that says what there is instead of one good value.
+    fn expected_one(&self, name: &str, expected: &str) -> Deny {
+        let values: Vec<Excerpt<'_>> = self.iter().map(|value| Excerpt(without_query(value))).collect();
+        let note = match values.len() {
+            0 => format!("there is no {name}, expected {expected}"),
+            1 => format!("{name} is {}, expected {expected}", listed(&values)),
+            count => format!("{name} occurs {count} times: {}; expected {expected}", listed(&values)),
+        };
+        Deny::new(Reason::RequestMalformed).with_note(note)
     }
 
     /// The value of a header that stands exactly once.
@@ -153,14 +165,14 @@ impl<'a> Request<'a> {
     pub fn method(&self, known: &Methods) -> Result<&'a str, Deny> {
         let malformed = || Deny::new(Reason::RequestMalformed);
         match self.sent_method() {
-            Some(method) if method.len() > bounds::METHOD => {
-                Err(malformed().with_detail("The method is longer than 64 bytes."))
-            }
-            Some(method) if known.is_respelled(method) => {
-                Err(malformed().with_detail("The method must be written in capitals."))
-            }
+            Some(method) if method.len() > bounds::METHOD => Err(malformed()
+                .with_detail("The method is longer than 64 bytes.")
+                .with_note(format!("the method has {} bytes, expected at most 64 bytes", method.len()))),
+            Some(method) if known.is_respelled(method) => Err(malformed()
+                .with_detail("The method must be written in capitals.")
+                .with_note(format!("the method is {method:?}, expected {:?}", method.to_ascii_uppercase()))),
             Some(method) => Ok(method),
-            None => Err(malformed().with_note(":method is absent, repeated or not a token")),
+            None => Err(self.method.expected_one(":method", "one token of RFC 9110")),
         }
     }
 
@@ -178,12 +190,18 @@ impl<'a> Request<'a> {
         if self.method_overrides.iter().all(|value| value.trim_ascii().eq_ignore_ascii_case(method.as_bytes())) {
             return Ok(());
         }
+        let overrides = self.headers.iter().filter(|(name, _)| meaning(name) == Some(Meaning::Method));
+        let named = overrides.take(bounds::LISTED).map(|(name, value)| {
+            let name = String::from_utf8_lossy(name);
+            format!("{name} is {}", Excerpt(value))
+        });
+        let named: Vec<String> = named.collect();
         Err(Deny::new(Reason::RequestMalformed)
             .with_detail("X-HTTP-Method-Override and its like must name the method of the request itself.")
-            .with_note(
-                "a header such as X-HTTP-Method-Override names another method than the request's; \
-                 override_headers: keep would pass it on to the upstream",
-            ))
+            .with_note(format!(
+                "{}, and the method is {method:?}; override_headers: keep would pass that on to the upstream",
+                named.join(", ")
+            )))
     }
 
     /// The host that the request names; `None` where it names none, or several.
@@ -199,7 +217,7 @@ impl<'a> Request<'a> {
         self.path
             .exactly_one()
             .filter(|path| !path.is_empty())
-            .ok_or_else(|| Deny::new(Reason::RequestMalformed).with_note(":path is absent, empty or repeated"))
+            .ok_or_else(|| self.path.expected_one(":path", "one path"))
     }
 
     /// Does the query hold a token (RFC 6750 section 2.3)?
@@ -237,8 +255,8 @@ impl<'a> Request<'a> {
     /// The client's own claims about itself. Said twice, whatever the values, is a malformed request.
     pub fn claimed(&self) -> Result<Claimed<'a>, Deny> {
         Ok(Claimed {
-            client_id: at_most_one(&self.client_id, "X-Client-ID stands more than once")?,
-            profile_id: at_most_one(&self.profile_id, "X-Profile-ID stands more than once")?,
+            client_id: at_most_one(&self.client_id, "X-Client-ID")?,
+            profile_id: at_most_one(&self.profile_id, "X-Profile-ID")?,
         })
     }
 
@@ -268,8 +286,13 @@ impl<'a> Request<'a> {
     }
 }
 
-fn at_most_one<'a>(values: &Values<'a>, otherwise: &'static str) -> Result<Option<&'a [u8]>, Deny> {
-    values.at_most_one().map_err(|Repeated| Deny::new(Reason::RequestMalformed).with_note(otherwise))
+fn at_most_one<'a>(values: &Values<'a>, name: &str) -> Result<Option<&'a [u8]>, Deny> {
+    values.at_most_one().map_err(|Repeated| values.expected_one(name, "it once"))
+}
+
+/// What stands before the query and the fragment of a path: the rest may hold a secret.
+pub fn without_query(path: &[u8]) -> &[u8] {
+    path.split(|byte| matches!(byte, b'?' | b'#')).next().unwrap_or_default()
 }
 
 /// The name of a query's member, as lenient readers decode it: what is no escape stands for itself, and `%u0061` for `a`.

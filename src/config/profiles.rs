@@ -39,9 +39,7 @@ pub(super) fn compile(
         let path = format!("collections.{name}");
         label(format_args!("{path}"), &name)?;
         let patterns = path_list(&path, &texts, rules)?;
-        for pattern in &patterns {
-            profiles.collections.insert(pattern, 0);
-        }
+        profiles.collections.insert(name.clone(), &patterns);
         known.push((name, patterns));
     }
     for (name, Object(raw)) in raw.0 {

@@ -1,5 +1,7 @@
 //! Hosts: what `:authority` names, and how rules name it.
 
+use std::fmt;
+
 /// What a request's `:authority` names: `host`, or `host:port` (RFC 3986 section 3.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Host {
@@ -36,6 +38,25 @@ pub struct HostPattern {
     has_label: bool,
     /// Any, where the entry names none.
     port: Option<u16>,
+}
+
+impl fmt::Display for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_host(f, "", &self.name, self.port)
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_host(f, if self.has_label { "*" } else { "" }, &self.name, self.port)
+    }
+}
+
+fn write_host(f: &mut fmt::Formatter<'_>, label: &str, name: &str, port: Option<u16>) -> fmt::Result {
+    match port {
+        Some(port) => write!(f, "{label}{name}:{port}"),
+        None => write!(f, "{label}{name}"),
+    }
 }
 
 /// What a host name or an address consists of.

@@ -9,10 +9,12 @@ use super::entries::{PathEntries, Target, is_one_of};
 use super::host::HostPattern;
 use super::method::{self, CONNECT, covers};
 use super::mode::Mode;
-use super::pattern::PatternSet;
+use super::path::CanonicalPath;
+use super::pattern::{PathPattern, PatternSet};
 use super::rate_limit::RateLimit;
 use super::unverified::UnverifiedAuthorization;
 use crate::decision::{Deny, Enforcement, Reason, Remedy};
+use crate::line::{Excerpt, listed};
 
 /// A profile's place in [`Profiles`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -24,7 +26,28 @@ pub struct Profiles {
     list: Vec<Profile>,
     by_name: HashMap<Rc<str>, ProfileId>,
     /// The paths of every collection.
-    pub collections: PatternSet,
+    pub collections: Collections,
+}
+
+/// `collections`
+#[derive(Debug, Default)]
+pub struct Collections {
+    /// Values are indices into `names`.
+    paths: PatternSet,
+    names: Vec<String>,
+}
+
+impl Collections {
+    /// Adds a collection.
+    pub fn insert(&mut self, name: String, patterns: &[PathPattern]) {
+        patterns.iter().for_each(|pattern| self.paths.insert(pattern, self.names.len()));
+        self.names.push(name);
+    }
+
+    /// The name of the first collection that has this path.
+    fn of(&self, path: &CanonicalPath<'_>) -> Option<&str> {
+        self.names.get(self.paths.lowest(path, |_| true)?).map(String::as_str)
+    }
 }
 
 impl Profiles {
@@ -109,10 +132,11 @@ impl Profile {
     ///
     /// # Errors
     /// 403 before 405: who may not know of a rule does not learn its methods.
-    pub fn authorize(&self, asked: Asked<'_>, collections: &PatternSet) -> Result<usize, Deny> {
+    pub fn authorize(&self, asked: Asked<'_>, collections: &Collections) -> Result<usize, Deny> {
         let target = asked.target;
-        if self.deny.entry(target).is_some() {
-            return Err(Reason::PathDenied.into());
+        if let Some((index, _)) = self.deny.entry(target) {
+            let note = format!("profiles.{}.deny[{index}] has {} {}", self.name, target.method, shown(target));
+            return Err(Deny::new(Reason::PathDenied).with_note(note));
         }
         let matching = self.allow_paths.matches(target.path);
         let rules = matching.iter().filter_map(|index| Some((*index, self.allow.get(*index)?)));
@@ -125,32 +149,86 @@ impl Profile {
             return Ok(index);
         }
         if here.clone().next().is_none() {
-            let reason = if collections.contains(target.path) { Reason::CollectionDenied } else { Reason::PathDenied };
-            return Err(match matching.is_empty() {
-                true => reason.into(),
-                false => Deny::new(reason).with_note("the rules that have this path are for other hosts"),
-            });
+            return Err(self.no_rule(target, &matching, collections));
         }
         let Some(first) = rules.clone().next() else {
-            return Err(match asked.upgrade {
-                None if target.method != CONNECT => Deny::new(Reason::PathDenied)
-                    .with_note("the rules that have this path allow upgrades alone; \"plain\": true would allow plain requests, too"),
-                _ => Reason::UpgradeDenied.into(),
-            });
+            return Err(self.no_form(asked, here.map(|(_, rule)| rule)));
         };
         let by_method = rules.clone().find(method_matches);
         let lacking = by_method.or_else(|| match rules.clone().find(scopes_suffice) {
             Some(_) => None,
             None => Some(first),
         });
-        if let Some((_, rule)) = lacking {
-            return Err(Deny::new(Reason::InsufficientScope).with_remedy(Remedy::Scopes(rule.scopes.clone())));
+        if let Some((index, rule)) = lacking {
+            let scopes: Vec<Excerpt<'_>> = asked.scopes.iter().map(|scope| Excerpt(scope.as_bytes())).collect();
+            return Err(Deny::new(Reason::InsufficientScope)
+                .with_remedy(Remedy::Scopes(rule.scopes.clone()))
+                .with_note(format!(
+                    "profiles.{}.allow[{index}] needs the scopes {}, and the token has {}",
+                    self.name,
+                    listed(&rule.scopes),
+                    listed(&scopes)
+                )));
         }
         let methods = self.allowed_methods(target, rules.filter(scopes_suffice).map(|(_, rule)| rule));
         if methods.is_empty() {
-            return Err(Reason::PathDenied.into());
+            let note = format!(
+                "entries of profiles.{}.deny have every method that its allow rules have for {}",
+                self.name,
+                shown(target)
+            );
+            return Err(Deny::new(Reason::PathDenied).with_note(note));
         }
-        Err(Deny::new(Reason::MethodNotAllowed).with_remedy(Remedy::Methods(methods)))
+        let note = format!(
+            "the method is {}, and for {} the allow rules of profiles.{} have {}",
+            target.method,
+            shown(target),
+            self.name,
+            listed(&methods)
+        );
+        Err(Deny::new(Reason::MethodNotAllowed).with_remedy(Remedy::Methods(methods)).with_note(note))
+    }
+
+    /// The refusal where no rule has the path at the host; `matching` have the path.
+    fn no_rule(&self, target: Target<'_>, matching: &[usize], collections: &Collections) -> Deny {
+        let (name, path) = (&self.name, shown(target));
+        let collection = collections.of(target.path);
+        let reason = if collection.is_some() { Reason::CollectionDenied } else { Reason::PathDenied };
+        let other_hosts = matching.iter().filter_map(|index| self.allow.get(*index)).flat_map(|rule| &rule.hosts);
+        Deny::new(reason).with_note(match (matching, target.host, collection) {
+            ([_, ..], Some(host), _) => format!(
+                "the rules of profiles.{name}.allow that have {path} are for {}, and the host is {}",
+                listed(&other_hosts.collect::<Vec<_>>()),
+                Excerpt(host.to_string().as_bytes())
+            ),
+            ([_, ..], None, _) => {
+                format!("the rules of profiles.{name}.allow that have {path} name hosts, and the request names none")
+            }
+            ([], _, Some(collection)) => {
+                format!("{path} belongs to collections.{collection}, which no rule of profiles.{name}.allow has")
+            }
+            ([], _, None) => format!("no rule of profiles.{name}.allow has {path}"),
+        })
+    }
+
+    /// The refusal where these rules have the path, and none allows a request of this form.
+    fn no_form<'a>(&self, asked: Asked<'_>, rules: impl Iterator<Item = &'a AllowRule>) -> Deny {
+        let (name, path) = (&self.name, shown(asked.target));
+        let upgrades: Vec<&str> = rules.flat_map(|rule| &rule.upgrades).map(String::as_str).collect();
+        match asked.upgrade {
+            None if asked.target.method != CONNECT => Deny::new(Reason::PathDenied).with_note(format!(
+                "the rules of profiles.{name}.allow that have {path} allow the upgrades {} alone; \"plain\": true would allow plain requests, too",
+                listed(&upgrades)
+            )),
+            _ if asked.target.method == CONNECT => Deny::new(Reason::UpgradeDenied).with_note(format!(
+                "the method is CONNECT, and no rule of profiles.{name}.allow that has {path} lists it, or not with this upgrade"
+            )),
+            upgrade => Deny::new(Reason::UpgradeDenied).with_note(format!(
+                "the upgrade is {}, and the rules of profiles.{name}.allow that have {path} list {}",
+                Excerpt(upgrade.unwrap_or_default().as_bytes()),
+                listed(&upgrades)
+            )),
+        }
     }
 
     /// Those of the methods of these rules that nothing denies here.
@@ -183,6 +261,11 @@ impl AllowRule {
     }
 }
 
+/// The path in a note.
+fn shown(target: Target<'_>) -> String {
+    Excerpt(target.path.as_str().as_bytes()).to_string()
+}
+
 fn contains(list: &[String], wanted: &str) -> bool {
     list.iter().any(|entry| entry == wanted)
 }
@@ -190,7 +273,7 @@ fn contains(list: &[String], wanted: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::policy::{CanonicalPath, Entry, LetterCase, PathPattern, PathRules};
+    use crate::policy::{Entry, LetterCase, PathRules};
 
     /// (path pattern, methods, scopes, upgrades)
     type RuleRow<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
@@ -244,7 +327,9 @@ mod tests {
             upgrade,
             scopes: &strings(scopes),
         };
-        profile.authorize(asked, &patterns(&["/c/**"])).map_err(|deny| deny.reason)
+        let mut collections = Collections::default();
+        collections.insert("c".to_owned(), &[PathPattern::parse("/c/**", PathRules::default()).unwrap()]);
+        profile.authorize(asked, &collections).map_err(|deny| deny.reason)
     }
 
     #[test]
@@ -299,7 +384,7 @@ mod tests {
             upgrade: None,
             scopes: &[],
         };
-        let deny = profile.authorize(asked, &PatternSet::default()).unwrap_err();
+        let deny = profile.authorize(asked, &Collections::default()).unwrap_err();
         assert_eq!(deny.remedy, Remedy::Methods(strings(&["PUT", "GET", "HEAD"])));
     }
 }

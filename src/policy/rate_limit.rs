@@ -7,12 +7,14 @@
 //! where a slot is full, the policy that has most of it gives way, so that none lifts the limits of another.
 
 use std::collections::HashMap;
+use std::fmt;
 
 use sha2::{Digest, Sha256};
 
 use super::Scope;
 use crate::decision::{Deny, Reason, Remedy};
 use crate::fingerprint::Numbers;
+use crate::line::Excerpt;
 use crate::proxy::{Proxy, SECOND, Shared, Swap};
 
 /// Clients remembered in one slot; beyond that the one closest to a full bucket is forgotten, of the policy that has most of
@@ -56,7 +58,10 @@ impl RateLimit {
                 Some(Shared { value, version }) => (value.as_slice(), Some(*version)),
                 None => (&[][..], None),
             };
-            let changed = self.take_from(value, &key.entry, now)?;
+            let changed = self.take_from(value, &key.entry, now).map_err(|deny| {
+                let note = format!("{self} is used up: profile {profile:?}, client {}", Excerpt(client.as_bytes()));
+                deny.with_note(note)
+            })?;
             if proxy.swap_shared(&key.slot, &changed, version)? == Swap::Done {
                 return Ok(());
             }
@@ -103,6 +108,17 @@ fn least_missed(entries: &[(&[u8], u64)]) -> Option<usize> {
     let (most, _) = counts.into_iter().max_by_key(|(tag, count)| (*count, *tag))?;
     let of_most = entries.iter().enumerate().filter(|(_, (key, _))| tag(key) == most);
     of_most.min_by_key(|(_, (_, full_at))| *full_at).map(|(place, _)| place)
+}
+
+impl fmt::Display for RateLimit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { interval, window } = self;
+        let burst = window.checked_div(*interval).unwrap_or_default();
+        match interval / 1_000_000 {
+            0 => write!(f, "the limit of {} requests a second, {burst} at once,", SECOND.div_ceil(*interval)),
+            milliseconds => write!(f, "the limit of one request in {milliseconds} ms, {burst} at once,"),
+        }
+    }
 }
 
 struct Key {

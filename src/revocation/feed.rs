@@ -124,4 +124,21 @@ impl InForce {
             OnStale::Allow => self.is_starting(index, feed),
         }
     }
+
+    /// Why the list of a feed is missed, for the operator.
+    pub fn problem(&self, index: usize, feed: &Feed, now: i64) -> String {
+        let feeds = self.feeds.borrow();
+        let Some(current) = feeds.get(index).and_then(Option::as_ref) else {
+            return format!("(cluster {:?}) has not come since the start", feed.fetch.cluster);
+        };
+        if now >= current.next_update {
+            let ago = now.saturating_sub(current.next_update);
+            return format!("holds a list whose nextUpdate was {ago} s ago");
+        }
+        if self.time.get() == u64::MAX {
+            return "has a list whose age is not known, because the clock cannot be read".to_owned();
+        }
+        let age = self.time.get().saturating_sub(current.checked_at) / SECOND;
+        format!("was last fetched {age} s ago, expected at most {} s (max_stale_seconds)", feed.fetch.max_stale)
+    }
 }

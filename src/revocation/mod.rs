@@ -85,8 +85,10 @@ impl Revocation {
     pub fn check_feeds(&self, in_force: &InForce, now: i64) -> Result<(), Deny> {
         match self.feeds.iter().enumerate().find(|(index, feed)| in_force.misses(*index, feed, now)) {
             None => Ok(()),
-            Some((index, _)) => Err(Deny::new(Reason::RevocationUnavailable)
-                .with_note(format!("revocation.feeds[{index}] has never come or is too old; earlier lines say why"))),
+            Some((index, feed)) => Err(Deny::new(Reason::RevocationUnavailable).with_note(format!(
+                "revocation.feeds[{index}] {}; earlier lines say why",
+                in_force.problem(index, feed, now)
+            ))),
         }
     }
 

@@ -30,18 +30,22 @@ pub enum Credentials<'a> {
 /// space, or more than a token may hold.
 pub fn credentials<'a>(values: &Values<'a>) -> Result<Credentials<'a>, Deny> {
     const SCHEME: &[u8] = b"Bearer ";
-    let several = |Repeated| malformed("there are several Authorization headers");
+    let several =
+        |Repeated| malformed(format!("there are {} Authorization headers, expected one", values.iter().count()));
     let Some(value) = values.at_most_one().map_err(several)? else {
         return Ok(Credentials::Absent);
     };
     match value.split_at_checked(SCHEME.len()) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => {
             if token.len() > MAX_TOKEN_BYTES {
-                return Err(malformed("the token is longer than 16 KiB"));
+                return Err(malformed(format!(
+                    "the token has {} bytes, expected at most {MAX_TOKEN_BYTES}",
+                    token.len()
+                )));
             }
             Ok(Credentials::Bearer(token))
         }
-        _ if names_scheme(value, b"bearer") => Err(misspelled()),
+        _ if names_scheme(value, b"bearer") => Err(misspelled(&misplaced(value))),
         _ => Ok(Credentials::Other),
     }
 }
@@ -52,7 +56,7 @@ pub fn credentials<'a>(values: &Values<'a>) -> Result<Credentials<'a>, Deny> {
 /// 400 `authorization_malformed`: they are not spelled as RFC 6750 demands.
 pub fn token(credentials: &[u8]) -> Result<&str, Deny> {
     let token = Some(credentials).filter(|token| !token.is_empty() && TOKEN68.contains_all(token));
-    token.and_then(|token| std::str::from_utf8(token).ok()).ok_or_else(misspelled)
+    token.and_then(|token| std::str::from_utf8(token).ok()).ok_or_else(|| misspelled(&foreign_byte(credentials)))
 }
 
 /// Does this scheme (in lower case) occur, in any letter case and at any place, followed by anything that no token holds, or by
@@ -64,14 +68,35 @@ pub fn names_scheme(value: &[u8], scheme: &[u8]) -> bool {
     })
 }
 
-fn misspelled() -> Deny {
-    malformed("\"Bearer\", one space and a token of RFC 6750's characters are expected, and nothing else")
+/// What there is, without a part of the value.
+fn misspelled(found: &str) -> Deny {
+    malformed(format!(
+        "{found}; \"Bearer\", one space and a token of RFC 6750's characters are expected, and nothing else"
+    ))
+}
+
+/// The word at another place than the beginning, or not followed by one space.
+fn misplaced(value: &[u8]) -> String {
+    let word = b"bearer";
+    let place = value.windows(word.len()).position(|found| found.eq_ignore_ascii_case(word)).unwrap_or_default();
+    match value.get(place + word.len()) {
+        _ if place > 0 => format!("the word Bearer begins at byte {}", place + 1),
+        Some(next) => format!("byte 0x{next:02x} follows Bearer"),
+        None => "nothing follows Bearer".to_owned(),
+    }
+}
+
+fn foreign_byte(credentials: &[u8]) -> String {
+    match credentials.iter().enumerate().find(|(_, byte)| !TOKEN68.contains(**byte)) {
+        Some((place, byte)) => format!("byte {} of the token is 0x{byte:02x}", place + 1),
+        None => "nothing follows \"Bearer \"".to_owned(),
+    }
 }
 
 /// The characters of a token (RFC 6750 section 2.1).
 static TOKEN68: ByteSet = ByteSet::new(ALPHANUMERIC, b"-._~+/=");
 
-fn malformed(note: &'static str) -> Deny {
+fn malformed(note: String) -> Deny {
     Deny::new(Reason::AuthorizationMalformed).with_note(note)
 }
 

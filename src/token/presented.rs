@@ -140,6 +140,15 @@ impl<'a> PresentedToken<'a> {
     }
 
     fn keys(&self, key_set: usize) -> Result<Rc<KeySet>, Deny> {
-        self.memory.keys(key_set).ok_or_else(|| Deny::new(Reason::KeysUnavailable).by_key_set(key_set))
+        self.memory.keys(key_set).ok_or_else(|| {
+            let place = match self.rules.providers.get(key_set) {
+                Some(provider) => format!("token.providers[{key_set}] ({:?})", provider.issuer),
+                None => "token.jwks_uri".to_owned(),
+            };
+            Deny::new(Reason::KeysUnavailable).by_key_set(key_set).with_note(format!(
+                "no keys of {place} are in force: none has come, or the last ones are older than max_stale_seconds; \
+                 earlier lines say why"
+            ))
+        })
     }
 }

@@ -27,6 +27,7 @@ mod limits;
 mod mappings;
 mod meaning;
 mod mistakes;
+mod notes;
 mod order;
 mod problems;
 mod properties;

@@ -4,7 +4,7 @@ mod certificate;
 
 use std::rc::Rc;
 
-use mtls_authz::{Algorithm, Memory, Policy, Property, Reason, Request, decide};
+use mtls_authz::{Algorithm, Deny, Memory, Policy, Property, Reason, Request, decide};
 use serde_json::{Value, json};
 
 use self::certificate::Presented;
@@ -14,7 +14,7 @@ use crate::proxy::{FakeProxy, NOW};
 
 /// What the client of a scene must present, and whether it presents a certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
+pub enum Mode {
     Mtls,
     Required,
     OptionalWithCertificate,
@@ -22,13 +22,13 @@ enum Mode {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Source {
+pub enum Source {
     JwtAuthn,
     Jwks,
 }
 
 /// A good request, which faults change.
-struct Scene {
+pub struct Scene {
     mode: Mode,
     method: &'static str,
     path: &'static str,
@@ -47,7 +47,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(mode: Mode) -> Self {
+    pub fn new(mode: Mode) -> Self {
         let is_absent = mode == Mode::TokenAlone;
         Self {
             mode,
@@ -143,35 +143,39 @@ impl Scene {
         (proxy, more)
     }
 
-    fn decide(&self, source: Source) -> Result<(), Reason> {
+    pub fn decide(&self, source: Source) -> Result<(), Reason> {
+        self.refusal(source).map_or(Ok(()), |deny| Err(deny.reason))
+    }
+
+    pub fn refusal(&self, source: Source) -> Option<Deny> {
         let (mut proxy, more) = self.situation(source);
         if self.is_limited {
             let good = Self::new(self.mode);
             let (first, more) = good.situation(source);
-            assert_eq!(good.run(source, &first, &more), Ok(()), "the one request that the limit grants");
+            assert_eq!(good.run(source, &first, &more), None, "the one request that the limit grants");
             proxy.shared = first.shared;
         }
         self.run(source, &proxy, &more)
     }
 
-    fn run(&self, source: Source, proxy: &FakeProxy, more: &[(&'static str, String)]) -> Result<(), Reason> {
+    fn run(&self, source: Source, proxy: &FakeProxy, more: &[(&'static str, String)]) -> Option<Deny> {
         let more: Vec<(&str, &str)> = more.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let headers = crate::proxy::headers(self.method, self.path, &more);
         let policy = self.policy(source);
         let memory = Memory::new(&policy.token.source);
         let decision = decide(&policy, &memory, &Request::new(&headers), proxy);
-        decision.verdict.map(|_| ()).map_err(|deny| deny.reason)
+        decision.verdict.err()
     }
 }
 
 /// One thing that is wrong with a request. Two faults of the same kind cannot be combined.
-struct Fault {
-    name: &'static str,
+pub struct Fault {
+    pub name: &'static str,
     kind: &'static str,
-    reason: Reason,
+    pub reason: Reason,
     /// Where it can occur.
-    occurs: fn(Mode, Source) -> bool,
-    apply: fn(&mut Scene),
+    pub occurs: fn(Mode, Source) -> bool,
+    pub apply: fn(&mut Scene),
 }
 
 const ANYWHERE: fn(Mode, Source) -> bool = |_, _| true;
@@ -182,7 +186,7 @@ const VERIFIED_HERE: fn(Mode, Source) -> bool = |mode, source| mode != Mode::Mtl
 macro_rules! faults {
     ($($name:literal $kind:literal $reason:ident $occurs:expr => $apply:expr;)*) => {
         /// In the order in which they are answered.
-        const FAULTS: &[Fault] = &[$(
+        pub const FAULTS: &[Fault] = &[$(
             Fault { name: $name, kind: $kind, reason: Reason::$reason, occurs: $occurs, apply: $apply },
         )*];
     };
@@ -233,7 +237,7 @@ faults! {
     "too often" "rate" RateLimited ANYWHERE => |scene| scene.is_limited = true;
 }
 
-const MODES: [Mode; 4] = [Mode::Mtls, Mode::Required, Mode::OptionalWithCertificate, Mode::TokenAlone];
+pub const MODES: [Mode; 4] = [Mode::Mtls, Mode::Required, Mode::OptionalWithCertificate, Mode::TokenAlone];
 
 /// Of two faults the first one is answered; one fault is answered by itself, and none is allowed.
 #[test]

@@ -231,7 +231,7 @@ fn an_operator_is_told_in_a_note_what_was_found_and_what_to_do() {
             good(),
             vec![(":path", "/")],
             Reason::RequestMalformed,
-            ":path is absent, empty or repeated",
+            ":path occurs 2 times: \"/payments/1\", \"/\"; expected one path",
         ),
         (
             "two methods",
@@ -239,7 +239,7 @@ fn an_operator_is_told_in_a_note_what_was_found_and_what_to_do() {
             good(),
             vec![(":method", "GET")],
             Reason::RequestMalformed,
-            ":method is absent, repeated",
+            ":method occurs 2 times: \"GET\", \"GET\"",
         ),
         (
             "two names",
@@ -247,7 +247,7 @@ fn an_operator_is_told_in_a_note_what_was_found_and_what_to_do() {
             good(),
             [client("acme"), client("acme")].concat(),
             Reason::RequestMalformed,
-            "X-Client-ID stands more than once",
+            "X-Client-ID occurs 2 times: \"acme\", \"acme\"; expected it once",
         ),
         (
             "two tokens",
@@ -255,7 +255,7 @@ fn an_operator_is_told_in_a_note_what_was_found_and_what_to_do() {
             good(),
             vec![("authorization", "Bearer a"), ("authorization", "Bearer b")],
             Reason::AuthorizationMalformed,
-            "several Authorization headers",
+            "there are 2 Authorization headers",
         ),
         (
             "joined",

@@ -89,6 +89,10 @@ fn verdict(s: &Situation) -> Result<Allowed, Reason> {
         return Err(Reason::CertificateMissing);
     }
 
+    // Stricter than the contract where the mode is `mtls`.
+    if modes(s) != [Mode::Mtls; 3] {
+        form(s)?;
+    }
     let binding = if mode == Mode::Mtls {
         // "`mtls` (a certificate, no token)"
         Binding::Certificate
@@ -186,15 +190,16 @@ fn authorization(s: &Situation) -> Result<(), Reason> {
     if metadata(s) && matches!(s.token.transport, Transport::NotTheVerified | Transport::OtherScheme) {
         return Err(Reason::AuthorizationMalformed);
     }
-    // "Its header must not hold `crit`: otherwise 401 `token_malformed`", which is seen as soon as that is compared,
-    // before the certificate, and stricter than the contract where the caller's mode turns out to be `mtls`
-    if metadata(s)
-        && s.token.defect == Defect::Critical
-        && matches!(s.token.transport, Transport::Bearer | Transport::QueryToo)
-    {
-        return Err(Reason::TokenMalformed);
-    }
     Ok(())
+}
+
+/// "Its header must not hold `crit`: otherwise 401 `token_malformed`"
+fn form(s: &Situation) -> Result<(), Reason> {
+    let has_header = matches!(s.token.transport, Transport::Bearer | Transport::QueryToo);
+    match metadata(s) && s.token.defect == Defect::Critical && has_header {
+        true => Err(Reason::TokenMalformed),
+        false => Ok(()),
+    }
 }
 
 /// "What restricts, `deny` and `binding.required_paths`, holds for every spelling of a path": "with it and without it", of a slash
@@ -310,6 +315,7 @@ fn token(s: &Situation) -> Result<(), Reason> {
     {
         return Err(Reason::TokenMissing);
     }
+    form(s)?;
     match s.token.defect {
         // "any `crit` member that is not understood refuses the token"
         Defect::Critical if s.setup.tokens == TokenSource::Jwks => Err(Reason::TokenMalformed),
