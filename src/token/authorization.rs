@@ -88,6 +88,9 @@ fn misplaced(value: &[u8]) -> String {
 
 fn foreign_byte(credentials: &[u8]) -> String {
     match credentials.iter().enumerate().find(|(_, byte)| !TOKEN68.contains(**byte)) {
+        Some((place, b',')) => {
+            format!("a comma is byte {} of the token: Envoy joins several Authorization headers so", place + 1)
+        }
         Some((place, byte)) => format!("byte {} of the token is 0x{byte:02x}", place + 1),
         None => "nothing follows \"Bearer \"".to_owned(),
     }

@@ -145,6 +145,9 @@ def requests(secrets: Secrets) -> Iterator[tuple[str, str, list[Header], bytes]]
     basic = base64.b64encode(f"{PLANTED}:{PLANTED}".encode()).decode()
     odd: list[list[Header]] = [
         [good, ("authorization", f"Bearer {PLANTED}")], [("authorization", f"Basic {basic}")], [],
+        [("authorization", f"Basic {basic} Bearer {PLANTED}")], [("authorization", f"Bearer {PLANTED} {PLANTED}")],
+        [("authorization", f"Bearer\t{PLANTED}")], [("authorization", f"x{PLANTED} Bearer")], [("authorization", f"Bearer {PLANTED * 3_000}")],
+        [good, ("x-http-method-override", f"{NAMED}")], [good, ("connection", "upgrade"), ("upgrade", f"{NAMED}")],
         [good, ("x-client-id", f"{NAMED}-client")], [good, ("x-profile-id", f"{NAMED}-profile")],
         [good, ("x-client-id", f"{NAMED}-1"), ("x-client-id", f"{NAMED}-2")],
     ]
