@@ -65,7 +65,7 @@ fn told(problem: &ConfigError, data: &[u8], value: Option<&Value>) {
     }
 }
 
-/// Does this path lead to a value, or to a member that its object does not have?
+/// Does this path lead to a value, or into a member that its object does not have?
 fn leads(value: &Value, path: &str) -> bool {
     if path.is_empty() {
         return true;
@@ -78,16 +78,20 @@ fn leads(value: &Value, path: &str) -> bool {
         }
         Value::Object(members) => {
             // A dot is either what separates keys or the beginning of one.
-            [Some(path), path.strip_prefix('.')]
-                .into_iter()
-                .flatten()
-                .any(|path| !path.contains(['.', '[']) || members.iter().any(|(key, value)| leads_on(path, key, value)))
+            [Some(path), path.strip_prefix('.')].into_iter().flatten().any(|path| {
+                members.iter().any(|(key, value)| leads_on(path, key, value))
+                    || !members.keys().any(|key| begins(path, key))
+            })
         }
         _ => false,
     }
 }
 
 fn leads_on(path: &str, key: &str, value: &Value) -> bool {
-    let rest = path.strip_prefix(key).filter(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-    rest.is_some_and(|rest| leads(value, rest))
+    begins(path, key) && path.strip_prefix(key).is_some_and(|rest| leads(value, rest))
+}
+
+/// Is the key the first of the path?
+fn begins(path: &str, key: &str) -> bool {
+    path.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
 }

@@ -587,7 +587,11 @@ impl Grounds<'_> {
         // The clock counts nanoseconds.
         let now = self.situation.host.now.unwrap().min(u64::MAX / 1_000_000_000) as i64;
         if let Some(certificate) = &self.decision.certificate {
-            assert!(certificate.check(now, self.world.setup.policy.clock_skew, self.world.setup.policy.extended_key_usage).is_ok());
+            assert!(
+                certificate
+                    .check(now, self.world.setup.policy.clock_skew, self.world.setup.policy.extended_key_usage)
+                    .is_ok()
+            );
             assert_eq!(caller.thumbprint, Some(certificate.thumbprint));
             self.presented(certificate.thumbprint);
         }

@@ -122,8 +122,11 @@ fn bound(payload: &Map<String, Value>, confirmation: Confirmation) {
 }
 
 fn are_typed(payload: &Map<String, Value>) -> bool {
-    let payload: Map<String, Value> =
-        payload.iter().filter(|(_, value)| !value.is_null()).map(|(name, value)| (name.clone(), value.clone())).collect();
+    let payload: Map<String, Value> = payload
+        .iter()
+        .filter(|(_, value)| !value.is_null())
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect();
     let date = |name: &str| {
         payload.get(name).is_none_or(|date| date.as_f64().is_some_and(|date| (0.0..253_402_300_800.0).contains(&date)))
     };
@@ -149,7 +152,8 @@ fn words(value: Option<&Value>) -> Vec<String> {
 /// its kind, is the one key of its name and kind, and has the encoding that the host is shown.
 pub fn key_set(data: &[u8]) {
     // A byte order mark is ignored.
-    let listed = reference::object(data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data)).and_then(|set| set.get("keys").and_then(Value::as_array).cloned());
+    let listed = reference::object(data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(data))
+        .and_then(|set| set.get("keys").and_then(Value::as_array).cloned());
     let (set, left_out) = match (KeySet::from_json(data), listed.as_deref()) {
         (Ok(read), Some(listed)) => {
             assert_eq!(read.0.named(None).count() + read.1.len(), listed.len());
