@@ -129,7 +129,7 @@ def _cases() -> Iterator[Any]:
         yield from (pytest.param(changes, expected, id=name) for name, changes in cases.items())
 
 
-@pytest.mark.parametrize(("changes", "expected"), _cases())
+@pytest.mark.parametrize(("changes", "expected"), list(_cases()))
 def test_both_sources_judge_a_claim_alike(world: World, changes: dict[str, Any], expected: str) -> None:
     assert world.verdicts(changes) == (expected, expected)
 

@@ -46,7 +46,7 @@ def _waits(stream: Stream) -> bool:
     return not stream.passed and stream.response is None
 
 
-@pytest.mark.parametrize("order", itertools.permutations(SOURCES), ids="-".join)
+@pytest.mark.parametrize("order", list(itertools.permutations(SOURCES)), ids="-".join)
 def test_a_request_waits_for_all_that_comes_in_time_in_whatever_order(order: tuple[str, ...]) -> None:
     vm = _start()
     stream = _request(vm)
