@@ -189,8 +189,8 @@ def _times(claims: Mapping[str, Any], now: int, leeway: int) -> None:
             raise Refused(f"{name} is no number")
         if name in claims and not 0 <= claims[name] < 253_402_300_800:
             raise Refused(f"{name} is not between 1970 and 9999")
-    # The contract: fractions are cut off.
-    claims = {name: int(claims[name]) for name in ("exp", "nbf", "iat") if name in claims}
+    # The contract: numbers are doubles, as in metadata, and fractions are cut off.
+    claims = {name: int(float(claims[name])) for name in ("exp", "nbf", "iat") if name in claims}
     if "exp" not in claims or now >= claims["exp"] + leeway:
         raise Refused("exp")
     for name in ("nbf", "iat"):

@@ -165,7 +165,7 @@ def test_a_claim_never_stands_in_for_a_name(envoy: Envoy, issuer: Authority, htt
     ({"client_id": "acme", "azp": "several"}, "client_profile_mismatch"),
     ({"client_id": "several", "azp": "acme"}, "client_profile_mismatch"),
     ({"client_id": ["acme"]}, "token_claims_invalid"),
-    ({"client_id": None}, "token_claims_invalid"),
+    ({"client_id": None}, "client_profile_mismatch"),
     ({"client_id": True}, "token_claims_invalid"),
     ({"azp": 1}, "token_claims_invalid"),
 ])

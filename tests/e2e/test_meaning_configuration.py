@@ -111,7 +111,7 @@ CASES: dict[str, tuple[Config, str, str, Config]] = {
         policy(token={"audiences": ["*"]}), "token.audiences[0]", "leave the key out", policy(token={"audiences": [AUDIENCE]})),
     "unverified tokens where they are verified": (
         profile(mode="bearer_plus_mtls_required", unverified_authorization="keep"), "profiles.partner.unverified_authorization",
-        "mode mtls", profile(unverified_authorization="keep")),
+        "\"mode\": \"mtls\"", profile(unverified_authorization="keep")),
 }
 
 

@@ -22,6 +22,7 @@ from harness.tokens import AUDIENCE, ISSUER, Signer
 SIGNER = Signer("ES256")
 SOURCES = ("jwt_authn", "jwks")
 NOW = int(time.time())
+DAY = 86_400
 
 ALIKE: dict[str, dict[str, dict[str, Any]]] = {
     "allowed": {
@@ -64,13 +65,13 @@ ALIKE: dict[str, dict[str, dict[str, Any]]] = {
     },
     "sender_binding_missing": {"an empty cnf": {"cnf": {}}, "jkt": {"cnf": {"jkt": "x"}}},
     "sender_binding_mismatch": {"another's cnf": {"cnf": {"x5t#S256": base64url(bytes(32))}}},
-    "token_not_yet_valid": {"iat ahead": {"iat": NOW + 600}},
+    "token_not_yet_valid": {"iat ahead": {"iat": NOW + DAY}},
 }
 """The changes of each token, by what both sources answer."""
 
 BY_ENVOY: dict[str, tuple[bytes | dict[str, Any], str, str]] = {
     "an expired token": ({"exp": NOW - 600}, "token_missing", "token_expired"),
-    "nbf ahead": ({"nbf": NOW + 600}, "token_missing", "token_not_yet_valid"),
+    "nbf ahead": ({"nbf": NOW + DAY}, "token_missing", "token_not_yet_valid"),
     "exp as a text": ({"exp": str(NOW + 600)}, "token_missing", "token_claims_invalid"),
     "a negative exp": ({"exp": -1}, "token_missing", "token_claims_invalid"),
     "a numeric aud": ({"aud": 1}, "token_missing", "token_claims_invalid"),

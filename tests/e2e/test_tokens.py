@@ -108,7 +108,7 @@ def test_times_are_checked_with_the_filters_own_leeway(
         assert verdicts.reason_of(client.request("GET", "/open", [token])) == verdict
 
 
-@pytest.mark.parametrize("value", ["soon", True, None, [], {}, -1, 1e300, -1e300, 0.5, "1700000000"], ids=str)
+@pytest.mark.parametrize("value", ["soon", True, None, [], {}, -1, 1e300, -1e300, "1700000000"], ids=str)
 @pytest.mark.parametrize("claim", ["exp", "nbf", "iat"])
 def test_a_time_that_is_no_good_number_is_refused_and_not_taken_for_absent(
     envoy: Envoy, acme: Credential, bearer: Bearer, claim: str, value: Any
