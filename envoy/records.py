@@ -55,7 +55,7 @@ REMEDIES = {
     "certificate_missing":
         "Give the client its certificate. Behind a proxy, check certificate.source and certificate.forwarded.",
     "certificate_untrusted":
-        "Turn TLS session resumption off. If the listener verifies certificates, set certificate.validation: listener.",
+        "Let the listener verify certificates. Then turn session resumption off, or set certificate.validation: listener.",
     "certificate_expired": "Renew the certificate and connect anew.",
     "certificate_not_yet_valid": "Correct the clocks, or set certificate.clock_skew_seconds.",
     "certificate_unsuitable": "Issue a certificate for TLS clients: with clientAuth, without cA.",
@@ -73,7 +73,7 @@ REMEDIES = {
     "token_expired": "Fetch a new token. If it is new, correct the clocks.",
     "token_not_yet_valid": "Correct the clocks, or raise token.leeway_seconds.",
     "token_issuer_mismatch":
-        "Fetch the token from the configured issuer, or add this issuer to token.issuers or token.providers.",
+        "Fetch the token from the configured issuer. To accept a second issuer, list both in token.providers.",
     "token_audience_mismatch": "Request the token for this service, or add the audience to token.audiences.",
     "sender_binding_missing": "Let the authorization server bind tokens to certificates (RFC 8705).",
     "sender_binding_malformed": "Correct cnf.x5t#S256 at the issuer.",
@@ -82,11 +82,11 @@ REMEDIES = {
     "identity_not_mapped": "Register the identity under clients, or add a mapping.",
     "client_header_missing": "Send X-Client-ID and X-Profile-ID.",
     "client_mismatch": "Leave X-Client-ID out, or send the client's own name.",
-    "client_profile_mismatch": "Add the profile to clients.<id>.profiles, or fetch a token of this client.",
+    "client_profile_mismatch": "Fetch a token of this client (token_client_ids), or name one of the profiles in clients.<id>.profiles.",
     "profile_required": "Send X-Profile-ID with one of clients.<id>.profiles.",
     "source_ip_denied": "Call from a listed network, or add the address to source_cidrs of the profile.",
-    "path_denied": "Add an allow rule to the profile, or take the deny entry away.",
-    "collection_denied": "Add an allow rule with the collection to the profile.",
+    "path_denied": "If this client may have the path, add an allow rule to the profile, or remove the deny entry.",
+    "collection_denied": "If this client may have the path, add an allow rule with the collection to the profile.",
     "upgrade_denied": "List the protocol under upgrades, or CONNECT under methods, of an allow rule.",
     "insufficient_scope": "Request a token with the scopes that the rule needs.",
     "method_not_allowed": "Use a method of the Allow header, or add this one to the allow rule.",

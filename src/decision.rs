@@ -62,7 +62,7 @@ reasons! {
     CertificateMissing "certificate_missing" 401 "A client certificate is required."
         "Give the client its certificate. Behind a proxy, check certificate.source and certificate.forwarded.";
     CertificateUntrusted "certificate_untrusted" 401 "The client certificate was not verified on this connection."
-        "Turn TLS session resumption off. If the listener verifies certificates, set certificate.validation: listener.";
+        "Let the listener verify certificates. Then turn session resumption off, or set certificate.validation: listener.";
     CertificateExpired "certificate_expired" 401 "The client certificate has expired."
         "Renew the certificate and connect anew.";
     CertificateNotYetValid "certificate_not_yet_valid" 401 "The client certificate is not valid yet."
@@ -93,7 +93,7 @@ reasons! {
     TokenNotYetValid "token_not_yet_valid" 401 "The token is not valid yet."
         "Correct the clocks, or raise token.leeway_seconds.";
     TokenIssuerMismatch "token_issuer_mismatch" 401 "The token was issued by somebody else."
-        "Fetch the token from the configured issuer, or add this issuer to token.issuers or token.providers.";
+        "Fetch the token from the configured issuer. To accept a second issuer, list both in token.providers.";
     TokenAudienceMismatch "token_audience_mismatch" 401 "The token is meant for somebody else."
         "Request the token for this service, or add the audience to token.audiences.";
     SenderBindingMissing "sender_binding_missing" 401 "The token is not bound to a client certificate (cnf.x5t#S256)."
@@ -110,15 +110,15 @@ reasons! {
     ClientMismatch "client_mismatch" 403 "X-Client-ID does not name the authenticated client."
         "Leave X-Client-ID out, or send the client's own name.";
     ClientProfileMismatch "client_profile_mismatch" 403 "The client is not bound to this profile, or the token names another client."
-        "Add the profile to clients.<id>.profiles, or fetch a token of this client.";
+        "Fetch a token of this client (token_client_ids), or name one of the profiles in clients.<id>.profiles.";
     ProfileRequired "profile_required" 403 "X-Profile-ID must name one of the client's profiles."
         "Send X-Profile-ID with one of clients.<id>.profiles.";
     SourceIpDenied "source_ip_denied" 403 "The profile may not be used from this address."
         "Call from a listed network, or add the address to source_cidrs of the profile.";
     PathDenied "path_denied" 403 "The profile does not allow this path."
-        "Add an allow rule to the profile, or take the deny entry away.";
+        "If this client may have the path, add an allow rule to the profile, or remove the deny entry.";
     CollectionDenied "collection_denied" 403 "The profile does not have the collection that this path belongs to."
-        "Add an allow rule with the collection to the profile.";
+        "If this client may have the path, add an allow rule with the collection to the profile.";
     UpgradeDenied "upgrade_denied" 403 "The profile does not allow this upgrade."
         "List the protocol under upgrades, or CONNECT under methods, of an allow rule.";
     InsufficientScope "insufficient_scope" 403 "The token lacks a scope that this request needs."
