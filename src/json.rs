@@ -7,40 +7,19 @@ use serde_json::{Map, Number, Value};
 
 /// Reads one object with nothing behind it. serde_json bounds the depth (128).
 pub fn object(json: &[u8]) -> Option<Map<String, Value>> {
-    // As the configuration is read: one JSON reader in the module is enough.
-    match serde_json::from_str::<Strict>(str::from_utf8(json).ok()?) {
-        Ok(Strict(Value::Object(members))) => Some(members),
+    match value(str::from_utf8(json).ok()?) {
+        Ok(Value::Object(members)) => Some(members),
         _ => None,
     }
 }
 
-/// Such an object inside another document.
-#[derive(Debug)]
-pub struct StrictObject(pub Map<String, Value>);
-
-impl<'de> Deserialize<'de> for StrictObject {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(ObjectVisitor)
-    }
-}
-
-struct ObjectVisitor;
-
-impl<'de> Visitor<'de> for ObjectVisitor {
-    type Value = StrictObject;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object such as {\"keys\": […]}, in which no member is repeated")
-    }
-
-    /// Who put keys into a string may have put private ones there, so it is not repeated.
-    fn visit_str<E: Error>(self, _: &str) -> Result<StrictObject, E> {
-        Err(E::custom("found a text, expected an object such as {\"keys\": […]}"))
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<StrictObject, A::Error> {
-        members(map).map(StrictObject)
-    }
+/// Likewise any value.
+///
+/// # Errors
+/// Why it is none, and where.
+#[inline(never)]
+pub fn value(json: &str) -> Result<Value, serde_json::Error> {
+    serde_json::from_str(json).map(|Strict(value)| value)
 }
 
 struct Strict(Value);

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::{Certificate, DistinguishedName, Thumbprint, encoding};
 use crate::escape::percent_decode;
-use crate::json::StrictObject;
+use crate::json;
 use crate::proxy::{Property, Proxy};
 use crate::request::Values;
 
@@ -149,16 +149,19 @@ pub(super) fn parse(value: &[u8]) -> Option<Vec<Element>> {
 }
 
 fn parse_json(value: &[u8]) -> Option<Vec<Element>> {
-    let elements: Vec<StrictObject> = serde_json::from_str(str::from_utf8(value).ok()?).ok()?;
+    let Ok(Value::Array(elements)) = json::value(str::from_utf8(value).ok()?) else {
+        return None;
+    };
     if elements.len() > MAX_PARTS {
         return None;
     }
-    elements
-        .into_iter()
-        .map(|StrictObject(members)| {
+    let element = |element| match element {
+        Value::Object(members) => {
             members.into_iter().try_fold(Element::new(), add_member).filter(|element| element.len() <= MAX_PARTS)
-        })
-        .collect()
+        }
+        _ => None,
+    };
+    elements.into_iter().map(element).collect()
 }
 
 /// A member is a text, or a list of them: a pair for each, but one for the whole chain.

@@ -1,15 +1,15 @@
 //! `authorities`.
 
 use super::clients::DN_EXPECTED;
-use super::strict::Entries;
+use super::value::Named;
 use super::{ConfigError, label, one_of};
 use crate::certificate::KeyUsage;
 use crate::identity::Authorities;
 use crate::x509_signature::Authority;
 
-pub(super) fn compile(raw: Entries<String>) -> Result<Authorities, ConfigError> {
+pub(super) fn compile(raw: Named<String>) -> Result<Authorities, ConfigError> {
     let mut authorities = Authorities::default();
-    for (name, pem) in raw.0 {
+    for (name, pem) in raw {
         let path = format!("authorities.{name}");
         label(format_args!("{path}"), &name)?;
         if name.contains('=') {

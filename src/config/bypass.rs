@@ -2,7 +2,6 @@
 
 use super::raw::RawBypass;
 use super::rules::{Around, Restriction, hosts, methods, pattern};
-use super::strict::Object;
 use super::{ConfigError, distinct};
 use crate::policy::method::CONNECT;
 use crate::policy::overlap::{may_meet, methods_meet};
@@ -11,13 +10,13 @@ use crate::policy::{Entry, PathEntries, PatternSet};
 /// `bypass`. An entry has nothing in common with what is restricted elsewhere, unless it says so: which of the two wins would be a
 /// guess.
 pub(super) fn compile(
-    raw: Vec<Object<RawBypass>>,
+    raw: Vec<RawBypass>,
     around: &Around<'_>,
     restrictions: &[Restriction],
 ) -> Result<PathEntries, ConfigError> {
-    distinct("bypass", &raw, |Object(entry)| &entry.path)?;
+    distinct("bypass", &raw, |entry| &entry.path)?;
     let mut bypass = PathEntries::default();
-    for (index, Object(raw)) in raw.into_iter().enumerate() {
+    for (index, raw) in raw.into_iter().enumerate() {
         let path = format!("bypass[{index}]");
         let methods = methods(&path, raw.methods, around.methods)?;
         if let Some(index) = methods.iter().position(|method| method == CONNECT) {

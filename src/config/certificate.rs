@@ -1,12 +1,11 @@
 //! `certificate`: where certificates come from, and which proxies may forward them.
 
-use serde::Deserialize;
-
 use super::ConfigError;
 use super::clients;
 use super::headers::is_reserved;
 use super::raw::{CertificateSource, RawCertificate};
-use super::strict::{Distinct, Object, given};
+use super::value::{Value, object};
+use super::words::word;
 use crate::certificate::Format;
 use crate::identity::{Identities, TrustedProxies};
 use crate::policy::address::parse_network;
@@ -16,7 +15,7 @@ use crate::upstream::{UpstreamHeaders, is_known_certificate_header};
 
 const DEFAULT_MAX_BYTES: u32 = 32_768;
 const HIGHEST_MAX_BYTES: u32 = 1_048_576;
-const HIGHEST_HOP: u8 = 16;
+const HIGHEST_HOP: u32 = 16;
 
 /// Headers in which nothing may be believed whoever sends them, and why.
 const UNFIT: &[(&str, &str)] = &[
@@ -35,30 +34,28 @@ const UNFIT: &[(&str, &str)] = &[
 pub(super) const THUMBPRINT_EXPECTED: &str = "sha256: and the thumbprint of one certificate: Azure App Service forwards \
      whatever certificate was presented and verifies none, so that every name in it is the caller's own word";
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawForwarded {
-    pub format: Format,
-    #[serde(default, deserialize_with = "given")]
-    pub header: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub hop: Option<u8>,
-    #[serde(default)]
-    pub trusted_proxies: Object<RawTrustedProxies>,
-    #[serde(default, deserialize_with = "given")]
-    pub max_bytes: Option<u32>,
+object! {
+    #[derive(Debug)]
+    pub(super) struct RawForwarded {
+        format: Format = required(word),
+        header: Option<String> = optional(Value::text),
+        hop: Option<u32> = optional(Value::u32),
+        trusted_proxies: RawTrustedProxies = or_default(RawTrustedProxies::read),
+        max_bytes: Option<u32> = optional(Value::u32),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawTrustedProxies {
-    pub cidrs: Distinct,
-    pub identities: Distinct,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawTrustedProxies {
+        cidrs: Vec<String> = or_default(Value::distinct),
+        identities: Vec<String> = or_default(Value::distinct),
+    }
 }
 
 /// Are certificates read that nobody has verified? Azure App Service's, told by the format or by the header.
 pub(super) fn forwards_unverified(raw: &RawCertificate) -> bool {
-    raw.forwarded.as_ref().is_some_and(|Object(raw)| {
+    raw.forwarded.as_ref().is_some_and(|raw| {
         let named = raw.header.as_deref().map(str::to_ascii_lowercase);
         let header = named.as_deref().or(raw.format.default_header());
         raw.format == Format::Azure || (header.is_some() && header == Format::Azure.default_header())
@@ -87,9 +84,9 @@ pub(super) fn forwarding(
                  and which proxy",
             ));
         }
-        (source, Some(Object(raw))) => (source == CertificateSource::ConnectionOrForwarded, raw),
+        (source, Some(raw)) => (source == CertificateSource::ConnectionOrForwarded, raw),
     };
-    let proxies = proxies(raw.trusted_proxies.0, identities)?;
+    let proxies = proxies(raw.trusted_proxies, identities)?;
     let max_bytes = raw.max_bytes.unwrap_or(DEFAULT_MAX_BYTES);
     if !(1..=HIGHEST_MAX_BYTES).contains(&max_bytes) {
         return Err(ConfigError::new(at(".max_bytes"), max_bytes, format!("1 to {HIGHEST_MAX_BYTES}")));
@@ -113,7 +110,7 @@ fn wrong(key: &str, problem: &str) -> ConfigError {
 }
 
 fn proxies(raw: RawTrustedProxies, rules: &Identities) -> Result<TrustedProxies, ConfigError> {
-    let RawTrustedProxies { cidrs: Distinct(cidrs), identities: Distinct(identities) } = raw;
+    let RawTrustedProxies { cidrs, identities } = raw;
     if cidrs.is_empty() && identities.is_empty() {
         return Err(wrong(
             ".trusted_proxies",
@@ -162,7 +159,7 @@ fn header(given: Option<String>, format: Format, upstream: &UpstreamHeaders) -> 
     Ok(lower)
 }
 
-fn hop(given: Option<u8>, format: Format, proxies: &TrustedProxies) -> Result<usize, ConfigError> {
+fn hop(given: Option<u32>, format: Format, proxies: &TrustedProxies) -> Result<usize, ConfigError> {
     let hop = given.unwrap_or(1);
     let path = at(".hop");
     if !(1..=HIGHEST_HOP).contains(&hop) {
@@ -176,5 +173,5 @@ fn hop(given: Option<u8>, format: Format, proxies: &TrustedProxies) -> Result<us
                         whoever connects to the last proxy could send an element of its own";
         return Err(ConfigError::new(path, hop, expected));
     }
-    Ok(usize::from(hop))
+    Ok(usize::try_from(hop).unwrap_or_default())
 }

@@ -4,28 +4,21 @@
 //! clients beside the configuration itself. What they name is checked when all of it is known.
 
 use std::borrow::Cow;
-use std::fmt;
-use std::mem;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::str::FromStr;
-
-use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{DeserializeSeed, Deserializer, Error, IntoDeserializer, MapAccess, Visitor};
 
 use super::authorities::issuer_expected;
 use super::certificate::THUMBPRINT_EXPECTED;
 use super::error::MAX_ERRORS;
 use super::explain::repeated_key;
-use super::raw::{Raw, RawClient};
-use super::strict::{Object, Text};
-use super::{ConfigError, label, one_of, unreadable};
+use super::raw::Raw;
+use super::value::{Entries, Member, Read, Value};
+use super::{ConfigError, label, one_of};
 use crate::certificate::{DistinguishedName, Thumbprint};
 use crate::identity::{Authorities, Draft, NameKind, Registry, SpiffeId, claims_spiffe};
 use crate::policy::Profiles;
 
-const CLIENTS: &str = "clients";
 /// An empty list would silently hand the client over to mappings.
 const NO_IDENTITIES: &str = "at least one identity; leave the key out if mappings alone name the client, and say \"profiles\": [] to disable it";
 pub(super) const DN_EXPECTED: &str =
@@ -34,100 +27,52 @@ pub(super) const DN_EXPECTED: &str =
 /// Reads a whole configuration: the clients, and all the rest.
 #[inline(never)]
 pub(super) fn read(text: Rc<String>) -> Result<(Raw, Clients), ConfigError> {
+    let document = Value::document(&text)?;
+    let raw = Raw::read(document)?;
     let mut clients = Clients {
         configuration: Rc::clone(&text),
         draft: Draft::new(Rc::clone(&text)),
-        are_read: false,
         without_profile: None,
         without_identities: Vec::new(),
-        problem: None,
     };
-    let mut deserializer = serde_json::Deserializer::from_str(&text);
-    let raw = deserializer.deserialize_map(Document(&mut clients)).and_then(|raw| deserializer.end().map(|()| raw));
-    match raw {
-        Ok(raw) => Ok((raw, clients)),
-        Err(problem) => Err(clients.problem.unwrap_or_else(|| unreadable(&text, &problem))),
-    }
-}
-
-/// The whole configuration.
-struct Document<'a>(&'a mut Clients);
-
-impl<'de> Visitor<'de> for Document<'_> {
-    type Value = Raw;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Raw, A::Error> {
-        Raw::deserialize(MapAccessDeserializer::new(Members { map, clients: self.0 }))
-    }
-}
-
-/// The members of the configuration but for the clients, which are read on the way to the next of the others.
-struct Members<'a, A> {
-    map: A,
-    clients: &'a mut Clients,
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Members<'_, A> {
-    type Error = A::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, A::Error> {
-        while let Some(Text(key)) = self.map.next_key()? {
-            if key != CLIENTS {
-                return seed.deserialize(key.into_deserializer()).map(Some);
-            }
-            if mem::replace(&mut self.clients.are_read, true) {
-                return Err(A::Error::duplicate_field(CLIENTS));
-            }
-            self.map.next_value_seed(&mut *self.clients)?;
+    if let Some(place) = raw.clients.clone() {
+        let mut members = Value::within(&text, place).members()?;
+        while let Some((id, client)) = members.next()? {
+            clients.add(&id, client)?;
         }
-        Ok(None)
     }
-
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        self.map.next_value_seed(seed)
-    }
+    Ok((raw, clients))
 }
 
 /// The clients that were read.
 pub(super) struct Clients {
     configuration: Rc<String>,
     draft: Draft,
-    are_read: bool,
     /// The first that has identities and no profile.
     without_profile: Option<String>,
     /// The first of those that only a mapping can name, unless they are disabled, and whether they have a profile.
     pub without_identities: Vec<(String, bool)>,
-    /// What is wrong with one of them. serde's own errors know no path.
-    problem: Option<ConfigError>,
 }
 
-impl<'de> DeserializeSeed<'de> for &mut Clients {
-    type Value = ();
+/// What a client lists under a key.
+#[derive(Clone, Copy)]
+struct Listed<'a>(Option<Entries<'a>>);
 
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for &mut Clients {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
+impl<'a> Listed<'a> {
+    fn of(member: Member<'a>) -> Read<Self> {
+        member.optional(|value| value.entries("a list")).map(Self)
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some((Text(id), Object(client))) = map.next_entry()? {
-            if let Err(problem) = self.add(&id, &client) {
-                self.problem = Some(problem);
-                return Err(A::Error::custom("a client that cannot be used"));
-            }
-        }
-        Ok(())
+    fn is_given(self) -> bool {
+        self.0.is_some()
+    }
+
+    fn is_empty(self) -> bool {
+        self.entries().next().is_none()
+    }
+
+    fn entries(self) -> impl Iterator<Item = (usize, Value<'a>)> {
+        self.0.into_iter().flatten().enumerate()
     }
 }
 
@@ -137,66 +82,80 @@ impl Clients {
         &self.configuration
     }
 
-    fn add(&mut self, id: &str, client: &RawClient<'_>) -> Result<(), ConfigError> {
+    #[inline(never)]
+    fn add(&mut self, id: &str, client: Value<'_>) -> Result<(), ConfigError> {
+        let [identities, issuers, profiles, principal, mappings, token_client_ids, shared_identities] =
+            client.object([
+                "identities",
+                "issuers",
+                "profiles",
+                "principal",
+                "mappings",
+                "token_client_ids",
+                "shared_identities",
+            ])?;
+        let [identities, issuers] = [Listed::of(identities)?, Listed::of(issuers)?];
+        let [profiles, token_client_ids] = [Listed::of(profiles)?, Listed::of(token_client_ids)?];
+        let principal = principal.optional(Value::str)?;
+        let mappings = mappings.optional(Value::flag)?;
+        let shared_identities = shared_identities.optional(Value::flag)?;
         let path = |key: &str, index: usize| format!("clients.{id}.{key}[{index}]");
         label(format_args!("clients.{id}"), id)?;
-        let principal = client.principal.as_ref().map(|Text(principal)| principal.as_ref());
-        if let Some(principal) = principal {
+        if let Some(principal) = &principal {
             label(format_args!("clients.{id}.principal"), principal)?;
         }
-        if !self.draft.add(id, principal) {
+        if !self.draft.add(id, principal.as_deref()) {
             return Err(ConfigError { path: format!("clients.{id}"), problem: repeated_key(id) });
         }
         for (key, list, expected) in [
-            ("identities", &client.identities, NO_IDENTITIES),
-            ("issuers", &client.issuers, "at least one name; leave the key out for any issuer"),
-            ("token_client_ids", &client.token_client_ids, "at least one name; leave the key out for the client's own"),
+            ("identities", identities, NO_IDENTITIES),
+            ("issuers", issuers, "at least one name; leave the key out for any issuer"),
+            ("token_client_ids", token_client_ids, "at least one name; leave the key out for the client's own"),
         ] {
-            if list.is_given && list.is_empty() {
+            if list.is_given() && list.is_empty() {
                 let none: [&str; 0] = [];
                 return Err(ConfigError::new(format!("clients.{id}.{key}"), none, expected));
             }
         }
-        if client.mappings == Some(false) && client.identities.is_empty() {
+        if mappings == Some(false) && identities.is_empty() {
             let expected =
                 "no such key: mappings alone can name a client without identities; \"profiles\": [] disables it";
             return Err(ConfigError::new(format!("clients.{id}.mappings"), false, expected));
         }
-        if client.shared_identities.is_some() && client.identities.is_empty() {
+        if shared_identities.is_some() && identities.is_empty() {
             let expected = "no such key beside no `identities`: there is nothing to share";
-            return Err(ConfigError::new(
-                format!("clients.{id}.shared_identities"),
-                client.shared_identities,
-                expected,
-            ));
+            return Err(ConfigError::new(format!("clients.{id}.shared_identities"), shared_identities, expected));
         }
-        if client.mappings == Some(true) {
+        if mappings == Some(true) {
             self.draft.allow_mappings();
         }
-        if client.shared_identities == Some(true) {
+        if shared_identities == Some(true) {
             self.draft.share_identities();
         }
-        if !client.profiles.is_given && !client.identities.is_empty() {
+        if !profiles.is_given() && !identities.is_empty() {
             self.without_profile.get_or_insert_with(|| id.to_owned());
         }
-        let is_disabled = client.profiles.is_given && client.profiles.is_empty();
-        if client.identities.is_empty() && !is_disabled && self.without_identities.len() < MAX_ERRORS {
-            self.without_identities.push((id.to_owned(), !client.profiles.is_empty()));
+        let is_disabled = profiles.is_given() && profiles.is_empty();
+        if identities.is_empty() && !is_disabled && self.without_identities.len() < MAX_ERRORS {
+            self.without_identities.push((id.to_owned(), !profiles.is_empty()));
         }
-        for (index, name) in client.profiles.iter().enumerate() {
-            if !self.draft.add_profile(name) {
+        for (index, name) in profiles.entries() {
+            let name = name.str()?;
+            if !self.draft.add_profile(&name) {
                 return Err(ConfigError::new(path("profiles", index), name, "each profile only once"));
             }
         }
-        for (index, text) in client.issuers.iter().enumerate() {
+        for (index, text) in issuers.entries() {
+            let text = text.str()?;
             // What is no distinguished name may be that of an authority.
-            let name = DistinguishedName::parse(text).map(|name| spelled(text, name.to_string()));
-            if !self.draft.add_issuer(&name.unwrap_or(Cow::Borrowed(text))) {
+            let name = DistinguishedName::parse(&text).map(|name| spelled(&text, name.to_string()));
+            if !self.draft.add_issuer(&name.unwrap_or(Cow::Borrowed(&text))) {
                 return Err(ConfigError::new(path("issuers", index), text, "each issuer only once"));
             }
         }
-        for (index, name) in client.token_client_ids.iter().enumerate() {
-            let added = match name {
+        for (index, name) in token_client_ids.entries() {
+            let name = name.str()?;
+            let added = match &*name {
                 "" => Err("a name that is not empty".to_owned()),
                 name => self.draft.add_token_client_id(name).map_err(|owner| match owner == id {
                     true => "each name only once".to_owned(),
@@ -205,9 +164,10 @@ impl Clients {
             };
             added.map_err(|expected| ConfigError::new(path("token_client_ids", index), name, expected))?;
         }
-        for (index, text) in client.identities.iter().enumerate() {
+        for (index, text) in identities.entries() {
+            let text = text.str()?;
             let identity =
-                canonical(text).map_err(|expected| ConfigError::new(path("identities", index), text, expected))?;
+                canonical(&text).map_err(|expected| ConfigError::new(path("identities", index), &text, expected))?;
             self.draft.add_identity(&identity).map_err(|owner| {
                 let expected = match owner == id {
                     true => format!("each identity only once; this is {identity:?} again"),
@@ -216,7 +176,7 @@ impl Clients {
                          \"shared_identities\": true in each)"
                     ),
                 };
-                ConfigError::new(path("identities", index), text, expected)
+                ConfigError::new(path("identities", index), &text, expected)
             })?;
         }
         Ok(())

@@ -4,18 +4,17 @@
 
 use std::rc::Rc;
 
-use serde::de::IgnoredAny;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use serde_json::Value as Json;
 
 use super::Policy;
 use super::clients;
 use super::error::{ConfigError, ConfigErrors, MAX_ERRORS};
-use super::explain::{REPEATED_KEY, UNKNOWN_KEY, unreadable};
+use super::explain::{REPEATED_KEY, UNKNOWN_KEY};
 use super::location::{find, parent, path_to, take_out};
+use super::value::Value;
 
 /// What reading brings: a policy, and the text of its candidate.
-pub(super) type Read = (Policy, Option<Box<RawValue>>);
+pub(super) type Read = (Policy, Option<String>);
 
 /// Bytes that are read again to find further errors; Envoy's main thread waits.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
@@ -33,8 +32,8 @@ pub(super) fn read(text: String) -> Result<Read, ConfigErrors> {
 #[inline(never)]
 fn all(text: &str, first: ConfigError) -> ConfigErrors {
     // In what is no JSON nothing can be taken out.
-    if let Err(problem) = serde_json::from_str::<IgnoredAny>(text) {
-        return unreadable(text, &problem).into();
+    if let Err(problem) = Value::document(text) {
+        return problem.into();
     }
     let mut left = text.as_bytes().to_vec();
     let mut errors = ConfigErrors::from(explained(&left, first.clone()));
@@ -176,7 +175,7 @@ fn knows(place: &str, key: &str) -> bool {
         before.push_str(&format!("{{\"{name}\":{open}"));
         behind.insert_str(0, close);
     }
-    let text = format!("{before}{{{}:null}}{behind}", Value::from(key));
+    let text = format!("{before}{{{}:null}}{behind}", Json::from(key));
     !clients::read(Rc::new(text)).is_err_and(|problem| problem.problem.starts_with(UNKNOWN_KEY))
 }
 

@@ -1,8 +1,6 @@
-//! What the JSON reader says, in the words of whoever writes policies: no types of Rust, and what to write instead.
+//! What is wrong with JSON, in the words of whoever writes policies, and what to write instead.
 
-use serde_json::error::Category;
-
-use super::error::{ConfigError, PRIVATE, abridged, is_private};
+use super::error::{ConfigError, abridged};
 use super::location;
 use super::nearest::nearest;
 
@@ -18,103 +16,19 @@ pub(super) fn repeated_key(key: &str) -> String {
     format!("{REPEATED_KEY}{key:?} again, expected each key once")
 }
 
-/// What is wrong, and where.
+/// Of a text that is no JSON: what is wrong, and where.
 #[cold]
 #[inline(never)]
 pub(super) fn unreadable(text: &str, problem: &serde_json::Error) -> ConfigError {
     let place = location::place_of(text, problem.line(), problem.column());
-    let mut path = location::path_to(text.as_bytes(), place);
     let message = problem.to_string();
     let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(message, _)| message);
-    // A list that should be something else was entered before that was known.
-    let (before, behind) = text.split_at_checked(place).unwrap_or((text, ""));
-    if message.starts_with("invalid type: sequence") && before.ends_with('[') && !behind.trim_start().starts_with('[') {
-        path.truncate(location::parent(&path).len());
-    }
-    let problem = match problem.classify() {
-        Category::Data => {
-            let expected = message.rsplit_once(", expected ").map_or("something else", |(_, expected)| expected);
-            match is_private(message) {
-                true => format!("found {PRIVATE}, expected {expected}"),
-                false => in_words(message, &path),
-            }
-        }
-        _ => {
-            let what = no_json(text, place.saturating_sub(1), message);
-            match problem.column() {
-                0 => what,
-                column => format!("{what} (line {}, column {column})", problem.line()),
-            }
-        }
+    let what = no_json(text, place.saturating_sub(1), message);
+    let problem = match problem.column() {
+        0 => what,
+        column => format!("{what} (line {}, column {column})", problem.line()),
     };
-    ConfigError { path, problem: abridged(&problem) }
-}
-
-/// Of JSON that is not what was expected.
-#[cold]
-#[inline(never)]
-fn in_words(message: &str, path: &str) -> String {
-    if let Some(key) = quoted(message, "missing field `") {
-        return format!("found no {key:?}, expected this key, which cannot be left out");
-    }
-    if let Some(key) = quoted(message, "duplicate field `") {
-        return repeated_key(key);
-    }
-    let Some((found, expected)) = message.rsplit_once(", expected ") else {
-        return message.to_owned();
-    };
-    if let Some(key) = quoted(found, "unknown field `") {
-        let hint = did_you_mean(key, &mut expected.split('`').skip(1).step_by(2));
-        return format!("{UNKNOWN_KEY}`{key}`, expected {expected}{hint}");
-    }
-    let wrong = found.strip_prefix("invalid type: ").or_else(|| found.strip_prefix("invalid value: "));
-    wrong.map_or_else(|| message.to_owned(), |found| of_another_type(found, expected, path))
-}
-
-fn quoted<'a>(message: &'a str, before: &str) -> Option<&'a str> {
-    message.strip_prefix(before)?.strip_suffix('`')
-}
-
-/// `found` and `expected` as serde calls them.
-#[cold]
-#[inline(never)]
-fn of_another_type(found: &str, expected: &str, path: &str) -> String {
-    let number = ["integer `", "floating point `", "boolean `"].iter().find_map(|before| quoted(found, before));
-    let text = found.strip_prefix("string ");
-    let found = match found {
-        "sequence" => "a list",
-        "map" => "an object",
-        other => text.or(number).unwrap_or(other),
-    };
-    let bare = text.map(|text| text.trim_matches('"'));
-    let unit = match path {
-        _ if path.ends_with("_seconds") => " of seconds",
-        _ if path.ends_with("_ms") => " of milliseconds",
-        _ => "",
-    };
-    let limit = if expected == "u64" { "" } else { " and below 4294967296" };
-    let whole;
-    let (expected, instead) = match expected {
-        "u8" | "u32" | "u64" => {
-            whole = format!("a whole number{unit}, at least 0{limit}");
-            (whole.as_str(), bare.filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())))
-        }
-        "a boolean" => ("true or false", bare.filter(|text| matches!(*text, "true" | "false"))),
-        "a sequence" => ("a list", None),
-        "a map" => ("an object", None),
-        "a string" | "a borrowed string" => ("a text", None),
-        other => (other, None),
-    };
-    let hint = match (instead, bare) {
-        (Some(instead), _) => format!(", without quotes: {instead}"),
-        (None, Some(word)) if expected.starts_with('"') => {
-            did_you_mean(word, &mut expected.split('"').skip(1).step_by(2))
-        }
-        _ if expected == "a list" && (text.is_some() || number.is_some()) => format!(": [{found}]"),
-        _ if expected == "a text" && number.is_some() => format!(", in quotes: \"{found}\""),
-        _ => String::new(),
-    };
-    format!("found {found}, expected {expected}{hint}")
+    ConfigError { path: location::path_to(text.as_bytes(), place), problem: abridged(&problem) }
 }
 
 /// Nothing, where no name is near.

@@ -1,12 +1,9 @@
 //! Where something is fetched: `token.jwks_uri`, and each of `revocation.feeds`.
 
-use serde::Deserialize;
-use serde::de::Deserializer;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::ConfigError;
-use super::strict::{Entries, given};
+use super::value::{Named, Read, Value, object};
 use crate::fetch::{Fetch, FetchHeaders};
 
 /// More further headers are refused.
@@ -36,20 +33,17 @@ const OWN_HEADERS: &[&str] = &[
     "upgrade",
 ];
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawFetch {
-    pub cluster: String,
-    pub authority: String,
-    pub path: String,
-    #[serde(default, deserialize_with = "given")]
-    pub refresh_seconds: Option<u32>,
-    #[serde(default, deserialize_with = "given")]
-    pub max_stale_seconds: Option<u32>,
-    #[serde(default, deserialize_with = "given")]
-    pub timeout_ms: Option<u32>,
-    #[serde(default)]
-    pub headers: Entries<Secret>,
+object! {
+    #[derive(Debug)]
+    pub(super) struct RawFetch {
+        cluster: String = required(Value::text),
+        authority: String = required(Value::text),
+        path: String = required(Value::text),
+        refresh_seconds: Option<u32> = optional(Value::u32),
+        max_stale_seconds: Option<u32> = optional(Value::u32),
+        timeout_ms: Option<u32> = optional(Value::u32),
+        headers: Named<Secret> = named(Secret::read),
+    }
 }
 
 /// A text that is never shown, not even where it is wrong; `None`: something else than a text.
@@ -61,12 +55,9 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Ok(match Value::deserialize(deserializer)? {
-            Value::String(text) => Self(Some(text)),
-            _ => Self(None),
-        })
+impl Secret {
+    pub fn read(value: Value<'_>) -> Read<Self> {
+        Ok(Self(value.text().ok()))
     }
 }
 
@@ -131,12 +122,12 @@ pub(super) fn compile(
 }
 
 /// Further headers, which may be secrets: messages say their names alone.
-fn headers(at: &str, raw: Entries<Secret>) -> Result<FetchHeaders, ConfigError> {
-    if raw.0.len() > MAX_HEADERS {
-        return Err(ConfigError::new(at, raw.0.len(), format!("at most {MAX_HEADERS} headers")));
+fn headers(at: &str, raw: Named<Secret>) -> Result<FetchHeaders, ConfigError> {
+    if raw.len() > MAX_HEADERS {
+        return Err(ConfigError::new(at, raw.len(), format!("at most {MAX_HEADERS} headers")));
     }
     let mut headers: Vec<(String, String)> = Vec::new();
-    for (name, Secret(value)) in raw.0 {
+    for (name, Secret(value)) in raw {
         let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let lower = name.to_ascii_lowercase();
         if name.is_empty() || !name.bytes().all(is_token) {
@@ -145,9 +136,9 @@ fn headers(at: &str, raw: Entries<Secret>) -> Result<FetchHeaders, ConfigError> 
         if OWN_HEADERS.contains(&lower.as_str()) {
             return Err(ConfigError::new(at, name, "a header that is not written by the filter or by Envoy"));
         }
-        if headers.iter().any(|(other, _)| *other == lower) {
+        let Err(place) = headers.binary_search_by(|(other, _)| other.cmp(&lower)) else {
             return Err(ConfigError::new(at, name, "each header once, in whatever letter case"));
-        }
+        };
         let is_visible = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
         let value = value.unwrap_or_default();
         if value.is_empty() || value.len() > MAX_VALUE || value.trim_ascii() != value || !value.bytes().all(is_visible)
@@ -157,9 +148,8 @@ fn headers(at: &str, raw: Entries<Secret>) -> Result<FetchHeaders, ConfigError> 
             let problem = format!("found another value (not shown), expected {expected}");
             return Err(ConfigError { path: format!("{at}.{name}"), problem });
         }
-        headers.push((lower, value));
+        headers.insert(place, (lower, value));
     }
-    headers.sort();
     Ok(FetchHeaders(headers))
 }
 

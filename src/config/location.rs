@@ -4,6 +4,8 @@
 
 use std::ops::Range;
 
+use super::walk::{Walk, string};
+
 /// How deep a path is told; serde_json itself refuses deeper documents.
 const MAX_DEPTH: usize = 128;
 /// Longer keys are cut: no name that may stand there is.
@@ -58,20 +60,6 @@ pub(super) fn path_to(json: &[u8], place: usize) -> String {
     print(&steps)
 }
 
-/// The inside of a string, and what follows it. A backslash keeps the next byte from ending it.
-#[cold]
-#[inline(never)]
-fn string(text: &[u8]) -> (&[u8], &[u8]) {
-    let mut escaped = false;
-    let end = text.iter().position(|byte| {
-        let ends = *byte == b'"' && !escaped;
-        escaped = *byte == b'\\' && !escaped;
-        ends
-    });
-    let (inside, rest) = text.split_at_checked(end.unwrap_or(text.len())).unwrap_or((text, &[]));
-    (inside, rest.get(1..).unwrap_or_default())
-}
-
 fn print(steps: &[Step<'_>]) -> String {
     let mut path = String::new();
     for step in steps {
@@ -105,10 +93,9 @@ pub(super) struct Span {
 #[cold]
 #[inline(never)]
 pub(super) fn find(json: &[u8], path: &str) -> Option<Span> {
-    let mut reader = Reader { json, at: 0 };
-    reader.peek()?;
-    let start = reader.at;
-    reader.find(path, start)
+    let mut walk = Walk { json, at: 0 };
+    walk.peek()?;
+    walk.find(path, walk.at)
 }
 
 /// What encloses the value of this path: its object or list.
@@ -144,49 +131,9 @@ pub(super) fn take_out(json: &mut [u8], path: &str) -> Option<String> {
     Some(path.to_owned())
 }
 
-/// Walks through a JSON text. What is no JSON is passed over somehow.
-#[derive(Clone, Copy)]
-struct Reader<'a> {
-    json: &'a [u8],
-    at: usize,
-}
-
-impl<'a> Reader<'a> {
-    /// The next byte that is no white space.
-    #[inline(never)]
-    fn peek(&mut self) -> Option<u8> {
-        let rest = self.json.get(self.at..)?;
-        let (blank, byte) = rest.iter().enumerate().find(|(_, byte)| !byte.is_ascii_whitespace())?;
-        self.at += blank;
-        Some(*byte)
-    }
-
-    /// The inside of the string whose quote is next.
-    fn string(&mut self) -> &'a [u8] {
-        let (inside, _) = string(self.json.get(self.at + 1..).unwrap_or_default());
-        self.at += inside.len() + 2;
-        inside
-    }
-
-    /// Passes over a value. Returns where it ends.
-    #[inline(never)]
-    fn skip(&mut self) -> usize {
-        let (mut depth, mut end) = (0_usize, self.at);
-        while let Some(byte) = self.peek() {
-            match byte {
-                b'}' | b']' | b',' if depth == 0 => break,
-                b'"' => drop(self.string()),
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => depth -= 1,
-                _ => {}
-            }
-            self.at += usize::from(byte != b'"');
-            end = self.at;
-        }
-        end
-    }
-
+impl Walk<'_> {
     /// The value of this path in the value that is next, whose member starts at `start`.
+    #[cold]
     #[inline(never)]
     fn find(mut self, path: &str, start: usize) -> Option<Span> {
         let first = self.at;
@@ -197,16 +144,12 @@ impl<'a> Reader<'a> {
         let is_list = self.peek()? == b'[';
         self.at += 1;
         let mut index = 0_usize;
-        while let Some(byte) = self.peek().filter(|byte| !matches!(byte, b']' | b'}')) {
+        while self.enters() {
             let member = self.at;
             let rest = if is_list {
                 path.strip_prefix(&format!("[{index}]"))
-            } else if byte == b'"' {
-                let key = self.string();
-                self.peek();
-                self.at += 1;
-                self.peek();
-                behind(path, key)
+            } else if self.peek() == Some(b'"') {
+                behind(path, self.key())
             } else {
                 None
             };
@@ -214,7 +157,6 @@ impl<'a> Reader<'a> {
                 return Some(found);
             }
             self.skip();
-            self.at += usize::from(self.peek() == Some(b','));
             index += 1;
         }
         None

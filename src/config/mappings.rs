@@ -4,7 +4,7 @@ use super::authorities::issuer_expected;
 use super::certificate::THUMBPRINT_EXPECTED;
 use super::clients::thumbprint;
 use super::raw::{RawAny, RawAttribute, RawIssuer, RawMapping, RawMatch};
-use super::strict::{Entries, Object};
+use super::value::Named;
 use super::{ConfigError, one_of};
 use crate::bounds;
 use crate::certificate::{DistinguishedName, canonical_kind};
@@ -18,16 +18,16 @@ const NOT_MAPPED: &str = "a client without `identities`, or one that says \"mapp
     would add certificates to a client that lists its own";
 
 pub(super) fn compile(
-    raw: Vec<Object<RawMapping>>,
+    raw: Vec<RawMapping>,
     authorities: &Authorities,
     registry: &Registry,
     profiles: &Profiles,
     allow_unregistered: bool,
 ) -> Result<Vec<Mapping>, ConfigError> {
     let mut mappings = Vec::new();
-    for (index, Object(raw)) in raw.into_iter().enumerate() {
+    for (index, raw) in raw.into_iter().enumerate() {
         let path = format!("identity.mappings[{index}]");
-        let matchers = matchers(&format!("{path}.match"), raw.matches.0, authorities)?;
+        let matchers = matchers(&format!("{path}.match"), raw.matches, authorities)?;
         let captures = capture_names(&path, &matchers)?;
         let template = |key: &str, text: &str| {
             Template::parse(text, &captures)
@@ -134,12 +134,12 @@ fn matchers(path: &str, raw: RawMatch, authorities: &Authorities) -> Result<Vec<
 
 fn attributes(
     path: &str,
-    raw: Entries<RawAttribute>,
+    raw: Named<RawAttribute>,
     matcher: fn(String, NamePattern) -> Matcher,
 ) -> Result<Vec<Matcher>, ConfigError> {
     let mut matchers = Vec::new();
     let mut kinds = Vec::new();
-    for (key, value) in raw.0 {
+    for (key, value) in raw {
         let kind = canonical_kind(&key)
             .ok_or_else(|| ConfigError::new(path, &key, "an attribute type such as CN, O, OU, or a dotted OID"))?;
         if kinds.contains(&kind) {

@@ -16,8 +16,9 @@ mod profiles;
 mod raw;
 mod revocation;
 mod rules;
-mod strict;
 mod token;
+mod value;
+mod walk;
 mod warnings;
 mod words;
 
@@ -44,10 +45,10 @@ use crate::revocation::Revocation;
 use crate::token::TokenRules;
 use crate::upstream::UpstreamHeaders;
 use clients::Clients;
-use explain::{did_you_mean, unreadable};
+use explain::did_you_mean;
 use raw::{OverrideHeaders, Raw, RawIdentity};
 use rules::Around;
-use strict::Seen;
+use value::Seen;
 use warnings::Warnings;
 
 /// A whole configuration, checked and compiled.
@@ -152,13 +153,13 @@ impl Policy {
     fn from_bytes(json: Vec<u8>) -> Result<Self, ConfigErrors> {
         let text = String::from_utf8(json).map_err(|problem| not_utf8(&problem))?;
         let (mut policy, candidate) = collect::read(text)?;
-        policy.candidate = candidate.map(|text| Self::candidate(text.get()));
+        policy.candidate = candidate.map(Self::candidate);
         Ok(policy)
     }
 
     /// Reads the candidate of a policy. It has none itself.
-    fn candidate(json: &str) -> Result<Box<Self>, ConfigErrors> {
-        let (mut policy, inner) = collect::read(json.to_owned()).map_err(|errors| errors.inside(CANDIDATE))?;
+    fn candidate(json: String) -> Result<Box<Self>, ConfigErrors> {
+        let (mut policy, inner) = collect::read(json).map_err(|errors| errors.inside(CANDIDATE))?;
         if inner.is_some() {
             let problem = "found a candidate of a candidate, expected one policy beside the one in force".to_owned();
             return Err(ConfigError { path: format!("{CANDIDATE}candidate"), problem }.into());
@@ -178,8 +179,8 @@ impl Policy {
 
     #[inline(never)]
     fn compile(raw: Raw, mut clients: Clients) -> Result<Self, ConfigError> {
-        let restrictions = raw.path.0.restrictions;
-        let path = PathRules { encoded_slashes: raw.path.0.encoded_slashes, semicolons: raw.path.0.semicolons };
+        let restrictions = raw.path.restrictions;
+        let path = PathRules { encoded_slashes: raw.path.encoded_slashes, semicolons: raw.path.semicolons };
         if let Some(id) = &raw.policy_id {
             label(format_args!("policy_id"), id)?;
         }
@@ -187,7 +188,7 @@ impl Policy {
             label(format_args!("policy_name"), name)?;
         }
         let mut warnings = Warnings::default();
-        let methods = Methods { additional: rules::additional_methods(raw.methods.0.additional)? };
+        let methods = Methods { additional: rules::additional_methods(raw.methods.additional)? };
         let around = Around {
             mode: raw.mode,
             enforcement: raw.enforcement,
@@ -198,7 +199,7 @@ impl Policy {
         };
         let mut restricted = Vec::new();
         let profiles = profiles::compile(raw.profiles, raw.collections, &around, &mut restricted, &mut warnings)?;
-        let required_paths = bypass::required_paths(&raw.binding.0.required_paths, &around, &mut restricted)?;
+        let required_paths = bypass::required_paths(&raw.binding.required_paths, &around, &mut restricted)?;
         let bypass = bypass::compile(raw.bypass, &around, &restricted)?;
         let names_hosts = bypass.names_hosts() || profiles.iter().any(Profile::names_hosts);
         let any_mode =
@@ -206,14 +207,14 @@ impl Policy {
         let uses_tokens = any_mode(|mode| mode != Mode::Mtls);
         let accepts_tokens_alone = any_mode(|mode| mode == Mode::BearerPlusMtlsOptional);
         if !uses_tokens {
-            warnings.of_token(&raw.token.0);
+            warnings.of_token(&raw.token);
         }
-        if !accepts_tokens_alone && !raw.binding.0.required_paths.is_empty() {
+        if !accepts_tokens_alone && !raw.binding.required_paths.is_empty() {
             let problem = "found it where no mode is bearer_plus_mtls_optional, expected that \"mode\": in every other one \
                 all paths need a certificate";
             warnings.add("binding.required_paths".to_owned(), problem);
         }
-        let thumbprints_alone = certificate::forwards_unverified(&raw.certificate.0);
+        let thumbprints_alone = certificate::forwards_unverified(&raw.certificate);
         let scope = match &raw.policy_name {
             Some(name) => Scope::named(name),
             // It takes longer than reading a large registry.
@@ -224,17 +225,17 @@ impl Policy {
         };
         let authorities = authorities::compile(raw.authorities)?;
         let unnamed = mem::take(&mut clients.without_identities);
-        let identities = identities(raw.identity.0, authorities, clients, &profiles, thumbprints_alone)?;
+        let identities = identities(raw.identity, authorities, clients, &profiles, thumbprints_alone)?;
         warnings.of_clients(unnamed, &identities, accepts_tokens_alone);
         warnings.of_profiles(&profiles, &identities);
-        let mut upstream_headers = headers::compile(raw.upstream_headers.0)?;
+        let mut upstream_headers = headers::compile(raw.upstream_headers)?;
         upstream_headers.strip = headers::strip(&raw.strip_headers)?;
         upstream_headers.keeps_overrides = raw.override_headers == OverrideHeaders::Keep;
         upstream_headers.decides_by_host = names_hosts;
-        let validation = raw.certificate.0.validation;
-        let clock_skew = tolerance("certificate.clock_skew_seconds", raw.certificate.0.clock_skew_seconds)?;
-        let extended_key_usage = raw.certificate.0.extended_key_usage;
-        let forwarding = certificate::forwarding(raw.certificate.0, &identities, &upstream_headers)?;
+        let validation = raw.certificate.validation;
+        let clock_skew = tolerance("certificate.clock_skew_seconds", raw.certificate.clock_skew_seconds)?;
+        let extended_key_usage = raw.certificate.extended_key_usage;
+        let forwarding = certificate::forwarding(raw.certificate, &identities, &upstream_headers)?;
         upstream_headers.reserve(forwarding.as_ref().map(|forwarding| forwarding.header.clone()));
         if forwarding.is_some() && raw.source_address == SourceAddress::Direct {
             no_source_networks(&profiles)?;
@@ -260,13 +261,13 @@ impl Policy {
             names_hosts,
             bypass,
             required_paths,
-            token: token::compile(raw.token.0, accepts_tokens_alone)?,
+            token: token::compile(raw.token, accepts_tokens_alone)?,
             revocation,
             warnings: warnings.0,
             path,
             source_address: raw.source_address,
             upstream_headers,
-            audit_log: raw.audit.0.log,
+            audit_log: raw.audit.log,
             uses_tokens,
             accepts_tokens_alone,
         })

@@ -4,7 +4,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::raw::{RawDeny, RawDenyRule, RawProfile, RawRateLimit, RawRule};
 use super::rules::{Around, Restriction, hosts, methods, pattern};
-use super::strict::{Distinct, Entries, Object};
+use super::value::Named;
 use super::warnings::Warnings;
 use super::{ConfigError, distinct, label, one_of};
 use crate::decision::Enforcement;
@@ -26,8 +26,8 @@ const MAX_COMPARED: usize = 1000;
 type Collections = Vec<(String, Vec<PathPattern>)>;
 
 pub(super) fn compile(
-    raw: Entries<Object<RawProfile>>,
-    collections: Entries<Distinct>,
+    raw: Named<RawProfile>,
+    collections: Named<Vec<String>>,
     around: &Around<'_>,
     restrictions: &mut Vec<Restriction>,
     warnings: &mut Warnings,
@@ -35,14 +35,14 @@ pub(super) fn compile(
     let rules = around.rules;
     let mut profiles = Profiles::default();
     let mut known = Collections::new();
-    for (name, Distinct(texts)) in collections.0 {
+    for (name, texts) in collections {
         let path = format!("collections.{name}");
         label(format_args!("{path}"), &name)?;
         let patterns = path_list(&path, &texts, rules)?;
         profiles.collections.insert(name.clone(), &patterns);
         known.push((name, patterns));
     }
-    for (name, Object(raw)) in raw.0 {
+    for (name, raw) in raw {
         let path = format!("profiles.{name}");
         label(format_args!("{path}"), &name)?;
         let mode = raw.mode.unwrap_or(around.mode);
@@ -51,14 +51,14 @@ pub(super) fn compile(
             enforcement: enforced(&path, raw.enforcement, around.enforcement)?,
             unverified: unverified(&path, raw.unverified_authorization, mode)?.unwrap_or(around.unverified),
             deny: PathEntries::restricting(around.restrictions),
-            rate_limit: raw.rate_limit.map(|Object(raw)| rate_limit(&path, &raw)).transpose()?,
+            rate_limit: raw.rate_limit.map(|raw| rate_limit(&path, &raw)).transpose()?,
             name: name.into(),
             ..Profile::default()
         };
-        distinct(&format!("{path}.allow"), &raw.allow, |Object(rule)| rule.text())?;
+        distinct(&format!("{path}.allow"), &raw.allow, |rule| rule.text())?;
         distinct(&format!("{path}.deny"), &raw.deny, RawDeny::text)?;
         let mut granted = Vec::new();
-        for (index, Object(rule)) in raw.allow.into_iter().enumerate() {
+        for (index, rule) in raw.allow.into_iter().enumerate() {
             let path = format!("{path}.allow[{index}]");
             // Last what cannot be left out, so that all errors of a rule are found.
             let patterns = covered(&path, rule.paths.as_ref(), rule.collection.as_deref(), &known, rules);
@@ -169,13 +169,13 @@ fn networks(path: &str, texts: &[String]) -> Result<Vec<IpNet>, ConfigError> {
 /// The paths of a rule: its own, or those of a collection.
 fn covered(
     path: &str,
-    paths: Option<&Distinct>,
+    paths: Option<&Vec<String>>,
     collection: Option<&str>,
     known: &Collections,
     rules: PathRules,
 ) -> Result<Vec<PathPattern>, ConfigError> {
     match (paths, collection) {
-        (Some(Distinct(paths)), None) => path_list(&format!("{path}.paths"), paths, rules),
+        (Some(paths), None) => path_list(&format!("{path}.paths"), paths, rules),
         (None, Some(name)) => match known.iter().find(|(known, _)| known == name) {
             Some((_, patterns)) => Ok(patterns.clone()),
             None => {

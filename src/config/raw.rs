@@ -1,73 +1,67 @@
-//! The configuration as it is written: types and names, nothing else. Unknown keys and repeated ones are errors.
+//! The configuration as it is written: its keys, their types, and how each is read. Unknown keys and repeated ones are errors.
 
-use std::fmt;
+use std::ops::Range;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, Visitor};
-use serde_json::value::RawValue;
+use serde_json::{Map, Value as Json};
 
 use super::certificate::RawForwarded;
 use super::fetch::RawFetch;
 use super::revocation::RawRevocation;
-use super::strict::{Distinct, Entries, Object, Text, TextList, TextOr, given, not_empty};
-
+use super::value::{Named, Read, Value, object};
+use super::words::word;
 use crate::certificate::{ExtendedKeyUsage, Validation};
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
-use crate::json::StrictObject;
 use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress, UnverifiedAuthorization};
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct Raw {
-    #[serde(default, deserialize_with = "given")]
-    pub policy_id: Option<String>,
-    /// Read by itself, because what is wrong with it must not harm the policy in force.
-    #[serde(default, deserialize_with = "given")]
-    pub candidate: Option<Box<RawValue>>,
-    #[serde(default, deserialize_with = "given")]
-    pub policy_name: Option<String>,
-    pub mode: Mode,
-    pub enforcement: Enforcement,
-    pub certificate: Object<RawCertificate>,
-    pub identity: Object<RawIdentity>,
-    pub require_client_headers: bool,
-    pub authorities: Entries<String>,
-    /// Here for its name alone: [`super::clients`] reads them, straight into the registry.
-    #[serde(rename = "clients")]
-    pub _clients: (),
-    pub profiles: Entries<Object<RawProfile>>,
-    pub collections: Entries<Distinct>,
-    pub bypass: Vec<Object<RawBypass>>,
-    pub binding: Object<RawBinding>,
-    pub token: Object<RawToken>,
-    pub revocation: RawRevocation,
-    pub path: Object<RawPath>,
-    pub source_address: SourceAddress,
-    pub methods: Object<RawMethods>,
-    pub unverified_authorization: UnverifiedAuthorization,
-    pub upstream_headers: Object<RawUpstreamHeaders>,
-    pub strip_headers: Vec<String>,
-    pub override_headers: OverrideHeaders,
-    pub audit: Object<RawAudit>,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct Raw {
+        policy_id: Option<String> = optional(Value::text),
+        /// Read by itself, because what is wrong with it must not harm the policy in force.
+        candidate: Option<String> = optional(Value::whole),
+        policy_name: Option<String> = optional(Value::text),
+        mode: Mode = or_default(word),
+        enforcement: Enforcement = or_default(word),
+        certificate: RawCertificate = or_default(RawCertificate::read),
+        identity: RawIdentity = or_default(RawIdentity::read),
+        require_client_headers: bool = or_default(Value::flag),
+        authorities: Named<String> = named(Value::text),
+        /// Its place alone: [`super::clients`] reads them, straight into the registry.
+        clients: Option<Range<usize>> = optional(Value::place),
+        profiles: Named<RawProfile> = named(RawProfile::read),
+        collections: Named<Vec<String>> = named(Value::distinct),
+        bypass: Vec<RawBypass> = list(RawBypass::read),
+        binding: RawBinding = or_default(RawBinding::read),
+        token: RawToken = or_default(RawToken::read),
+        revocation: RawRevocation = or_default(RawRevocation::read),
+        path: RawPath = or_default(RawPath::read),
+        source_address: SourceAddress = or_default(word),
+        methods: RawMethods = or_default(RawMethods::read),
+        unverified_authorization: UnverifiedAuthorization = or_default(word),
+        upstream_headers: RawUpstreamHeaders = or_default(RawUpstreamHeaders::read),
+        strip_headers: Vec<String> = list(Value::text),
+        override_headers: OverrideHeaders = or_default(word),
+        audit: RawAudit = or_default(RawAudit::read),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawMethods {
-    #[serde(deserialize_with = "not_empty")]
-    pub additional: Vec<String>,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawMethods {
+        additional: Vec<String> = or_default(Value::restricting),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawCertificate {
-    pub source: CertificateSource,
-    #[serde(default, deserialize_with = "given")]
-    pub forwarded: Option<Object<RawForwarded>>,
-    pub validation: Validation,
-    pub clock_skew_seconds: u32,
-    pub extended_key_usage: ExtendedKeyUsage,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawCertificate {
+        source: CertificateSource = or_default(word),
+        forwarded: Option<RawForwarded> = optional(RawForwarded::read),
+        validation: Validation = or_default(word),
+        clock_skew_seconds: u32 = or_default(Value::u32),
+        extended_key_usage: ExtendedKeyUsage = or_default(word),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,49 +72,54 @@ pub(super) enum CertificateSource {
     ConnectionOrForwarded,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawIdentity {
-    #[serde(default, deserialize_with = "given")]
-    pub precedence: Option<Vec<NameKind>>,
-    #[serde(deserialize_with = "not_empty")]
-    pub trust_domains: Vec<String>,
-    pub mappings: Vec<Object<RawMapping>>,
-    pub allow_unregistered: bool,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawIdentity {
+        precedence: Option<Vec<NameKind>> = optional(|value| value.list(word)),
+        trust_domains: Vec<String> = or_default(Value::restricting),
+        mappings: Vec<RawMapping> = list(RawMapping::read),
+        allow_unregistered: bool = or_default(Value::flag),
+    }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawMapping {
-    #[serde(rename = "match")]
-    pub matches: Object<RawMatch>,
-    pub client_id: String,
-    #[serde(default, deserialize_with = "given")]
-    pub profile_id: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub principal: Option<String>,
+object! {
+    #[derive(Debug)]
+    pub(super) struct RawMapping {
+        matches as "match": RawMatch = required(RawMatch::read),
+        client_id: String = required(Value::text),
+        profile_id: Option<String> = optional(Value::text),
+        principal: Option<String> = optional(Value::text),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawMatch {
-    #[serde(default, deserialize_with = "given")]
-    pub uri_san: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub dns_san: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub email_san: Option<String>,
-    pub subject: Entries<RawAttribute>,
-    #[serde(default, deserialize_with = "given")]
-    pub issuer: Option<RawIssuer>,
-    #[serde(default, deserialize_with = "given")]
-    pub sha256: Option<String>,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawMatch {
+        uri_san: Option<String> = optional(Value::text),
+        dns_san: Option<String> = optional(Value::text),
+        email_san: Option<String> = optional(Value::text),
+        subject: Named<RawAttribute> = named(RawAttribute::read),
+        issuer: Option<RawIssuer> = optional(RawIssuer::read),
+        sha256: Option<String> = optional(Value::text),
+    }
 }
 
 #[derive(Debug)]
 pub(super) enum RawIssuer {
     Name(String),
-    Attributes(Entries<RawAttribute>),
+    Attributes(Named<RawAttribute>),
+}
+
+impl RawIssuer {
+    fn read(value: Value<'_>) -> Read<Self> {
+        match value {
+            text if text.is_text() => text.text().map(Self::Name),
+            object if object.is_object() => object.named(RawAttribute::read).map(Self::Attributes),
+            other => Err(other.is_not(
+                "the name of an authority, an RFC 4514 name such as \"CN=Issuing CA,O=Example\", or an object of attributes",
+            )),
+        }
+    }
 }
 
 /// What an attribute has to be: its one value, or one of several.
@@ -130,64 +129,47 @@ pub(super) enum RawAttribute {
     Any(RawAny),
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawAny {
-    pub any: String,
+impl RawAttribute {
+    fn read(value: Value<'_>) -> Read<Self> {
+        match value {
+            text if text.is_text() => text.text().map(Self::One),
+            object if object.is_object() => RawAny::read(object).map(Self::Any),
+            other => Err(other.is_not("a value of the attribute, or {\"any\": \"…\"} for one of several values")),
+        }
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawClient<'a> {
-    #[serde(borrow)]
-    pub identities: TextList<'a>,
-    #[serde(borrow)]
-    pub issuers: TextList<'a>,
-    #[serde(borrow)]
-    pub profiles: TextList<'a>,
-    #[serde(borrow, default, deserialize_with = "given")]
-    pub principal: Option<Text<'a>>,
-    #[serde(default, deserialize_with = "given")]
-    pub mappings: Option<bool>,
-    #[serde(borrow)]
-    pub token_client_ids: TextList<'a>,
-    #[serde(default, deserialize_with = "given")]
-    pub shared_identities: Option<bool>,
+object! {
+    #[derive(Debug)]
+    pub(super) struct RawAny {
+        any: String = required(Value::text),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawProfile {
-    pub allow: Vec<Object<RawRule>>,
-    pub deny: Vec<RawDeny>,
-    #[serde(deserialize_with = "not_empty")]
-    pub source_cidrs: Vec<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub rate_limit: Option<Object<RawRateLimit>>,
-    #[serde(default, deserialize_with = "given")]
-    pub mode: Option<Mode>,
-    #[serde(default, deserialize_with = "given")]
-    pub enforcement: Option<Enforcement>,
-    #[serde(default, deserialize_with = "given")]
-    pub unverified_authorization: Option<UnverifiedAuthorization>,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawProfile {
+        allow: Vec<RawRule> = list(RawRule::read),
+        deny: Vec<RawDeny> = list(RawDeny::read),
+        source_cidrs: Vec<String> = or_default(Value::restricting),
+        rate_limit: Option<RawRateLimit> = optional(RawRateLimit::read),
+        mode: Option<Mode> = optional(word),
+        enforcement: Option<Enforcement> = optional(word),
+        unverified_authorization: Option<UnverifiedAuthorization> = optional(word),
+    }
 }
 
-#[derive(Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawRule {
-    #[serde(default, deserialize_with = "given")]
-    pub paths: Option<Distinct>,
-    #[serde(default, deserialize_with = "given")]
-    pub collection: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub methods: Option<Distinct>,
-    #[serde(deserialize_with = "not_empty")]
-    pub scopes: Vec<String>,
-    #[serde(deserialize_with = "not_empty")]
-    pub upgrades: Vec<String>,
-    pub plain: bool,
-    #[serde(deserialize_with = "not_empty")]
-    pub hosts: Vec<String>,
+object! {
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) struct RawRule {
+        paths: Option<Vec<String>> = optional(Value::distinct),
+        collection: Option<String> = optional(Value::text),
+        methods: Option<Vec<String>> = optional(Value::distinct),
+        scopes: Vec<String> = or_default(Value::restricting),
+        upgrades: Vec<String> = or_default(Value::restricting),
+        plain: bool = or_default(Value::flag),
+        hosts: Vec<String> = or_default(Value::restricting),
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -196,10 +178,30 @@ pub(super) enum RawDeny {
     Rule(RawDenyRule),
 }
 
+impl RawDeny {
+    fn read(value: Value<'_>) -> Read<Self> {
+        match value {
+            text if text.is_text() => text.text().map(Self::Path),
+            object if object.is_object() => RawDenyRule::read(object).map(Self::Rule),
+            other => Err(other
+                .is_not("a path pattern, or an object of \"paths\" or \"collection\" and, optionally, \"methods\"")),
+        }
+    }
+}
+
+object! {
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) struct RawDenyRule {
+        paths: Option<Vec<String>> = optional(Value::distinct),
+        collection: Option<String> = optional(Value::text),
+        methods: Option<Vec<String>> = optional(Value::distinct),
+    }
+}
+
 impl RawRule {
     /// Its first path, or its collection.
     pub fn text(&self) -> &str {
-        first(self.paths.as_ref(), self.collection.as_deref())
+        first(self.paths.as_deref(), self.collection.as_deref())
     }
 }
 
@@ -208,92 +210,75 @@ impl RawDeny {
     pub fn text(&self) -> &str {
         match self {
             Self::Path(text) => text,
-            Self::Rule(rule) => first(rule.paths.as_ref(), rule.collection.as_deref()),
+            Self::Rule(rule) => first(rule.paths.as_deref(), rule.collection.as_deref()),
         }
     }
 }
 
-fn first<'a>(paths: Option<&'a Distinct>, collection: Option<&'a str>) -> &'a str {
-    paths.and_then(|Distinct(paths)| paths.first()).map(String::as_str).or(collection).unwrap_or_default()
+fn first<'a>(paths: Option<&'a [String]>, collection: Option<&'a str>) -> &'a str {
+    paths.and_then(<[String]>::first).map(String::as_str).or(collection).unwrap_or_default()
 }
 
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawDenyRule {
-    #[serde(default, deserialize_with = "given")]
-    pub paths: Option<Distinct>,
-    #[serde(default, deserialize_with = "given")]
-    pub collection: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub methods: Option<Distinct>,
+object! {
+    #[derive(Debug)]
+    pub(super) struct RawRateLimit {
+        requests: u64 = required(Value::u64),
+        per_seconds: u64 = required(Value::u64),
+        burst: Option<u64> = optional(Value::u64),
+    }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawRateLimit {
-    pub requests: u64,
-    pub per_seconds: u64,
-    #[serde(default, deserialize_with = "given")]
-    pub burst: Option<u64>,
+object! {
+    #[derive(Debug, PartialEq, Eq)]
+    pub(super) struct RawBypass {
+        path: String = required(Value::text),
+        methods: Option<Vec<String>> = optional(Value::distinct),
+        hosts: Vec<String> = or_default(Value::restricting),
+        even_denied: bool = or_default(Value::flag),
+        unverified_authorization: Option<UnverifiedAuthorization> = optional(word),
+    }
 }
 
-#[derive(Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawBypass {
-    pub path: String,
-    #[serde(default, deserialize_with = "given")]
-    pub methods: Option<Distinct>,
-    #[serde(default, deserialize_with = "not_empty")]
-    pub hosts: Vec<String>,
-    #[serde(default)]
-    pub even_denied: bool,
-    #[serde(default, deserialize_with = "given")]
-    pub unverified_authorization: Option<UnverifiedAuthorization>,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawBinding {
+        required_paths: Vec<String> = or_default(Value::restricting),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawBinding {
-    #[serde(deserialize_with = "not_empty")]
-    pub required_paths: Vec<String>,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawToken {
+        source: TokenSourceName = or_default(word),
+        metadata: Option<RawMetadata> = optional(RawMetadata::read),
+        jwks: Option<Map<String, Json>> = optional(key_set),
+        jwks_uri: Option<RawFetch> = optional(RawFetch::read),
+        providers: Option<Vec<RawProvider>> = optional(|value| value.list(RawProvider::read)),
+        algorithms: Option<Vec<String>> = optional(Value::distinct),
+        issuers: Vec<String> = or_default(Value::restricting),
+        audiences: Vec<String> = or_default(Value::restricting),
+        leeway_seconds: Option<u32> = optional(Value::u32),
+        client_id_claims: Option<Vec<String>> = optional(Value::distinct),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawToken {
-    pub source: TokenSourceName,
-    #[serde(default, deserialize_with = "given")]
-    pub metadata: Option<Object<RawMetadata>>,
-    #[serde(default, deserialize_with = "given")]
-    pub jwks: Option<StrictObject>,
-    #[serde(default, deserialize_with = "given")]
-    pub jwks_uri: Option<Object<RawFetch>>,
-    #[serde(default, deserialize_with = "given")]
-    pub providers: Option<Vec<Object<RawProvider>>>,
-    #[serde(default, deserialize_with = "given")]
-    pub algorithms: Option<Distinct>,
-    #[serde(deserialize_with = "not_empty")]
-    pub issuers: Vec<String>,
-    #[serde(deserialize_with = "not_empty")]
-    pub audiences: Vec<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub leeway_seconds: Option<u32>,
-    #[serde(default, deserialize_with = "given")]
-    pub client_id_claims: Option<Distinct>,
+object! {
+    #[derive(Debug)]
+    pub(super) struct RawProvider {
+        issuer: String = required(Value::text),
+        audiences: Vec<String> = or_default(Value::restricting),
+        jwks: Option<Map<String, Json>> = optional(key_set),
+        jwks_uri: Option<RawFetch> = optional(RawFetch::read),
+        metadata_key: Option<String> = optional(Value::text),
+    }
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct RawProvider {
-    pub issuer: String,
-    #[serde(default, deserialize_with = "not_empty")]
-    pub audiences: Vec<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub jwks: Option<StrictObject>,
-    #[serde(default, deserialize_with = "given")]
-    pub jwks_uri: Option<Object<RawFetch>>,
-    #[serde(default, deserialize_with = "given")]
-    pub metadata_key: Option<String>,
+fn key_set(value: Value<'_>) -> Read<Map<String, Json>> {
+    // Who put keys into a string may have put private ones there, so it is not repeated.
+    match value.is_text() {
+        true => Err(value.error("found a text, expected an object such as {\"keys\": […]}".to_owned())),
+        false => value.foreign_object("an object such as {\"keys\": […]}, in which no member is repeated"),
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -303,39 +288,34 @@ pub(super) enum TokenSourceName {
     Jwks,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawMetadata {
-    #[serde(default, deserialize_with = "given")]
-    pub namespace: Option<String>,
-    #[serde(default, deserialize_with = "given")]
-    pub key: Option<String>,
-    pub issuers_bound: bool,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawMetadata {
+        namespace: Option<String> = optional(Value::text),
+        key: Option<String> = optional(Value::text),
+        issuers_bound: bool = or_default(Value::flag),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawPath {
-    pub encoded_slashes: Ambiguous,
-    pub semicolons: Ambiguous,
-    pub restrictions: LetterCase,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawPath {
+        encoded_slashes: Ambiguous = or_default(word),
+        semicolons: Ambiguous = or_default(word),
+        restrictions: LetterCase = or_default(word),
+    }
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawUpstreamHeaders {
-    #[serde(default, deserialize_with = "given")]
-    pub client_id: Option<RawHeader>,
-    #[serde(default, deserialize_with = "given")]
-    pub profile_id: Option<RawHeader>,
-    #[serde(default, deserialize_with = "given")]
-    pub principal: Option<RawHeader>,
-    #[serde(default, deserialize_with = "given")]
-    pub identity: Option<RawHeader>,
-    #[serde(default, deserialize_with = "given")]
-    pub thumbprint: Option<RawHeader>,
-    #[serde(default, deserialize_with = "given")]
-    pub client_cert: Option<RawHeader>,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawUpstreamHeaders {
+        client_id: Option<RawHeader> = optional(RawHeader::read),
+        profile_id: Option<RawHeader> = optional(RawHeader::read),
+        principal: Option<RawHeader> = optional(RawHeader::read),
+        identity: Option<RawHeader> = optional(RawHeader::read),
+        thumbprint: Option<RawHeader> = optional(RawHeader::read),
+        client_cert: Option<RawHeader> = optional(RawHeader::read),
+    }
 }
 
 /// A header's name, or whether it is written at all; `null` turns it off.
@@ -346,31 +326,16 @@ pub(super) enum RawHeader {
     Off,
 }
 
-impl<'de> Deserialize<'de> for RawHeader {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeaderVisitor;
-
-        impl Visitor<'_> for HeaderVisitor {
-            type Value = RawHeader;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("the name of a header, true, false or null")
-            }
-
-            fn visit_str<E: Error>(self, name: &str) -> Result<RawHeader, E> {
-                Ok(RawHeader::Name(name.to_owned()))
-            }
-
-            fn visit_bool<E: Error>(self, written: bool) -> Result<RawHeader, E> {
-                Ok(RawHeader::Written(written))
-            }
-
-            fn visit_unit<E: Error>(self) -> Result<RawHeader, E> {
-                Ok(RawHeader::Off)
-            }
+impl RawHeader {
+    fn read(value: Value<'_>) -> Read<Self> {
+        match value {
+            text if text.is_text() => text.text().map(Self::Name),
+            null if null.is_null() => Ok(Self::Off),
+            other => match other.flag() {
+                Ok(written) => Ok(Self::Written(written)),
+                Err(_) => Err(other.is_not("the name of a header, true, false or null")),
+            },
         }
-
-        deserializer.deserialize_any(HeaderVisitor)
     }
 }
 
@@ -383,10 +348,11 @@ pub(super) enum OverrideHeaders {
     Keep,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct RawAudit {
-    pub log: AuditLog,
+object! {
+    #[derive(Debug, Default)]
+    pub(super) struct RawAudit {
+        log: AuditLog = or_default(word),
+    }
 }
 
 /// `audit.log`: which decisions are written to Envoy's log.
@@ -399,34 +365,4 @@ pub enum AuditLog {
     Denied,
     /// Refusals at `warn` and everything else at `info`.
     All,
-}
-
-impl<'de> Deserialize<'de> for RawIssuer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOr {
-            expected: "the name of an authority, an RFC 4514 name such as \"CN=Issuing CA,O=Example\", or an object of attributes",
-            text: RawIssuer::Name,
-            object: RawIssuer::Attributes,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for RawAttribute {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOr {
-            expected: "a value of the attribute, or {\"any\": \"…\"} for one of several values",
-            text: RawAttribute::One,
-            object: RawAttribute::Any,
-        })
-    }
-}
-
-impl<'de> Deserialize<'de> for RawDeny {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(TextOr {
-            expected: "a path pattern, or an object of \"paths\" or \"collection\" and, optionally, \"methods\"",
-            text: RawDeny::Path,
-            object: RawDeny::Rule,
-        })
-    }
 }

@@ -1,7 +1,6 @@
 //! The patterns of paths, the methods and the hosts of rules, denials and bypasses.
 
 use super::ConfigError;
-use super::strict::Distinct;
 use crate::bounds;
 use crate::decision::Enforcement;
 use crate::policy::{HostPattern, LetterCase, Methods, Mode, PathPattern, PathRules, UnverifiedAuthorization};
@@ -30,8 +29,8 @@ pub(super) fn pattern(path: impl Into<String>, text: &str, rules: PathRules) -> 
 }
 
 /// Methods are case-sensitive (RFC 9110 section 9.1); a list that is there and empty would allow nothing by accident.
-pub(super) fn methods(path: &str, listed: Option<Distinct>, known: &Methods) -> Result<Vec<String>, ConfigError> {
-    let Some(Distinct(methods)) = listed else {
+pub(super) fn methods(path: &str, listed: Option<Vec<String>>, known: &Methods) -> Result<Vec<String>, ConfigError> {
+    let Some(methods) = listed else {
         return Ok(Vec::new());
     };
     if methods.is_empty() {

@@ -2,11 +2,11 @@
 
 use std::rc::Rc;
 
+use serde_json::{Map, Value as Json};
+
 use super::fetch::{self, Defaults, RawFetch};
 use super::raw::{RawMetadata, RawProvider, RawToken, TokenSourceName};
-use super::strict::{Distinct, Object};
 use super::{ConfigError, tolerance};
-use crate::json::StrictObject;
 use crate::token::{
     Algorithm, ClaimRules, KeySet, KeySource, LeftOut, Provider, SetError, TokenRules, TokenSource, Unusable,
 };
@@ -25,10 +25,7 @@ const METADATA_KEY: &str = "payload";
 
 /// `is_enough`: can a token suffice without a certificate, for some client at least?
 pub(super) fn compile(mut raw: RawToken, is_enough: bool) -> Result<TokenRules, ConfigError> {
-    let client_id_claims = raw
-        .client_id_claims
-        .map(|Distinct(claims)| claims)
-        .unwrap_or_else(|| vec!["client_id".to_owned(), "azp".to_owned()]);
+    let client_id_claims = raw.client_id_claims.unwrap_or_else(|| vec!["client_id".to_owned(), "azp".to_owned()]);
     if client_id_claims.is_empty() && is_enough {
         let expected = "at least one claim: in mode bearer_plus_mtls_optional a token alone must name its client";
         return Err(ConfigError::new("token.client_id_claims", client_id_claims, expected));
@@ -44,7 +41,7 @@ pub(super) fn compile(mut raw: RawToken, is_enough: bool) -> Result<TokenRules, 
             ("metadata", raw.metadata.is_some(), TokenSourceName::JwtAuthn),
         ],
     )?;
-    let metadata = raw.metadata.map(|Object(metadata)| metadata).unwrap_or_default();
+    let metadata = raw.metadata.unwrap_or_default();
     no_wildcard("token.issuers", &raw.issuers)?;
     no_wildcard("token.audiences", &raw.audiences)?;
     let (source, providers) = if let Some(providers) = raw.providers.take() {
@@ -61,7 +58,6 @@ pub(super) fn compile(mut raw: RawToken, is_enough: bool) -> Result<TokenRules, 
                 problem: "found it beside \"providers\", expected each provider to have its own".to_owned(),
             });
         }
-        let providers = providers.into_iter().map(|Object(provider)| provider).collect();
         several(raw.source, providers, metadata)?
     } else {
         sole_issuer(raw.source, &raw.issuers)?;
@@ -74,7 +70,7 @@ pub(super) fn compile(mut raw: RawToken, is_enough: bool) -> Result<TokenRules, 
         };
         (source, Vec::new())
     };
-    let algorithms = raw.algorithms.map_or_else(|| Ok(Algorithm::ALL.to_vec()), |Distinct(names)| algorithms(names))?;
+    let algorithms = raw.algorithms.map_or_else(|| Ok(Algorithm::ALL.to_vec()), algorithms)?;
     if is_enough {
         for_whom(&raw.audiences, &providers)?;
     }
@@ -208,13 +204,13 @@ fn foreign(at: &str, source: TokenSourceName, settings: &[(&str, bool, TokenSour
 }
 
 /// `at`: where in the configuration they stand.
-fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>>) -> Result<KeySource, ConfigError> {
+fn key_source(at: &str, jwks: Option<Map<String, Json>>, uri: Option<RawFetch>) -> Result<KeySource, ConfigError> {
     match (jwks, uri) {
-        (Some(StrictObject(jwk)), None) if jwk.contains_key("kty") => Err(ConfigError {
+        (Some(jwk), None) if jwk.contains_key("kty") => Err(ConfigError {
             path: format!("{at}.jwks"),
             problem: "found a single key, expected a JWK set: {\"keys\": [that key]}".to_owned(),
         }),
-        (Some(StrictObject(jwks)), None) => {
+        (Some(jwks), None) => {
             let useless = |problem: SetError| ConfigError {
                 path: format!("{at}.jwks"),
                 problem: format!(
@@ -228,7 +224,7 @@ fn key_source(at: &str, jwks: Option<StrictObject>, uri: Option<Object<RawFetch>
                 None => Ok(KeySource::Inline(Rc::new(set.if_usable(&left_out).map_err(useless)?))),
             }
         }
-        (None, Some(Object(uri))) => {
+        (None, Some(uri)) => {
             fetch::compile(&format!("{at}.jwks_uri"), uri, JWKS_DEFAULTS, None).map(KeySource::Fetched)
         }
         (jwks, _) => Err(ConfigError {

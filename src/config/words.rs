@@ -1,59 +1,36 @@
 //! Settings that are one of a few words.
 
-use std::fmt;
-
-use serde::Deserialize;
-use serde::de::{Deserializer, Error, Unexpected, Visitor};
-
 use super::raw::{AuditLog, CertificateSource, OverrideHeaders, TokenSourceName};
 use super::revocation::FeedType;
+use super::value::{Read, Value};
 use crate::certificate::{ExtendedKeyUsage, Format, Validation};
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
 use crate::policy::{Ambiguous, LetterCase, Mode, SourceAddress, UnverifiedAuthorization};
 use crate::revocation::OnStale;
 
-/// Reads one of these words, as a string and in no other way: which it is.
-struct Words(&'static [&'static str]);
-
-impl Words {
-    // Once in the module, and not for each list.
-    #[inline(never)]
-    fn find<E: Error>(&self, text: &str) -> Result<usize, E> {
-        let place = self.0.iter().position(|word| *word == text);
-        place.ok_or_else(|| E::invalid_value(Unexpected::Str(text), self))
-    }
+/// What is written as one of a few words.
+pub(super) trait Word: Copy + 'static {
+    /// All of them.
+    const WORDS: &'static [&'static str];
+    /// What the word of this number stands for.
+    fn of(number: usize) -> Self;
 }
 
-impl Visitor<'_> for Words {
-    type Value = usize;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, word) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { " or " };
-            write!(f, "{separator}\"{word}\"")?;
-        }
-        Ok(())
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<usize, E> {
-        self.find(text)
-    }
-}
-
-#[inline(never)]
-fn word<'de, D: Deserializer<'de>>(deserializer: D, words: &'static [&'static str]) -> Result<usize, D::Error> {
-    deserializer.deserialize_str(Words(words))
+/// Reads one of its words, as a string and in no other way.
+pub(super) fn word<T: Word>(value: Value<'_>) -> Read<T> {
+    value.word(T::WORDS).map(T::of)
 }
 
 macro_rules! words {
     ($($kind:ident { $first:literal => $default:ident $(, $word:literal => $variant:ident)* })*) => {
-        $(impl<'de> Deserialize<'de> for $kind {
-            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        $(impl Word for $kind {
+            const WORDS: &'static [&'static str] = &[$first $(, $word)*];
+
+            fn of(number: usize) -> Self {
                 const KINDS: &[$kind] = &[$kind::$default $(, $kind::$variant)*];
-                let place = word(deserializer, &[$first $(, $word)*])?;
                 // There is one for each word.
-                Ok(KINDS.get(place).copied().unwrap_or($kind::$default))
+                KINDS.get(number).copied().unwrap_or($kind::$default)
             }
         })*
     };

@@ -145,8 +145,7 @@ pub fn verified_payload(
 fn is_payload_of(token: &str, verified: &Map<String, Value>) -> bool {
     let mut parts = token.split('.').skip(1);
     let decoded = parts.next().and_then(|payload| URL_SAFE_NO_PAD.decode(payload).ok());
-    let json = decoded.and_then(|json| String::from_utf8(json).ok());
-    let payload = json.and_then(|json| serde_json::from_str::<Map<String, Value>>(&json).ok());
+    let payload = decoded.and_then(|json| json::object(&json));
     payload.is_some_and(|payload| {
         payload.len() == verified.len()
             && payload.iter().all(|(name, value)| {
