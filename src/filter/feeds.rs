@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use super::fetch;
 use super::gauges::Gauges;
 use super::host::{self, Host};
-use super::waiting::{Awaited, Caller, Paused, Waiting};
+use super::waiting::{AT_ONCE, Awaited, Caller, Paused, Waiting};
 use super::worker::Worker;
 use crate::bounds;
 use crate::config::Policy;
@@ -171,7 +171,7 @@ impl Feeds {
 
     /// Every waiting request, for when this configuration is replaced.
     pub fn all(&self) -> Vec<Paused> {
-        self.waiting.take(|_| true)
+        self.waiting.take(usize::MAX, |_| true)
     }
 
     /// This worker ends: what it has asked for and not got yet is for others to ask for.
@@ -226,7 +226,7 @@ impl Feeds {
     fn settled(&self, worker: &Worker, now: u64) -> Vec<Paused> {
         let lists_are_there = !watches(worker).any(|(_, watch)| watch.is_list() && watch.is_missing());
         let edition = |key_set| worker.memory.key_edition(key_set);
-        let mut settled = self.waiting.take(|paused| {
+        let mut settled = self.waiting.take(AT_ONCE, |paused| {
             paused.until <= now
                 || match paused.what {
                     Awaited::Lists => lists_are_there,

@@ -221,6 +221,8 @@ def test_a_caller_with_bad_signatures_takes_no_place_of_others() -> None:
     assert _waits(waiting)
     vm.tick(100)
     vm.answer(_call(vm), GOOD, _key_set(new))
+    for _ in range(8):
+        vm.tick(100)
     assert waiting.passed
 
 
