@@ -173,6 +173,6 @@ class World:
 
     def problems(self) -> Iterator[str]:
         """What must never be in Envoy's log or counters."""
-        if "Uncaught RuntimeError" in self.envoy.log():
+        if "Uncaught " in self.envoy.log():
             yield "a worker's VM trapped: " + next(line for line in self.envoy.log().splitlines() if "Uncaught" in line)
         yield from (f"{name} = {value}" for name, value in self.envoy.admin.stats(r"^wasm\..*\.vm_reload").items() if value)
