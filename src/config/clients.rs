@@ -13,7 +13,7 @@ use super::certificate::THUMBPRINT_EXPECTED;
 use super::error::MAX_ERRORS;
 use super::explain::repeated_key;
 use super::raw::Raw;
-use super::value::{Entries, Member, Read, Value};
+use super::value::{Document, Inside};
 use super::{ConfigError, label, one_of};
 use crate::certificate::{DistinguishedName, Thumbprint};
 use crate::identity::{Authorities, Draft, NameKind, Registry, SpiffeId, claims_spiffe};
@@ -27,20 +27,24 @@ pub(super) const DN_EXPECTED: &str =
 /// Reads a whole configuration: the clients, and all the rest.
 #[inline(never)]
 pub(super) fn read(text: Rc<String>) -> Result<(Raw, Clients), ConfigError> {
-    let document = Value::document(&text)?;
-    let raw = Raw::read(document)?;
+    let document = Document::new(&text);
     let mut clients = Clients {
         configuration: Rc::clone(&text),
         draft: Draft::new(Rc::clone(&text)),
         without_profile: None,
         without_identities: Vec::new(),
     };
-    if let Some(place) = raw.clients.clone() {
-        let mut members = Value::within(&text, place).members()?;
-        while let Some((id, client)) = members.next()? {
-            clients.add(&id, client)?;
+    let mut known = document.value().known(Raw::KEYS);
+    let mut members = document.value().inside(b'{', "an object");
+    while let Some(member) = members.member(&mut known) {
+        match member.key() {
+            "clients" => clients.read(&mut members)?,
+            _ => member.value = Some(members.value()),
         }
     }
+    members.ends();
+    let raw = Raw::of(known);
+    document.check()?;
     Ok((raw, clients))
 }
 
@@ -54,25 +58,77 @@ pub(super) struct Clients {
     pub without_identities: Vec<(String, bool)>,
 }
 
-/// What a client lists under a key.
-#[derive(Clone, Copy)]
-struct Listed<'a>(Option<Entries<'a>>);
+/// A client as it is written.
+#[derive(Default)]
+struct RawClient<'a> {
+    identities: TextList<'a>,
+    issuers: TextList<'a>,
+    profiles: TextList<'a>,
+    principal: Option<Cow<'a, str>>,
+    mappings: Option<bool>,
+    token_client_ids: TextList<'a>,
+    shared_identities: Option<bool>,
+}
 
-impl<'a> Listed<'a> {
-    fn of(member: Member<'a>) -> Read<Self> {
-        member.optional(|value| value.entries("a list")).map(Self)
+impl<'a> RawClient<'a> {
+    #[inline(never)]
+    fn read(members: &mut Inside<'a>) -> Self {
+        let mut known = members.here().known([
+            "identities",
+            "issuers",
+            "profiles",
+            "principal",
+            "mappings",
+            "token_client_ids",
+            "shared_identities",
+        ]);
+        let mut client = Self::default();
+        if !members.opens(b'{', "an object") {
+            return client;
+        }
+        while let Some(member) = members.member(&mut known) {
+            match member.key() {
+                "identities" => client.identities.read(members),
+                "issuers" => client.issuers.read(members),
+                "profiles" => client.profiles.read(members),
+                "principal" => client.principal = Some(members.text()),
+                "mappings" => client.mappings = Some(members.value().flag()),
+                "token_client_ids" => client.token_client_ids.read(members),
+                _ => client.shared_identities = Some(members.value().flag()),
+            }
+        }
+        client
+    }
+}
+
+/// A list of texts. Most have one, which is kept without an allocation.
+#[derive(Default)]
+struct TextList<'a> {
+    /// Is the key there, be the list empty?
+    is_given: bool,
+    first: Option<Cow<'a, str>>,
+    rest: Vec<Cow<'a, str>>,
+}
+
+impl<'a> TextList<'a> {
+    #[inline(never)]
+    fn read(&mut self, members: &mut Inside<'a>) {
+        self.is_given = members.opens(b'[', "a list");
+        while self.is_given && members.entry() {
+            let text = members.text();
+            match self.first {
+                None => self.first = Some(text),
+                Some(_) => self.rest.push(text),
+            }
+        }
     }
 
-    fn is_given(self) -> bool {
-        self.0.is_some()
+    fn is_empty(&self) -> bool {
+        self.first.is_none()
     }
 
-    fn is_empty(self) -> bool {
-        self.entries().next().is_none()
-    }
-
-    fn entries(self) -> impl Iterator<Item = (usize, Value<'a>)> {
-        self.0.into_iter().flatten().enumerate()
+    fn iter(&self) -> impl Iterator<Item = &str> {
+        self.first.iter().chain(&self.rest).map(|text| &**text)
     }
 }
 
@@ -82,80 +138,78 @@ impl Clients {
         &self.configuration
     }
 
-    #[inline(never)]
-    fn add(&mut self, id: &str, client: Value<'_>) -> Result<(), ConfigError> {
-        let [identities, issuers, profiles, principal, mappings, token_client_ids, shared_identities] =
-            client.object([
-                "identities",
-                "issuers",
-                "profiles",
-                "principal",
-                "mappings",
-                "token_client_ids",
-                "shared_identities",
-            ])?;
-        let [identities, issuers] = [Listed::of(identities)?, Listed::of(issuers)?];
-        let [profiles, token_client_ids] = [Listed::of(profiles)?, Listed::of(token_client_ids)?];
-        let principal = principal.optional(Value::str)?;
-        let mappings = mappings.optional(Value::flag)?;
-        let shared_identities = shared_identities.optional(Value::flag)?;
+    fn read(&mut self, members: &mut Inside<'_>) -> Result<(), ConfigError> {
+        if !members.opens(b'{', "an object") {
+            return Ok(());
+        }
+        while let Some(id) = members.key() {
+            let client = RawClient::read(members);
+            members.check()?;
+            self.add(&id, &client)?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, id: &str, client: &RawClient<'_>) -> Result<(), ConfigError> {
         let path = |key: &str, index: usize| format!("clients.{id}.{key}[{index}]");
         label(format_args!("clients.{id}"), id)?;
-        if let Some(principal) = &principal {
+        let principal = client.principal.as_deref();
+        if let Some(principal) = principal {
             label(format_args!("clients.{id}.principal"), principal)?;
         }
-        if !self.draft.add(id, principal.as_deref()) {
+        if !self.draft.add(id, principal) {
             return Err(ConfigError { path: format!("clients.{id}"), problem: repeated_key(id) });
         }
         for (key, list, expected) in [
-            ("identities", identities, NO_IDENTITIES),
-            ("issuers", issuers, "at least one name; leave the key out for any issuer"),
-            ("token_client_ids", token_client_ids, "at least one name; leave the key out for the client's own"),
+            ("identities", &client.identities, NO_IDENTITIES),
+            ("issuers", &client.issuers, "at least one name; leave the key out for any issuer"),
+            ("token_client_ids", &client.token_client_ids, "at least one name; leave the key out for the client's own"),
         ] {
-            if list.is_given() && list.is_empty() {
+            if list.is_given && list.is_empty() {
                 let none: [&str; 0] = [];
                 return Err(ConfigError::new(format!("clients.{id}.{key}"), none, expected));
             }
         }
-        if mappings == Some(false) && identities.is_empty() {
+        if client.mappings == Some(false) && client.identities.is_empty() {
             let expected =
                 "no such key: mappings alone can name a client without identities; \"profiles\": [] disables it";
             return Err(ConfigError::new(format!("clients.{id}.mappings"), false, expected));
         }
-        if shared_identities.is_some() && identities.is_empty() {
+        if client.shared_identities.is_some() && client.identities.is_empty() {
             let expected = "no such key beside no `identities`: there is nothing to share";
-            return Err(ConfigError::new(format!("clients.{id}.shared_identities"), shared_identities, expected));
+            return Err(ConfigError::new(
+                format!("clients.{id}.shared_identities"),
+                client.shared_identities,
+                expected,
+            ));
         }
-        if mappings == Some(true) {
+        if client.mappings == Some(true) {
             self.draft.allow_mappings();
         }
-        if shared_identities == Some(true) {
+        if client.shared_identities == Some(true) {
             self.draft.share_identities();
         }
-        if !profiles.is_given() && !identities.is_empty() {
+        if !client.profiles.is_given && !client.identities.is_empty() {
             self.without_profile.get_or_insert_with(|| id.to_owned());
         }
-        let is_disabled = profiles.is_given() && profiles.is_empty();
-        if identities.is_empty() && !is_disabled && self.without_identities.len() < MAX_ERRORS {
-            self.without_identities.push((id.to_owned(), !profiles.is_empty()));
+        let is_disabled = client.profiles.is_given && client.profiles.is_empty();
+        if client.identities.is_empty() && !is_disabled && self.without_identities.len() < MAX_ERRORS {
+            self.without_identities.push((id.to_owned(), !client.profiles.is_empty()));
         }
-        for (index, name) in profiles.entries() {
-            let name = name.str()?;
-            if !self.draft.add_profile(&name) {
+        for (index, name) in client.profiles.iter().enumerate() {
+            if !self.draft.add_profile(name) {
                 return Err(ConfigError::new(path("profiles", index), name, "each profile only once"));
             }
         }
-        for (index, text) in issuers.entries() {
-            let text = text.str()?;
+        for (index, text) in client.issuers.iter().enumerate() {
             // What is no distinguished name may be that of an authority.
-            let name = DistinguishedName::parse(&text).map(|name| spelled(&text, name.to_string()));
-            if !self.draft.add_issuer(&name.unwrap_or(Cow::Borrowed(&text))) {
+            let name = DistinguishedName::parse(text).map(|name| spelled(text, name.to_string()));
+            if !self.draft.add_issuer(&name.unwrap_or(Cow::Borrowed(text))) {
                 return Err(ConfigError::new(path("issuers", index), text, "each issuer only once"));
             }
         }
-        for (index, name) in token_client_ids.entries() {
-            let name = name.str()?;
-            let added = match &*name {
+        for (index, name) in client.token_client_ids.iter().enumerate() {
+            let added = match name {
                 "" => Err("a name that is not empty".to_owned()),
                 name => self.draft.add_token_client_id(name).map_err(|owner| match owner == id {
                     true => "each name only once".to_owned(),
@@ -164,10 +218,9 @@ impl Clients {
             };
             added.map_err(|expected| ConfigError::new(path("token_client_ids", index), name, expected))?;
         }
-        for (index, text) in identities.entries() {
-            let text = text.str()?;
+        for (index, text) in client.identities.iter().enumerate() {
             let identity =
-                canonical(&text).map_err(|expected| ConfigError::new(path("identities", index), &text, expected))?;
+                canonical(text).map_err(|expected| ConfigError::new(path("identities", index), text, expected))?;
             self.draft.add_identity(&identity).map_err(|owner| {
                 let expected = match owner == id {
                     true => format!("each identity only once; this is {identity:?} again"),
@@ -176,7 +229,7 @@ impl Clients {
                          \"shared_identities\": true in each)"
                     ),
                 };
-                ConfigError::new(path("identities", index), &text, expected)
+                ConfigError::new(path("identities", index), text, expected)
             })?;
         }
         Ok(())

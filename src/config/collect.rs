@@ -11,7 +11,7 @@ use super::clients;
 use super::error::{ConfigError, ConfigErrors, MAX_ERRORS};
 use super::explain::{REPEATED_KEY, UNKNOWN_KEY};
 use super::location::{find, parent, path_to, take_out};
-use super::value::Value;
+use super::value::no_json;
 
 /// What reading brings: a policy, and the text of its candidate.
 pub(super) type Read = (Policy, Option<String>);
@@ -32,7 +32,7 @@ pub(super) fn read(text: String) -> Result<Read, ConfigErrors> {
 #[inline(never)]
 fn all(text: &str, first: ConfigError) -> ConfigErrors {
     // In what is no JSON nothing can be taken out.
-    if let Err(problem) = Value::document(text) {
+    if let Some(problem) = no_json(text) {
         return problem.into();
     }
     let mut left = text.as_bytes().to_vec();

@@ -3,7 +3,7 @@
 use sha2::{Digest, Sha256};
 
 use super::ConfigError;
-use super::value::{Named, Read, Value, object};
+use super::value::{Named, Value, object};
 use crate::fetch::{Fetch, FetchHeaders};
 
 /// More further headers are refused.
@@ -56,8 +56,8 @@ impl std::fmt::Debug for Secret {
 }
 
 impl Secret {
-    pub fn read(value: Value<'_>) -> Read<Self> {
-        Ok(Self(value.text().ok()))
+    pub fn read(value: Value<'_>) -> Self {
+        Self(value.is_text().then(|| value.text()))
     }
 }
 

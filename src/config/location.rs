@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use super::walk::{Walk, string};
+use super::walk::Walk;
 
 /// How deep a path is told; serde_json itself refuses deeper documents.
 const MAX_DEPTH: usize = 128;
@@ -48,8 +48,8 @@ pub(super) fn path_to(json: &[u8], place: usize) -> String {
                 None => {}
             },
             b'"' => {
-                let (text, after) = string(after);
-                rest = after;
+                let text = string(after);
+                rest = after.get(text.len() + 1..).unwrap_or_default();
                 if let Some(Step::Key(key @ None)) = steps.last_mut() {
                     *key = std::str::from_utf8(text).ok();
                 }
@@ -58,6 +58,19 @@ pub(super) fn path_to(json: &[u8], place: usize) -> String {
         }
     }
     print(&steps)
+}
+
+/// The inside of a string, up to its end or that of the text. A backslash keeps the next byte from ending it.
+#[cold]
+#[inline(never)]
+fn string(text: &[u8]) -> &[u8] {
+    let mut escaped = false;
+    let end = text.iter().position(|byte| {
+        let ends = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        ends
+    });
+    text.get(..end.unwrap_or(text.len())).unwrap_or(text)
 }
 
 fn print(steps: &[Step<'_>]) -> String {
@@ -93,9 +106,9 @@ pub(super) struct Span {
 #[cold]
 #[inline(never)]
 pub(super) fn find(json: &[u8], path: &str) -> Option<Span> {
-    let mut walk = Walk { json, at: 0 };
+    let mut walk = Walk::new(json, 0);
     walk.peek()?;
-    walk.find(path, walk.at)
+    walk.find(json, path, walk.at())
 }
 
 /// What encloses the value of this path: its object or list.
@@ -135,31 +148,36 @@ impl Walk<'_> {
     /// The value of this path in the value that is next, whose member starts at `start`.
     #[cold]
     #[inline(never)]
-    fn find(mut self, path: &str, start: usize) -> Option<Span> {
-        let first = self.at;
+    fn find(mut self, json: &[u8], path: &str, start: usize) -> Option<Span> {
         if path.is_empty() {
+            let first = self.at();
             let end = self.skip();
             return Some(Span { value: first..end, member: start..end });
         }
-        let is_list = self.peek()? == b'[';
-        self.at += 1;
-        let mut index = 0_usize;
-        while self.enters() {
-            let member = self.at;
-            let rest = if is_list {
-                path.strip_prefix(&format!("[{index}]"))
-            } else if self.peek() == Some(b'"') {
-                behind(path, self.key())
-            } else {
-                None
-            };
-            if let Some(found) = rest.and_then(|rest| self.find(rest, member)) {
+        if self.opens(b'[') {
+            let mut index = 0_usize;
+            while self.entry() {
+                let rest = path.strip_prefix(&format!("[{index}]"));
+                if let Some(found) = rest.and_then(|rest| self.find(json, rest, self.at())) {
+                    return Some(found);
+                }
+                self.skip();
+                index += 1;
+            }
+            return None;
+        }
+        if !self.opens(b'{') {
+            return None;
+        }
+        loop {
+            let key = self.key()?.inside;
+            let member = key.start.saturating_sub(1);
+            let rest = json.get(key).and_then(|key| behind(path, key));
+            if let Some(found) = rest.and_then(|rest| self.find(json, rest, member)) {
                 return Some(found);
             }
             self.skip();
-            index += 1;
         }
-        None
     }
 }
 

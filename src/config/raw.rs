@@ -1,13 +1,11 @@
 //! The configuration as it is written: its keys, their types, and how each is read. Unknown keys and repeated ones are errors.
 
-use std::ops::Range;
-
 use serde_json::{Map, Value as Json};
 
 use super::certificate::RawForwarded;
 use super::fetch::RawFetch;
 use super::revocation::RawRevocation;
-use super::value::{Named, Read, Value, object};
+use super::value::{Named, Value, object};
 use super::words::word;
 use crate::certificate::{ExtendedKeyUsage, Validation};
 use crate::decision::Enforcement;
@@ -27,8 +25,8 @@ object! {
         identity: RawIdentity = or_default(RawIdentity::read),
         require_client_headers: bool = or_default(Value::flag),
         authorities: Named<String> = named(Value::text),
-        /// Its place alone: [`super::clients`] reads them, straight into the registry.
-        clients: Option<Range<usize>> = optional(Value::place),
+        /// Here for its name alone: [`super::clients`] reads them, straight into the registry.
+        _clients as "clients": () = or_default(Value::passed),
         profiles: Named<RawProfile> = named(RawProfile::read),
         collections: Named<Vec<String>> = named(Value::distinct),
         bypass: Vec<RawBypass> = list(RawBypass::read),
@@ -111,13 +109,16 @@ pub(super) enum RawIssuer {
 }
 
 impl RawIssuer {
-    fn read(value: Value<'_>) -> Read<Self> {
+    fn read(value: Value<'_>) -> Self {
         match value {
-            text if text.is_text() => text.text().map(Self::Name),
-            object if object.is_object() => object.named(RawAttribute::read).map(Self::Attributes),
-            other => Err(other.is_not(
-                "the name of an authority, an RFC 4514 name such as \"CN=Issuing CA,O=Example\", or an object of attributes",
-            )),
+            text if text.is_text() => Self::Name(text.text()),
+            object if object.is_object() => Self::Attributes(object.named(RawAttribute::read)),
+            other => {
+                other.is_not(
+                    "the name of an authority, an RFC 4514 name such as \"CN=Issuing CA,O=Example\", or an object of attributes",
+                );
+                Self::Attributes(Vec::new())
+            }
         }
     }
 }
@@ -130,11 +131,14 @@ pub(super) enum RawAttribute {
 }
 
 impl RawAttribute {
-    fn read(value: Value<'_>) -> Read<Self> {
+    fn read(value: Value<'_>) -> Self {
         match value {
-            text if text.is_text() => text.text().map(Self::One),
-            object if object.is_object() => RawAny::read(object).map(Self::Any),
-            other => Err(other.is_not("a value of the attribute, or {\"any\": \"…\"} for one of several values")),
+            text if text.is_text() => Self::One(text.text()),
+            object if object.is_object() => Self::Any(RawAny::read(object)),
+            other => {
+                other.is_not("a value of the attribute, or {\"any\": \"…\"} for one of several values");
+                Self::One(String::new())
+            }
         }
     }
 }
@@ -179,12 +183,15 @@ pub(super) enum RawDeny {
 }
 
 impl RawDeny {
-    fn read(value: Value<'_>) -> Read<Self> {
+    fn read(value: Value<'_>) -> Self {
         match value {
-            text if text.is_text() => text.text().map(Self::Path),
-            object if object.is_object() => RawDenyRule::read(object).map(Self::Rule),
-            other => Err(other
-                .is_not("a path pattern, or an object of \"paths\" or \"collection\" and, optionally, \"methods\"")),
+            text if text.is_text() => Self::Path(text.text()),
+            object if object.is_object() => Self::Rule(RawDenyRule::read(object)),
+            other => {
+                other
+                    .is_not("a path pattern, or an object of \"paths\" or \"collection\" and, optionally, \"methods\"");
+                Self::Path(String::new())
+            }
         }
     }
 }
@@ -273,12 +280,12 @@ object! {
     }
 }
 
-fn key_set(value: Value<'_>) -> Read<Map<String, Json>> {
+fn key_set(value: Value<'_>) -> Map<String, Json> {
     // Who put keys into a string may have put private ones there, so it is not repeated.
-    match value.is_text() {
-        true => Err(value.error("found a text, expected an object such as {\"keys\": […]}".to_owned())),
-        false => value.foreign_object("an object such as {\"keys\": […]}, in which no member is repeated"),
+    if value.is_text() {
+        value.refuse("found a text, expected an object such as {\"keys\": […]}".to_owned());
     }
+    value.foreign_object("an object such as {\"keys\": […]}, in which no member is repeated")
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -327,14 +334,15 @@ pub(super) enum RawHeader {
 }
 
 impl RawHeader {
-    fn read(value: Value<'_>) -> Read<Self> {
+    fn read(value: Value<'_>) -> Self {
         match value {
-            text if text.is_text() => text.text().map(Self::Name),
-            null if null.is_null() => Ok(Self::Off),
-            other => match other.flag() {
-                Ok(written) => Ok(Self::Written(written)),
-                Err(_) => Err(other.is_not("the name of a header, true, false or null")),
-            },
+            text if text.is_text() => Self::Name(text.text()),
+            flag if flag.is_flag() => Self::Written(flag.flag()),
+            null if null.is_null() => Self::Off,
+            other => {
+                other.is_not("the name of a header, true, false or null");
+                Self::Off
+            }
         }
     }
 }

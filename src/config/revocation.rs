@@ -5,7 +5,7 @@
 use super::ConfigError;
 use super::clients::{DN_EXPECTED, canonical, thumbprint};
 use super::fetch::{self, Defaults, RawFetch, Secret};
-use super::value::{Member, Named, Read, Value, object};
+use super::value::{Document, Inside, Member, Named, Value, no_json, object};
 use super::words::word;
 use crate::certificate::{DistinguishedName, FoldedName};
 use crate::escape::hex_byte;
@@ -30,9 +30,11 @@ pub(super) struct RawRevocation {
 }
 
 impl RawRevocation {
-    pub fn read(value: Value<'_>) -> Read<Self> {
-        let [sha256, serials, identities, feeds] = value.object(["sha256", "serials", "identities", "feeds"])?;
-        Ok(Self { list: lists([sha256, serials, identities])?, feeds: feeds.list(RawFeed::read)? })
+    pub fn read(value: Value<'_>) -> Self {
+        let mut known = value.known(["sha256", "serials", "identities", "feeds"]);
+        let list = lists(&mut value.inside(b'{', "an object"), &mut known);
+        let [.., feeds] = known;
+        Self { list, feeds: feeds.or_default(|value| value.list(RawFeed::read)) }
     }
 }
 
@@ -107,78 +109,115 @@ pub fn read_feed(json: &[u8]) -> Result<List, ConfigError> {
         path: String::new(),
         problem: format!("found bytes that are not UTF-8 (byte {}), expected JSON", problem.valid_up_to()),
     })?;
-    let document = Value::document(text)?;
-    let members = document.object(["sha256", "serials", "identities"])?;
+    let document = Document::new(text);
+    let value = document.value();
+    let mut known = value.known(["sha256", "serials", "identities"]);
+    let mut members = value.inside(b'{', "an object");
+    let list = lists(&mut members, &mut known);
     // Of a feed an empty object would revoke nothing, which a server that has lost its data says by accident.
-    if !members.iter().any(|member| member.is_given()) {
-        let problem = "found none of sha256, serials and identities, expected at least one of them";
-        return Err(document.error(problem.to_owned()));
+    if !known.iter().any(|member| member.is_given()) {
+        value.refuse("found none of sha256, serials and identities, expected at least one of them".to_owned());
     }
-    lists(members).map(Draft::finish)
+    members.ends();
+    // What is no JSON is that first of all.
+    document.check().map_err(|problem| no_json(text).unwrap_or(problem))?;
+    Ok(list.finish())
 }
 
-/// What `sha256`, `serials` and `identities` list.
+/// The lists of an object. Of its other members it is noted where they are.
 #[inline(never)]
-fn lists([sha256, serials, identities]: [Member<'_>; 3]) -> Read<Draft> {
+fn lists<'a>(members: &mut Inside<'a>, known: &mut [Member<'a>]) -> Draft {
     let mut list = Draft::default();
-    add_texts(&mut list, sha256, add_thumbprint)?;
-    if let Some(serials) = serials.value {
-        // Neighbours mostly have the same issuer.
-        let mut last = None;
-        for entry in serials.entries("a list of objects with issuer and serial")? {
-            add_serial(&mut list, entry, &mut last)?;
+    while let Some(member) = members.member(known) {
+        match member.key() {
+            "sha256" => add_texts(&mut list, members, add_thumbprint),
+            "serials" => add_serials(&mut list, members),
+            "identities" => add_texts(&mut list, members, add_identity),
+            _ => member.value = Some(members.value()),
         }
     }
-    add_texts(&mut list, identities, add_identity)?;
-    Ok(list)
+    list
+}
+
+type Add = fn(&mut Draft, &str) -> Result<(), &'static str>;
+
+#[inline(never)]
+fn add_texts(list: &mut Draft, members: &mut Inside<'_>, add: Add) {
+    if !members.opens(b'[', "a list of strings") {
+        return;
+    }
+    while members.entry() {
+        let entry = members.here();
+        let text = members.text();
+        if let Err(expected) = add(list, &text) {
+            unexpected(entry, &text, expected);
+        }
+    }
 }
 
 #[inline(never)]
-fn add_texts(list: &mut Draft, texts: Member<'_>, add: fn(&mut Draft, &str) -> Result<(), &'static str>) -> Read<()> {
-    if let Some(texts) = texts.value {
-        for entry in texts.entries("a list of strings")? {
-            let text = entry.str()?;
-            add(list, &text).map_err(|expected| unexpected(entry, &text, expected))?;
+fn add_serials(list: &mut Draft, members: &mut Inside<'_>) {
+    if !members.opens(b'[', "a list of objects with issuer and serial") {
+        return;
+    }
+    // Neighbours mostly have the same issuer.
+    let mut last = None;
+    while members.entry() {
+        add_serial(list, members, &mut last);
+    }
+}
+
+/// The serial number that is next, with its issuer. `last`: the issuer before.
+#[inline(never)]
+fn add_serial(list: &mut Draft, entries: &mut Inside<'_>, last: &mut Option<(String, IssuerName)>) {
+    let entry = entries.here();
+    let mut known = entry.known(["issuer", "serial"]);
+    if !entries.opens(b'{', "an object of issuer and serial") {
+        return;
+    }
+    let (mut name, mut number) = (None, None);
+    while let Some(member) = entries.member(&mut known) {
+        let place = entries.here();
+        let text = entries.text();
+        let expected = match member.key() {
+            "issuer" => {
+                name = issuer_name(&text, last);
+                name.is_none().then_some(DN_EXPECTED)
+            }
+            _ => {
+                number = serial(&text);
+                number.is_none().then_some(SERIAL_EXPECTED)
+            }
+        };
+        if let Some(expected) = expected {
+            unexpected(place, &text, expected);
         }
     }
-    Ok(())
-}
-
-/// A serial number with its issuer. `last`: the issuer before.
-#[inline(never)]
-fn add_serial(list: &mut Draft, entry: Value<'_>, last: &mut Option<(String, IssuerName)>) -> Read<()> {
-    if !entry.is_object() {
-        return Err(entry.is_not("an object of issuer and serial"));
+    for member in known {
+        member.must_be_given();
     }
-    let [issuer, number] = entry.object(["issuer", "serial"])?;
-    let name = issuer.value.map(|value| issuer_name(value, last)).transpose()?;
-    let bytes = number.optional(serial_number)?;
-    let (issuer, number) = (issuer.required(name)?, number.required(bytes)?);
-    list.add_serial(issuer, &number).map_err(|Full| entry.error(FULL.to_owned()))
+    if let Some((name, number)) = name.zip(number)
+        && list.add_serial(name, &number) == Err(Full)
+    {
+        entry.refuse(FULL.to_owned());
+    }
 }
 
-fn serial_number(value: Value<'_>) -> Read<Vec<u8>> {
-    let text = value.str()?;
-    serial(&text).ok_or_else(|| unexpected(value, &text, SERIAL_EXPECTED))
-}
-
-fn issuer_name(value: Value<'_>, last: &mut Option<(String, IssuerName)>) -> Read<IssuerName> {
-    let text = value.str()?;
+fn issuer_name(text: &str, last: &mut Option<(String, IssuerName)>) -> Option<IssuerName> {
     match last {
-        Some((known, name)) if *known == text => Ok(*name),
+        Some((known, name)) if known == text => Some(*name),
         last => {
-            let name = DistinguishedName::parse(&text).ok_or_else(|| unexpected(value, &text, DN_EXPECTED))?;
-            let name = IssuerName::of(&name);
-            *last = Some((text.into_owned(), name));
-            Ok(name)
+            let name = IssuerName::of(&DistinguishedName::parse(text)?);
+            *last = Some((text.to_owned(), name));
+            Some(name)
         }
     }
 }
 
 #[cold]
 #[inline(never)]
-fn unexpected(entry: Value<'_>, text: &str, expected: &str) -> ConfigError {
-    entry.error(format!("found {text:?}, expected {expected}"))
+fn unexpected(entry: Value<'_>, text: &str, expected: &str) {
+    entry.refuse(format!("found {text:?}, expected {expected}"));
 }
 
 const MAX_SERIAL_DIGITS: usize = 64;

@@ -2,7 +2,7 @@
 
 use super::raw::{AuditLog, CertificateSource, OverrideHeaders, TokenSourceName};
 use super::revocation::FeedType;
-use super::value::{Read, Value};
+use super::value::Value;
 use crate::certificate::{ExtendedKeyUsage, Format, Validation};
 use crate::decision::Enforcement;
 use crate::identity::NameKind;
@@ -18,8 +18,8 @@ pub(super) trait Word: Copy + 'static {
 }
 
 /// Reads one of its words, as a string and in no other way.
-pub(super) fn word<T: Word>(value: Value<'_>) -> Read<T> {
-    value.word(T::WORDS).map(T::of)
+pub(super) fn word<T: Word>(value: Value<'_>) -> T {
+    T::of(value.word(T::WORDS))
 }
 
 macro_rules! words {

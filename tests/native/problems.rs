@@ -378,3 +378,32 @@ fn a_private_key_is_not_repeated() {
         assert!(!errors.to_string().contains("MC4CAQ"), "{errors}");
     }
 }
+
+#[test]
+fn what_json_takes_and_no_setting_can_be_is_refused_with_its_place() {
+    let deep = format!(r#"{{"token": {{"jwks": {}{}}}}}"#, "[".repeat(200), "]".repeat(200));
+    for (text, path, expected) in [
+        (r#"{"policy_id": "\ud800"}"#, "policy_id", "half a character"),
+        (r#"{"clients": {"a": {"principal": "\udc00"}}}"#, "clients.a.principal", "half a character"),
+        (r#"{"clients": {"\ud800": {}}}"#, r"clients.\ud800", "half a character"),
+        (r#"{"profiles": {"\ud800": {}}}"#, r"profiles.\ud800", "half a character"),
+        (r#"{"revocation": {"identities": ["\ud800"]}}"#, "revocation.identities[0]", "half a character"),
+        (
+            r#"{"token": {"leeway_seconds": 1e1}}"#,
+            "token.leeway_seconds",
+            "found 1e1, expected a whole number of seconds",
+        ),
+        (
+            r#"{"token": {"leeway_seconds": -0}}"#,
+            "token.leeway_seconds",
+            "found -0, expected a whole number of seconds",
+        ),
+        (r#"{"token": {"leeway_seconds": 4294967296}}"#, "token.leeway_seconds", "and below 4294967296"),
+        (r#"{"token": {"jwks": {"keys": [], "keys": []}}}"#, "token.jwks", "expected an object such as"),
+        (r#"{"token": {"jwks": {"keys": [{"n": 1e999}]}}}"#, "token.jwks.keys[0].n", "expected an object such as"),
+        (&deep, "token.jwks[0]", "more than 128 deep"),
+    ] {
+        let errors = refused(text);
+        assert!(errors.path.starts_with(path) && errors.problem.contains(expected), "{text}: {errors}");
+    }
+}
