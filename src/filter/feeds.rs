@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use super::fetch;
 use super::gauges::Gauges;
 use super::host::{self, Host};
-use super::waiting::{AT_ONCE, Awaited, Caller, Paused, Waiting};
+use super::waiting::{Awaited, Caller, Paused, Waiting};
 use super::worker::Worker;
 use crate::bounds;
 use crate::config::Policy;
@@ -171,7 +171,7 @@ impl Feeds {
 
     /// Every waiting request, for when this configuration is replaced.
     pub fn all(&self) -> Vec<Paused> {
-        self.waiting.take(usize::MAX, |_| true)
+        self.waiting.drain()
     }
 
     /// This worker ends: what it has asked for and not got yet is for others to ask for.
@@ -209,8 +209,8 @@ impl Feeds {
         self.settled(worker, now)
     }
 
-    /// There is no clock, or no timer: nothing tells how old keys and lists are nor how long a request has waited. Returns every
-    /// waiting request.
+    /// There is no clock, or no timer: nothing tells how old keys and lists are nor how long a request has waited. No
+    /// request waits any longer.
     pub fn without_clock(&self, worker: &Worker) -> Vec<Paused> {
         worker.memory.revoked.set_time(u64::MAX);
         for (source, _) in watches(worker) {
@@ -219,14 +219,14 @@ impl Feeds {
                 warn_of_dropped(worker, source, "there is no clock that tells their age");
             }
         }
-        self.all()
+        self.waiting.take(|_| true)
     }
 
     /// The requests for which what they waited for is there, or too late.
     fn settled(&self, worker: &Worker, now: u64) -> Vec<Paused> {
         let lists_are_there = !watches(worker).any(|(_, watch)| watch.is_list() && watch.is_missing());
         let edition = |key_set| worker.memory.key_edition(key_set);
-        let mut settled = self.waiting.take(AT_ONCE, |paused| {
+        let mut settled = self.waiting.take(|paused| {
             paused.until <= now
                 || match paused.what {
                     Awaited::Lists => lists_are_there,

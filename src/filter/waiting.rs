@@ -11,7 +11,7 @@ use crate::decision::Decision;
 const MAX_WAITING: usize = 1024;
 /// Of these, so many are decided about in one call of the host. Envoy ends each refused one within our call and calls us for its end, so that some 300
 /// refusals would use up the stack and trap the VM.
-pub(super) const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 64;
 
 /// Whose request it is: the SHA-256 of the caller's certificate. All callers without one count as one caller.
 pub(super) type Caller = Option<[u8; 32]>;
@@ -76,9 +76,9 @@ impl Waiting {
         self.0.borrow_mut().retain(|paused| paused.context != context);
     }
 
-    /// Takes the requests out that need not wait any longer, at most so many; the others are for the next call.
-    pub fn take(&self, limit: usize, done: impl Fn(&Paused) -> bool) -> Vec<Paused> {
-        let mut left = limit;
+    /// Takes the requests out that need not wait any longer, at most [`AT_ONCE`] of them; the others are for the next tick.
+    pub fn take(&self, done: impl Fn(&Paused) -> bool) -> Vec<Paused> {
+        let mut left = AT_ONCE;
         let (taken, stay) = self.0.take().into_iter().partition(|paused| {
             let is_taken = left > 0 && done(paused);
             left -= usize::from(is_taken);
@@ -86,5 +86,10 @@ impl Waiting {
         });
         self.0.replace(stay);
         taken
+    }
+
+    /// Takes all of them out, where there is no next tick.
+    pub fn drain(&self) -> Vec<Paused> {
+        self.0.take()
     }
 }
