@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use crate::config::Policy;
 use crate::decision::{Allow, Binding, Decision, Deny, ForwardedCert, Reason, Rule};
-use crate::identity::{Recognised, Shared, brief};
+use crate::identity::{Recognised, Shared};
 use crate::inventory;
 use crate::line::Excerpt;
 use crate::memory::{Memory, Seen};
@@ -180,7 +180,7 @@ fn client_claims<'a>(policy: &'a Policy, claims: &'a Claims) -> impl Iterator<It
 
 /// The same for the operator.
 fn shown(policy: &Policy, claims: &Claims) -> String {
-    let shown = client_claims(policy, claims).map(|(claim, name)| format!("{claim} {:?}", brief(name)));
+    let shown = client_claims(policy, claims).map(|(claim, name)| format!("{claim} {}", Excerpt(name.as_bytes())));
     shown.collect::<Vec<_>>().join(", ")
 }
 
@@ -213,9 +213,8 @@ fn choose_client(
     if let Some(name) = claimed.client_id {
         let client = str::from_utf8(name).ok().and_then(sharer);
         return client.unwrap_or_else(|| {
-            let name = String::from_utf8_lossy(name);
             let note =
-                format!("X-Client-ID is {:?}, which is none of the clients that share the certificate", brief(&name));
+                format!("X-Client-ID is {}, which is none of the clients that share the certificate", Excerpt(name));
             Err(Deny::new(Reason::ClientMismatch).with_note(note))
         });
     }
@@ -274,10 +273,9 @@ fn choose_profile(policy: &Policy, client: &Recognised, claimed: Claimed<'_>) ->
             .and_then(|name| policy.profiles.by_name(name))
             .filter(|profile| client.profiles.contains(profile))
             .ok_or_else(|| {
-                let name = String::from_utf8_lossy(name);
                 Deny::new(Reason::ClientProfileMismatch).with_note(format!(
-                    "X-Profile-ID is {:?}, and the profiles of the client {:?} are: {}",
-                    brief(&name),
+                    "X-Profile-ID is {}, and the profiles of the client {:?} are: {}",
+                    Excerpt(name),
                     client.client_id,
                     profiles()
                 ))
@@ -306,8 +304,7 @@ fn check_claimed(policy: &Policy, client: &Recognised, claimed: Claimed<'_>, mod
     }
     match claimed.client_id {
         Some(name) if name != client.client_id.as_bytes() => {
-            let name = String::from_utf8_lossy(name);
-            let note = format!("X-Client-ID is {:?}, and the client is {:?}", brief(&name), client.client_id);
+            let note = format!("X-Client-ID is {}, and the client is {:?}", Excerpt(name), client.client_id);
             Err(Deny::new(Reason::ClientMismatch).with_note(note))
         }
         // No token counts there, so that none can choose the client either.

@@ -15,10 +15,12 @@ pub const CERTIFICATE_TEXT: usize = 512;
 pub const FOREIGN_TEXT: usize = 256;
 /// The note for the operator, in a record.
 pub const NOTE: usize = 1024;
-/// What a note repeats of one foreign text.
+/// One foreign text in a note.
 pub const EXCERPT: usize = 128;
 /// How many of several things a note names.
 pub const LISTED: usize = 8;
+/// How many of several texts of a token or a key set it names.
+pub const TEXTS: usize = 10;
 /// A record, whatever is in it. A test makes the longest one.
 #[cfg(test)]
 pub const RECORD: usize = 9 * 1024;

@@ -103,7 +103,17 @@ impl fmt::Display for Excerpt<'_> {
 
 /// The first of some things in a note, and how many follow.
 pub fn listed<T: fmt::Display>(things: &[T]) -> String {
-    let named: Vec<String> = things.iter().take(bounds::LISTED).map(T::to_string).collect();
+    first(things, bounds::LISTED)
+}
+
+/// The same for foreign texts, of which ten are named: what a token or a key set holds.
+pub fn listed_texts(texts: &mut dyn Iterator<Item = &str>) -> String {
+    let texts: Vec<Excerpt<'_>> = texts.map(|text| Excerpt(text.as_bytes())).collect();
+    first(&texts, bounds::TEXTS)
+}
+
+fn first<T: fmt::Display>(things: &[T], max: usize) -> String {
+    let named: Vec<String> = things.iter().take(max).map(T::to_string).collect();
     match things.len().saturating_sub(named.len()) {
         0 if named.is_empty() => "none".to_owned(),
         0 => named.join(", "),

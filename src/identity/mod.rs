@@ -32,6 +32,7 @@ use std::rc::Rc;
 
 use crate::certificate::{Certificate, DistinguishedName, FoldedName};
 use crate::decision::{Deny, Reason};
+use crate::line::Excerpt;
 use crate::policy::{ProfileId, Profiles};
 use crate::proxy::Proxy;
 
@@ -177,7 +178,7 @@ impl Identities {
     /// The client that a token names, in a mode where that suffices.
     pub fn named(&self, client_id: &str) -> Result<Rc<Recognised>, Deny> {
         self.registry.by_id(client_id).map(Recognised::from).map(Rc::new).ok_or_else(|| {
-            let note = format!("the token names the client {:?}, which is not registered", brief(client_id));
+            let note = format!("the token names the client {}, which is not registered", Excerpt(client_id.as_bytes()));
             Deny::new(Reason::IdentityNotMapped).with_note(note)
         })
     }
@@ -317,8 +318,8 @@ fn listed(certificate: &Certificate, names: &Names) -> String {
     listed.join(", ")
 }
 
-/// A foreign text in a note.
-pub fn brief(text: &str) -> String {
+/// What a certificate says of itself, in a note. Longer than an [`Excerpt`], because names are.
+fn brief(text: &str) -> String {
     const MAX_CHARACTERS: usize = 200;
     match text.char_indices().nth(MAX_CHARACTERS).and_then(|(end, _)| text.get(..end)) {
         Some(beginning) => format!("{beginning}…"),

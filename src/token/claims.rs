@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::Provider;
 use super::binding::Confirmation;
-use super::{Provider, note};
 use crate::decision::{Deny, Reason};
+use crate::line::{Excerpt, listed_texts};
 
 /// The first second of the year 10000.
 const END_OF_DATES: f64 = 253_402_300_800.0;
@@ -107,8 +108,8 @@ impl Claims {
         if accepted.is_empty() || self.audiences.iter().any(|audience| accepted.contains(audience)) {
             Ok(())
         } else {
-            let found = note::listed(&mut self.audiences.iter().map(String::as_str));
-            let expected = note::listed(&mut accepted.iter().map(String::as_str));
+            let found = listed_texts(&mut self.audiences.iter().map(String::as_str));
+            let expected = listed_texts(&mut accepted.iter().map(String::as_str));
             let note = format!("expected one of audiences in the token's aud: {expected}; found: {found}");
             Err(Deny::new(Reason::TokenAudienceMismatch).with_note(note))
         }
@@ -117,8 +118,8 @@ impl Claims {
 
 /// A refusal that says which `iss` was found and which are expected, those of this setting.
 pub(super) fn of_another_issuer(found: Option<&str>, setting: &str, expected: &mut dyn Iterator<Item = &str>) -> Deny {
-    let found = found.map_or_else(|| "absent".to_owned(), note::quoted);
-    let expected = note::listed(expected);
+    let found = found.map_or_else(|| "absent".to_owned(), |found| Excerpt(found.as_bytes()).to_string());
+    let expected = listed_texts(expected);
     let note = format!("the token's iss is {found}, expected exactly one of {setting}: {expected}");
     Deny::new(Reason::TokenIssuerMismatch).with_note(note)
 }

@@ -11,9 +11,10 @@ use serde_json::{Map, Value};
 use super::algorithm::Algorithm;
 use super::key::Key;
 use super::key_set::KeySet;
-use super::{header, note, signature};
+use super::{header, signature};
 use crate::decision::{Deny, Reason};
 use crate::json;
+use crate::line::{Excerpt, listed_texts};
 use crate::proxy::Proxy;
 
 /// So many keys are tried for one token at most. A caller chooses whether its token names a key, and so how many could be.
@@ -60,10 +61,10 @@ impl<'a> Jws<'a> {
         };
         let known = Algorithm::from_name(name).filter(|known| algorithms.contains(known));
         let algorithm = known.ok_or_else(|| {
-            let allowed = note::listed(&mut algorithms.iter().map(|algorithm| algorithm.name()));
+            let allowed = listed_texts(&mut algorithms.iter().map(|algorithm| algorithm.name()));
             Deny::new(Reason::TokenAlgorithmNotAllowed).with_note(format!(
                 "the token's alg is {}, expected one of token.algorithms: {allowed}",
-                note::quoted(name)
+                Excerpt(name.as_bytes())
             ))
         })?;
         let key_id = match members.remove("kid") {
@@ -106,7 +107,7 @@ impl<'a> Jws<'a> {
         let algorithm = self.algorithm.name();
         let of = match id {
             None => "the token has no kid".to_owned(),
-            Some(id) => format!("the token's kid is {}", note::quoted(id)),
+            Some(id) => format!("the token's kid is {}", Excerpt(id.as_bytes())),
         };
         let is_named = id.is_none() || keys.named(id).next().is_some();
         let (reason, why) = match (is_named, tried) {
@@ -116,7 +117,7 @@ impl<'a> Jws<'a> {
             ),
             (false, _) | (true, 0) => {
                 let mut ids = keys.named(None).map(|key| key.id.as_deref().unwrap_or("(without kid)"));
-                let ids = note::listed(&mut ids);
+                let ids = listed_texts(&mut ids);
                 (
                     Reason::TokenKeyUnknown,
                     format!("its alg {algorithm}, and no such key is in the set, which has: {ids}"),

@@ -12,7 +12,6 @@ mod jws;
 mod key;
 mod key_set;
 mod metadata;
-mod note;
 mod presented;
 mod provider;
 mod pss;
