@@ -11,26 +11,7 @@ use crate::order::{FAULTS, MODES, Mode, Scene, Source};
 use crate::proxy::{FakeProxy, NOW, headers};
 
 /// Refusals of which the reason and the other members of the record say all that is known.
-const SAID_BY_THE_REASON: &[Reason] = &[
-    Reason::CertificateMissing,
-    Reason::CertificateExpired,
-    Reason::CertificateNotYetValid,
-    Reason::IdentityMissing,
-    Reason::IdentityNotMapped,
-    Reason::TokenMissing,
-    Reason::TokenAlgorithmNotAllowed,
-    Reason::TokenKeyUnknown,
-    Reason::TokenSignatureInvalid,
-    Reason::TokenExpired,
-    Reason::TokenNotYetValid,
-    Reason::TokenIssuerMismatch,
-    Reason::TokenAudienceMismatch,
-    Reason::SenderBindingMissing,
-    Reason::SenderBindingMismatch,
-    Reason::ClientHeaderMissing,
-    Reason::ClientMismatch,
-    Reason::ProfileRequired,
-];
+const SAID_BY_THE_REASON: &[Reason] = &[Reason::CertificateMissing, Reason::TokenMissing, Reason::SenderBindingMissing];
 
 fn policy(changes: Value) -> Policy {
     let mut json = json!({
