@@ -18,6 +18,15 @@ from harness.upstream import Upstream
 
 CACHE = "1s"
 """How long `jwt_authn` keeps a key set here."""
+SOURCES = ("jwks", "jwt_authn")
+"""Listeners with the two sources of tokens."""
+CALLERS = [
+    ("acme", "allowed"),
+    ("renewed", "sender_binding_mismatch"),
+    ("globex", "sender_binding_mismatch"),
+    (None, "certificate_missing"),
+]
+"""Who presents a token that is bound to acme's certificate, and the verdict."""
 
 
 def remote_jwks(path: str, **provider: Any) -> Config:

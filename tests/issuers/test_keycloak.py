@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway import Gateway
+from gateway import CALLERS, SOURCES, Gateway
 from harness import recipes
 from harness.pki import Authority, Credential
 from issuer import parts
@@ -15,7 +15,6 @@ from keycloak import Keycloak
 
 pytestmark = pytest.mark.timeout(400)
 ISSUER = "https://auth.example/realms/partners"
-SOURCES = ("jwks", "jwt_authn")
 BINDING = {"tls.client.certificate.bound.access.tokens": "true"}
 
 
@@ -77,12 +76,7 @@ def test_keycloak_gives_no_token_to_another_certificate(world: World, who: str |
     assert (response.status, response.json()["error"]) == (401, "invalid_client")
 
 
-@pytest.mark.parametrize(("who", "verdict"), [
-    ("acme", "allowed"),
-    ("renewed", "sender_binding_mismatch"),
-    ("globex", "sender_binding_mismatch"),
-    (None, "certificate_missing"),
-])
+@pytest.mark.parametrize(("who", "verdict"), CALLERS)
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_token_is_taken_with_its_certificate_alone(world: World, source: str, who: str | None, verdict: str) -> None:
     assert world.gateway.ask(source, getattr(world, who) if who else None, world.token()) == verdict

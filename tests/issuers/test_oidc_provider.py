@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway import Gateway
+from gateway import CALLERS, SOURCES, Gateway
 from harness import recipes
 from harness.pki import Authority, Credential, self_signed
 from harness.tokens import Signer
@@ -15,7 +15,6 @@ from issuer import parts
 from oidc_provider import OidcProvider, certificate_jwk, registered
 
 pytestmark = pytest.mark.timeout(400)
-SOURCES = ("jwks", "jwt_authn")
 FIRST, SECOND, THIRD, FOURTH = (Signer("ES256", name) for name in ("first", "second", "third", "fourth"))
 
 
@@ -71,12 +70,7 @@ def test_the_issuer_gives_no_token_to_another_certificate(world: World, who: str
     assert response.status == (200 if who == own else 401), response.body
 
 
-@pytest.mark.parametrize(("who", "verdict"), [
-    ("acme", "allowed"),
-    ("renewed", "sender_binding_mismatch"),
-    ("globex", "sender_binding_mismatch"),
-    (None, "certificate_missing"),
-])
+@pytest.mark.parametrize(("who", "verdict"), CALLERS)
 @pytest.mark.parametrize("source", SOURCES)
 def test_a_token_is_taken_with_its_certificate_alone(world: World, source: str, who: str | None, verdict: str) -> None:
     token = world.token()
