@@ -172,7 +172,7 @@ fn authorize(asking: &Asking<'_>, found: &mut Decision) -> Result<Allow, Deny> {
     Ok(Allow { rule: Rule::Profile(rule) })
 }
 
-/// What the token says of its client: each claim of `token.client_id_claims` that is there.
+/// The names that the token has for its client: each claim of `token.client_id_claims` that is there.
 fn client_claims<'a>(policy: &'a Policy, claims: &'a Claims) -> impl Iterator<Item = (&'a str, &'a str)> {
     let claimed = policy.token.claims.client_id_claims.iter().zip(&claims.clients);
     claimed.filter_map(|(claim, name)| Some((claim.as_str(), name.as_deref()?)))

@@ -94,7 +94,7 @@ impl KeyUsage {
     }
 }
 
-/// What a certificate with an extended key usage must be for (`certificate.extended_key_usage`).
+/// The purpose that an extended key usage must have (`certificate.extended_key_usage`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ExtendedKeyUsage {
     /// `clientAuth`

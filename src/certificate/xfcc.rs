@@ -38,7 +38,7 @@ impl Pair {
     }
 }
 
-/// What is left of PEM when Envoy has escaped it: nothing that any reader could take for the end of the value.
+/// The characters of PEM that Envoy has escaped. No reader can take one of them for the end of the value.
 fn is_escaped_pem_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"%-._~".contains(&byte)
 }

@@ -70,7 +70,7 @@ pub struct Policy {
     pub forwarding: Option<Forwarding>,
     /// Seconds by which a certificate may be early or late.
     pub clock_skew: i64,
-    /// What a certificate with an extended key usage must be for.
+    /// The purpose that an extended key usage must have.
     pub extended_key_usage: ExtendedKeyUsage,
     /// From certificates to clients.
     pub identities: Identities,

@@ -296,7 +296,7 @@ DIFFERENCES = [
     ),
     Difference(
         "alternative names of kinds that nothing is taken from",
-        "Other names than URI, DNS and e-mail identify nobody, so they are not decoded.",
+        "Names other than URI, DNS, IP and email identify no client, so they are not decoded.",
         _other_general_names,
     ),
     Difference(

@@ -1,4 +1,4 @@
-//! Whether answers are right while something is broken: each request has a name, and what came of it is counted.
+//! Counts the answers to named requests, so that a test can judge them while something is broken.
 //!
 //! PLAN has a line a request, with tabs: CALLER CERTIFICATE KEY NAME METHOD PATH TOKEN; `-` is none. A caller is a thread with a connection of its own, on which it
 //! sends its requests in turn, PAUSE-MS apart, until the line `end` comes in. A caller whose name ends in `!` makes a new connection for each request.
@@ -110,7 +110,7 @@ impl Caller {
         }
     }
 
-    /// What came of a request, and whether its connection can take another one.
+    /// Sends a request. Returns its answer, and whether the connection stays open.
     fn exchange(
         &self,
         connection: &mut Option<StreamOwned<ClientConnection, TcpStream>>,
@@ -144,7 +144,7 @@ impl Caller {
     }
 }
 
-/// Why there is no answer.
+/// The reason why a request has no answer.
 #[derive(Clone, Copy)]
 enum Failed {
     /// TLS was refused.
