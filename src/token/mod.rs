@@ -252,4 +252,13 @@ mod tests {
             assert!(!is_payload_of(token, verified.as_object().unwrap()), "{token}");
         }
     }
+
+    /// `jwt_authn` has taken one of the two, and an upstream may take the other.
+    #[test]
+    fn a_payload_that_repeats_a_member_is_not_the_one_that_was_verified() {
+        for payload in [r#"{"a":"x","a":"x"}"#, r#"{"a":"y","a":"x"}"#, r#"{"a":"x","a":"y"}"#] {
+            let token = format!("e30.{}.x", URL_SAFE_NO_PAD.encode(payload));
+            assert!(!is_payload_of(&token, json!({"a": "x"}).as_object().unwrap()), "{payload}");
+        }
+    }
 }
